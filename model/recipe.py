@@ -1,0 +1,259 @@
+"""Recipe: everything one run needs, frozen, readable as JSON and identified by its content.
+
+A recipe is a shape, a schedule, data, techniques, a byte limit and a seed. Recipes are derived in Python:
+``BASELINE.with_(SmearGate(), layers=11).without("unet_skips")``. Techniques are kept in slot order and the ones equal to
+their slot's default are left out, so that two recipes meaning the same thing are the same recipe.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from model.technique import SLOTS, Technique, find
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The body plan.
+
+    Attributes:
+        layers: physical blocks.
+        width: residual stream, D.
+        heads: query heads, H.
+        kv_heads: key/value heads, K; divides ``heads``.
+        hidden: MLP units, F.
+        vocabulary: token ids, V.
+        context: positions a training sequence has, T.
+        tied: whether the token table is also the output matrix.
+    """
+
+    layers: int = 9
+    width: int = 512
+    heads: int = 8
+    kv_heads: int = 4
+    hidden: int = 1024
+    vocabulary: int = 1024
+    context: int = 1024
+    tied: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "width", "heads", "kv_heads", "hidden", "vocabulary", "context"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"shape: {name}={value!r} must be a whole number of at least 1.")
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ValueError(f"shape: width={self.width} must be an even multiple of heads={self.heads}.")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"shape: kv_heads={self.kv_heads} must divide heads={self.heads}.")
+
+    @property
+    def head_width(self) -> int:
+        """Width of one head, d."""
+        return self.width // self.heads
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a run trains, and in what portions. The first bound that is reached ends it.
+
+    Attributes:
+        tokens: training tokens in all; None leaves it to ``seconds``.
+        seconds: training seconds on the clock (compiling excluded); None leaves it to ``tokens``.
+        batch_tokens: tokens per optimiser step, over all processes.
+        micro_tokens: tokens per forward pass; gradients accumulate over ``batch_tokens / micro_tokens`` of them.
+    """
+
+    tokens: int | None = 524_288
+    seconds: float | None = None
+    batch_tokens: int = 4_096
+    micro_tokens: int = 4_096
+
+    def __post_init__(self) -> None:
+        if self.tokens is None and self.seconds is None:
+            raise ValueError("schedule: give tokens, seconds or both, or the run would never end.")
+        if self.batch_tokens < 1 or self.micro_tokens < 1 or self.batch_tokens % self.micro_tokens:
+            raise ValueError(
+                f"schedule: batch_tokens={self.batch_tokens} must be a multiple of micro_tokens={self.micro_tokens}."
+            )
+        if self.tokens is not None and self.tokens < self.batch_tokens:
+            raise ValueError(f"schedule: tokens={self.tokens} is less than one step of {self.batch_tokens}.")
+        if self.seconds is not None and self.seconds <= 0:
+            raise ValueError(f"schedule: seconds={self.seconds} must be positive.")
+
+    @property
+    def steps(self) -> int | None:
+        """Optimiser steps that ``tokens`` allows, or None where only the clock bounds the run."""
+        return None if self.tokens is None else self.tokens // self.batch_tokens
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is read.
+
+    Attributes:
+        corpus: ``sotu``, or the path of a text, jsonl, jsonl.zst file, of a folder of them, or of official shards.
+        tokenizer: ``auto`` trains one on the corpus at the shape's vocabulary; otherwise the path of a ``.model`` file.
+        split: what the run is scored on: ``dev`` (the search's own) or ``test`` (which no search ever sees).
+    """
+
+    corpus: str = "sotu"
+    tokenizer: str = "auto"
+    split: str = "dev"
+
+    def __post_init__(self) -> None:
+        if self.split not in ("dev", "test"):
+            raise ValueError(f"data: split={self.split!r} must be 'dev' or 'test'.")
+
+
+_PARTS = {"shape": Shape, "schedule": Schedule, "data": Data}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything one run needs. ``name`` is a label (the preset it came from) and no part of its identity."""
+
+    shape: Shape = Shape()
+    schedule: Schedule = Schedule()
+    data: Data = Data()
+    techniques: tuple[Technique, ...] = ()
+    limit: int = 16_000_000
+    seed: int = 0
+    name: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        order = list(SLOTS)
+        kept = {t.name: t for t in self.techniques}
+        if len(kept) != len(self.techniques):
+            raise ValueError(f"recipe: a technique is named twice among {', '.join(t.name for t in self.techniques)}.")
+        for t in kept.values():
+            mates = [m.name for m in kept.values() if m.slot == t.slot]
+            if len(mates) > 1 and not SLOTS[t.slot].many:
+                raise ValueError(f"recipe: {' and '.join(mates)} both fill the slot {t.slot!r}, which holds one.")
+        told = sorted(
+            (t for t in kept.values() if not (SLOTS[t.slot].default == t.name and t == type(t)())),
+            key=lambda t: (order.index(t.slot), t.name),
+        )
+        object.__setattr__(self, "techniques", tuple(told))
+
+    # ------------------------------------------------------------------ derive
+
+    def with_(self, *techniques: Technique, **changes: Any) -> Recipe:
+        """Return a copy with these techniques switched on and these fields changed.
+
+        A technique replaces itself and, in a slot that holds one, its slot mate. Keywords are fields of the recipe or
+        of its shape, schedule or data: ``with_(SmearGate(), layers=11, tokens=2_000_000, seed=3)``.
+        """
+        new = {t.name: t for t in self.techniques}
+        for t in techniques:
+            if not SLOTS[t.slot].many:
+                new = {name: old for name, old in new.items() if old.slot != t.slot}
+            new[t.name] = t
+        parts = {part: getattr(self, part) for part in _PARTS}
+        top: dict[str, Any] = {}
+        for key, value in changes.items():
+            owner = next((p for p, cls in _PARTS.items() if key in {f.name for f in dataclasses.fields(cls)}), None)
+            if owner is not None:
+                parts[owner] = dataclasses.replace(parts[owner], **{key: value})
+            elif key in {"shape", "schedule", "data", "limit", "seed", "name"}:
+                (parts if key in parts else top)[key] = value
+            else:
+                raise ValueError(f"recipe: unknown field {key!r}{_nearest(key, _field_names())}.")
+        return dataclasses.replace(self, techniques=tuple(new.values()), **parts, **top)
+
+    def without(self, *names: str) -> Recipe:
+        """Return a copy with these techniques switched off; their slots fall back to the default.
+
+        Raises:
+            ValueError: one of them is not switched on here.
+        """
+        wanted = {find(name).name for name in names}
+        here = {t.name for t in self.techniques}
+        if missing := sorted(wanted - here):
+            raise ValueError(f"recipe: {missing[0]!r} is not switched on here. On are: {', '.join(sorted(here)) or 'none'}.")
+        return dataclasses.replace(self, techniques=tuple(t for t in self.techniques if t.name not in wanted))
+
+    # ------------------------------------------------------------------ ask
+
+    def tenants(self, slot: str) -> tuple[Technique, ...]:
+        """The techniques in ``slot``, the default included where nothing else is named."""
+        found = tuple(t for t in self.techniques if t.slot == slot)
+        default = SLOTS[slot].default
+        return found or ((find(default)(),) if default else ())
+
+    def tenant(self, slot: str) -> Technique | None:
+        """The technique in a slot that holds one, or None."""
+        return next(iter(self.tenants(slot)), None)
+
+    def check(self) -> Recipe:
+        """Return self if its techniques can work together.
+
+        Raises:
+            ValueError: a clash, an unmet need or a technique's own objection, with the reason and what to do.
+        """
+        names = {t.name for slot in SLOTS for t in self.tenants(slot)}
+        for t in self.techniques:
+            for other, why in t.clashes.items():
+                if other in names:
+                    raise ValueError(f"{t.name} cannot be combined with {other}: {why} Switch one of them off.")
+            for other, why in t.needs.items():
+                if other not in names:
+                    raise ValueError(f"{t.name} needs {other}: {why} Add `{other}` or leave `{t.name}` out.")
+        for slot in SLOTS:
+            for t in self.tenants(slot):
+                if why := t.check(self):
+                    raise ValueError(f"{t.name}: {why}")
+        return self
+
+    # ------------------------------------------------------------------ JSON and identity
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as plain JSON values; `from_json` reads it back."""
+        body: dict[str, Any] = {part: dataclasses.asdict(getattr(self, part)) for part in _PARTS}
+        body["techniques"] = {t.name: t.settings() for t in self.techniques}
+        return body | {"limit": self.limit, "seed": self.seed, "name": self.name}
+
+    @staticmethod
+    def from_json(body: dict[str, Any]) -> Recipe:
+        """Read `to_json`'s output.
+
+        Raises:
+            ValueError: an unknown field or technique, or a value out of range.
+        """
+        if unknown := set(body) - _field_names(top=True):
+            raise ValueError(f"recipe: unknown field {sorted(unknown)[0]!r}{_nearest(sorted(unknown)[0], _field_names(top=True))}.")
+        try:
+            parts = {part: cls(**body.get(part, {})) for part, cls in _PARTS.items()}
+            techniques = tuple(find(name)(**settings) for name, settings in body.get("techniques", {}).items())
+        except TypeError as error:
+            raise ValueError(f"recipe: {error}.") from None
+        rest = {key: body[key] for key in ("limit", "seed", "name") if key in body}
+        return Recipe(techniques=techniques, **parts, **rest)
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """Twelve hex digits of the recipe's content: equal recipes share it, on every machine."""
+        return digest({key: value for key, value in self.to_json().items() if key != "name"})
+
+    def __str__(self) -> str:
+        return " ".join([self.name or "recipe", *map(str, self.techniques)])
+
+
+def digest(body: Any) -> str:
+    """Twelve hex digits identifying a JSON value."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
+
+
+def _field_names(top: bool = False) -> set[str]:
+    names = {f.name for f in dataclasses.fields(Recipe)}
+    return names if top else names.union(*({f.name for f in dataclasses.fields(cls)} for cls in _PARTS.values()))
+
+
+def _nearest(word: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(word, sorted(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"

@@ -1,0 +1,269 @@
+"""Technique, knob and slot: the three words everything else is written in.
+
+A *technique* is a frozen dataclass in a file of its own under ``model/techniques/<stage>/``; its fields are its
+*knobs*. It fills exactly one *slot*, a named place in the pipeline that takes values and returns a value. The folder
+is the registry: `catalogue` finds every technique there is, and a new one needs no edit anywhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from model.recipe import Recipe, Shape
+
+STAGES = ("data", "model", "train", "quantise", "pack", "evaluate")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A named place in the pipeline.
+
+    Attributes:
+        name: how the code calls it.
+        stage: which of `STAGES` it belongs to.
+        takes: the values it is given and the value it returns, with shapes.
+        per_layer: whether `Technique.build` is called once per block (with its index) or once per model (with None).
+        default: the technique that fills the slot when a recipe names none; None leaves it empty.
+        many: whether several techniques may sit here at once. Only slots whose tenants commute allow it.
+    """
+
+    name: str
+    stage: str
+    takes: str
+    per_layer: bool = False
+    default: str | None = None
+    many: bool = False
+
+
+# In the order in which a forward pass, a training step, an export and an evaluation meet them.
+# B batch, T positions, D width, H query heads, K key/value heads, d head width, V vocabulary, L layers.
+SLOTS: dict[str, Slot] = {
+    slot.name: slot
+    for slot in (
+        Slot("batches", "data", "token stream -> batches of (inputs, targets)", default="sequential"),
+        Slot("embed", "model", "ids (B,T) -> (B,T,D), added to the token embedding", many=True),
+        Slot("stem", "model", "x (B,T,D), ids (B,T) -> x, once after the first norm"),
+        Slot("path", "model", "training progress -> which block runs at each step of the pass"),
+        Slot("skips", "model", "x (B,T,D), outputs of all earlier steps, step -> x"),
+        Slot("enter", "model", "x (B,T,D), x0 (B,T,D) -> x at the block's entrance", per_layer=True),
+        Slot("wiring", "model", "x, the block's attention and MLP branches -> x", per_layer=True, default="sequential_wiring"),
+        Slot("norm", "model", "normalised x (B,T,D) -> x, on the input of attention and of the MLP", per_layer=True),
+        Slot("value_add", "model", "ids (B,T) -> what each layer adds to its values, (B,T,K·d) or None per layer"),
+        Slot("value_mix", "model", "v (B,T,K,d), v of the first layer -> v", per_layer=True),
+        Slot("qk_norm", "model", "q or k (B,T,H,d) -> same", per_layer=True),
+        Slot("rotary", "model", "q or k (B,T,H,d), first position -> same", default="rope"),
+        Slot("q_gain", "model", "q (B,T,H,d) -> q", per_layer=True),
+        Slot("attend", "model", "q (B,T,H,d), k, v (B,T,K,d) -> y (B,T,H,d)", per_layer=True, default="causal"),
+        Slot("attn_out", "model", "y (B,T,H,d), v (B,T,K,d) -> y", per_layer=True),
+        Slot("head_gate", "model", "y (B,T,H,d), the block's normed input (B,T,D) -> y", per_layer=True),
+        Slot("mix", "model", "x (B,T,D) -> x, between the attention branch and the MLP branch", per_layer=True),
+        Slot("mlp", "model", "normed x (B,T,D) -> (B,T,D)", per_layer=True, default="relu_squared"),
+        Slot("branch_scale", "model", "a branch's output (B,T,D) -> same, before it is added", per_layer=True),
+        Slot("leave", "model", "x (B,T,D), x0 (B,T,D) -> x at the block's exit", per_layer=True),
+        Slot("exit", "model", "x (B,T,D), outputs of all steps -> x, before the final norm"),
+        Slot("logits", "model", "logits (N,V) -> logits (N,V)"),
+        Slot("init", "model", "a matrix and its generator -> the initial matrix"),
+        Slot("table_init", "model", "the token table and its generator -> the initial table"),
+        Slot("matrix_update", "train", "matrices and their gradients -> a step", default="muon"),
+        Slot("groups", "train", "tables and scales -> Adam groups", default="adam_groups"),
+        Slot("schedule", "train", "progress in [0, 1] -> learning-rate multiplier", default="warmdown"),
+        Slot("clip_grad", "train", "gradients -> gradients"),
+        Slot("fake_quant", "train", "weight (out,in), multiplier -> weight the forward pass sees"),
+        Slot("penalty", "train", "model -> a scalar added to the loss", many=True),
+        Slot("average", "train", "weights after each step -> the weights that are exported"),
+        Slot("prune", "quantise", "weights -> weights with zeros, and the mask to keep"),
+        Slot("bits", "quantise", "a parameter -> the grid it is stored on", default="int8_rows"),
+        Slot("clip", "quantise", "matrix (out,in), largest level -> one scale per row", default="row_max"),
+        Slot("rounding", "quantise", "matrix, scales, grid, Hessian -> integers", default="nearest"),
+        Slot("trim", "quantise", "integers, limit -> integers that pack into fewer bytes"),
+        Slot("layout", "pack", "integers -> a byte stream and back", default="row_bytes"),
+        Slot("codec", "pack", "bytes -> fewer bytes and back", default="zlib_codec"),
+        Slot("windows", "evaluate", "document tokens -> windows and the positions each scores", default="chunked"),
+        Slot("adapt", "evaluate", "scored text -> a model changed for the text that follows"),
+        Slot("temperature", "evaluate", "logits (N,V) -> logits (N,V)"),
+        Slot("mixer", "evaluate", "the model's distribution and the scored text -> a distribution"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Knob:
+    """The range of a technique's field: bounds are inclusive; ``choices`` replaces them where values are not numbers."""
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: tuple[Any, ...] = ()
+
+    def allows(self, value: Any) -> bool:
+        """Whether ``value`` lies inside the range or is one of the choices."""
+        if self.choices:
+            return value in self.choices
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and self.low is not None and self.high is not None and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(map(str, self.choices)) if self.choices else f"between {self.low} and {self.high}"
+
+
+def knob(
+    default: Any, low: float | None = None, high: float | None = None, *, log: bool = False, choices: Iterable[Any] = ()
+) -> Any:
+    """Declare a technique's field: its default, its range, and whether it is searched on a log scale."""
+    return field(default=default, metadata={"knob": Knob(low, high, log, tuple(choices))})
+
+
+class Technique:
+    """Base of all techniques: subclass it with ``@dataclass(frozen=True)`` and fill one slot.
+
+    The first line of the docstring is the one-line effect; the rest holds the formula with shapes. `build` returns what
+    the slot calls (see `SLOTS`), or None where this layer has nothing.
+
+    Class attributes:
+        slot: the slot it fills.
+        sources: papers and pull requests of openai/parameter-golf it was taken from.
+        doubt: what a reader should know before believing it, in words; empty if nothing.
+        clashes: other techniques it cannot be combined with (their names), and the reason a user is shown.
+        needs: other techniques it cannot do without, and the reason.
+        reads: slots of later stages it consults, so that its stage depends on their tenants too.
+    """
+
+    slot: ClassVar[str]
+    sources: ClassVar[tuple[str, ...]] = ()
+    doubt: ClassVar[str] = ""
+    clashes: ClassVar[dict[str, str]] = {}
+    needs: ClassVar[dict[str, str]] = {}
+    reads: ClassVar[tuple[str, ...]] = ()
+    name: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        cls.name = cls.__module__.rpartition(".")[2]
+
+    def __post_init__(self) -> None:
+        for spec in dataclasses.fields(self):  # type: ignore[arg-type]
+            value, rule = getattr(self, spec.name), spec.metadata.get("knob")
+            if isinstance(spec.default, float) and isinstance(value, int) and not isinstance(value, bool):
+                object.__setattr__(self, spec.name, float(value))  # 1 and 1.0 are the same knob and the same hash
+            elif isinstance(spec.default, int) and isinstance(value, float) and value.is_integer():
+                object.__setattr__(self, spec.name, int(value))
+            if rule is not None and not rule.allows(value):
+                raise ValueError(f"{self.name}: {spec.name}={value!r} is out of range; it must be {rule}.")
+
+    def build(self, shape: Shape, layer: int | None = None) -> Any:
+        """Return what the slot calls: a module, a function, or None where there is nothing to do in this layer."""
+        raise NotImplementedError
+
+    def check(self, recipe: Recipe) -> str | None:
+        """Return why this technique cannot work in ``recipe``, in words for the user, or None if it can."""
+        return None
+
+    def rescale(self, old: Shape, new: Shape) -> Technique:
+        """Return the same idea for another body plan; overridden where a knob counts something that grows with it."""
+        return self
+
+    @classmethod
+    def stage(cls) -> str:
+        """The stage its slot belongs to."""
+        return SLOTS[cls.slot].stage
+
+    @classmethod
+    def summary(cls) -> str:
+        """The one line of effect: the docstring's first."""
+        return (cls.__doc__ or "").strip().partition("\n")[0]
+
+    @classmethod
+    def knobs(cls) -> dict[str, Knob]:
+        """Name and range of every knob, in the order of the fields."""
+        return {spec.name: spec.metadata["knob"] for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
+
+    def settings(self) -> dict[str, Any]:
+        """Knob values as JSON holds them."""
+        return {spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        changed = ",".join(
+            f"{spec.name}={getattr(self, spec.name)}"
+            for spec in dataclasses.fields(self)  # type: ignore[arg-type]
+            if getattr(self, spec.name) != spec.default
+        )
+        return f"{self.name}:{changed}" if changed else self.name
+
+
+@functools.cache
+def _modules() -> dict[str, str]:
+    """Technique name -> dotted module, read off the folder without importing anything in it."""
+    found = {}
+    for stage in STAGES:
+        package = importlib.import_module(f"model.techniques.{stage}")
+        for info in pkgutil.iter_modules(package.__path__):
+            found[info.name] = f"{package.__name__}.{info.name}"
+    return found
+
+
+@functools.cache
+def find(name: str) -> type[Technique]:
+    """Return the technique called ``name`` (``smear_gate``; the class name works too).
+
+    Raises:
+        ValueError: there is none; the message proposes the nearest name.
+    """
+    key = "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
+    if key not in _modules():
+        near = difflib.get_close_matches(key, _modules(), n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"There is no technique called {name!r}.{hint} `golflab techniques` lists all of them.")
+    module = importlib.import_module(_modules()[key])
+    mine = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Technique) and c.__module__ == module.__name__]
+    if len(mine) != 1:
+        raise TypeError(f"{module.__name__} must define exactly one Technique, it defines {len(mine)}.")
+    return mine[0]
+
+
+@functools.cache
+def catalogue() -> dict[str, type[Technique]]:
+    """Every technique there is, by name, in the order of the slots."""
+    order = list(SLOTS)
+    every = sorted((find(name) for name in _modules()), key=lambda cls: (order.index(cls.slot), cls.name))
+    return {cls.name: cls for cls in every}
+
+
+def parse(text: str) -> Technique:
+    """Read a technique as the command line writes it: ``bigram_hash`` or ``bigram_hash:buckets=2048,dim=64``.
+
+    Raises:
+        ValueError: unknown technique or knob, a value that does not read as the knob's type, or one out of range.
+    """
+    name, _, rest = text.partition(":")
+    cls = find(name.strip())
+    defaults = {spec.name: spec.default for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    settings = {}
+    for part in filter(None, rest.split(",")):
+        key, _, value = part.partition("=")
+        if key not in defaults:
+            near = difflib.get_close_matches(key, defaults, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{cls.name} has no knob {key!r}.{hint} Its knobs: {', '.join(defaults) or 'none'}.")
+        settings[key] = _read(cls.name, key, value, defaults[key])
+    return cls(**settings)
+
+
+def _read(name: str, key: str, value: str, default: Any) -> Any:
+    """Read one knob's value as the type of its default."""
+    readers: dict[type, Callable[[str], Any]] = {
+        bool: lambda text: {"true": True, "1": True, "false": False, "0": False}[text.lower()],
+        int: int,
+        float: float,
+        str: str,
+    }
+    try:
+        return readers[type(default)](value)
+    except (KeyError, ValueError):
+        raise ValueError(f"{name}: {key}={value!r} does not read as {type(default).__name__}.") from None
