@@ -49,27 +49,27 @@ SLOTS: dict[str, Slot] = {
     slot.name: slot
     for slot in (
         Slot("batches", "data", "token stream -> batches of (inputs, targets)", default="sequential"),
-        Slot("embed", "model", "ids (B,T) -> (B,T,D), added to the token embedding", many=True),
+        Slot("embed", "model", "ids (B,T), dtype -> (B,T,D), added to the token embedding", many=True),
         Slot("stem", "model", "x (B,T,D), ids (B,T) -> x, once after the first norm"),
-        Slot("path", "model", "training progress -> which block runs at each step of the pass"),
+        Slot("path", "model", "training progress in [0, 1] -> the blocks in the order they run"),
         Slot("skips", "model", "x (B,T,D), outputs of all earlier steps, step -> x"),
         Slot("enter", "model", "x (B,T,D), x0 (B,T,D) -> x at the block's entrance", per_layer=True),
-        Slot("wiring", "model", "x, the block's attention and MLP branches -> x", per_layer=True, default="sequential_wiring"),
+        Slot("wiring", "model", "x, the block's attention and MLP branches -> x; empty: one after the other", per_layer=True),
         Slot("norm", "model", "normalised x (B,T,D) -> x, on the input of attention and of the MLP", per_layer=True),
-        Slot("value_add", "model", "ids (B,T) -> what each layer adds to its values, (B,T,K·d) or None per layer"),
+        Slot("value_add", "model", "ids (B,T), dtype -> what each layer adds to its values: (B,T,K,d) or None, one per layer"),
         Slot("value_mix", "model", "v (B,T,K,d), v of the first layer -> v", per_layer=True),
         Slot("qk_norm", "model", "q or k (B,T,H,d) -> same", per_layer=True),
-        Slot("rotary", "model", "q or k (B,T,H,d), first position -> same", default="rope"),
+        Slot("rotary", "model", "q or k (B,T,H,d), position of the first row -> same", default="rope"),
         Slot("q_gain", "model", "q (B,T,H,d) -> q", per_layer=True),
-        Slot("attend", "model", "q (B,T,H,d), k, v (B,T,K,d) -> y (B,T,H,d)", per_layer=True, default="causal"),
+        Slot("attend", "model", "q (B,Tq,H,d), k, v (B,T,K,d) -> y (B,Tq,H,d); empty: causal softmax attention", per_layer=True),
         Slot("attn_out", "model", "y (B,T,H,d), v (B,T,K,d) -> y", per_layer=True),
         Slot("head_gate", "model", "y (B,T,H,d), the block's normed input (B,T,D) -> y", per_layer=True),
         Slot("mix", "model", "x (B,T,D) -> x, between the attention branch and the MLP branch", per_layer=True),
-        Slot("mlp", "model", "normed x (B,T,D) -> (B,T,D)", per_layer=True, default="relu_squared"),
+        Slot("activation", "model", "hidden units (B,T,F) -> same, between the MLP's matrices", per_layer=True, default="relu_squared"),
         Slot("branch_scale", "model", "a branch's output (B,T,D) -> same, before it is added", per_layer=True),
         Slot("leave", "model", "x (B,T,D), x0 (B,T,D) -> x at the block's exit", per_layer=True),
         Slot("exit", "model", "x (B,T,D), outputs of all steps -> x, before the final norm"),
-        Slot("logits", "model", "logits (N,V) -> logits (N,V)"),
+        Slot("logits", "model", "logits (N,V) -> logits (N,V), with its slope (kernels.LogitMap)"),
         Slot("init", "model", "a matrix and its generator -> the initial matrix"),
         Slot("table_init", "model", "the token table and its generator -> the initial table"),
         Slot("matrix_update", "train", "matrices and their gradients -> a step", default="muon"),
@@ -215,7 +215,8 @@ def find(name: str) -> type[Technique]:
     Raises:
         ValueError: there is none; the message proposes the nearest name.
     """
-    key = "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
+    plain = {known.replace("_", ""): known for known in _modules()}
+    key = plain.get(name.replace("_", "").replace("-", "").lower(), name)
     if key not in _modules():
         near = difflib.get_close_matches(key, _modules(), n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""

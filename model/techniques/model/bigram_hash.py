@@ -1,0 +1,62 @@
+"""BigramHash: an embedding for the hashed pair of the current and the previous token."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from model.layers import Linear, Scale, Table
+from model.recipe import Shape
+from model.technique import Technique, knob
+
+
+class HashedBigrams(nn.Module):
+    """The module that `BigramHash` builds; `index` is its hash."""
+
+    def __init__(self, buckets: int, dim: int, width: int, scale: float, start: str) -> None:
+        super().__init__()
+        self.buckets = buckets
+        self.table = Table(buckets, dim, "bigram", start="zeros" if start == "zero_table" else 0.02)
+        self.project = Linear(dim, width, "bigram", start="zeros" if start == "zero_projection" else "uniform")
+        self.scale = Scale(torch.tensor(scale))
+
+    def index(self, ids: Tensor) -> Tensor:
+        """Bucket of every position: ids (B,T) -> (B,T). The first position has no predecessor and the last bucket."""
+        pair = (36313 * ids[:, 1:]) ^ (27191 * ids[:, :-1])
+        alone = torch.full_like(ids[:, :1], self.buckets - 1)
+        return torch.cat([alone, pair % (self.buckets - 1)], 1)
+
+    def forward(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
+        """Ids (B,T) -> (B,T,D)."""
+        return self.project(self.table(self.index(ids), dtype)) * self.scale(dtype)
+
+
+@dataclass(frozen=True)
+class BigramHash(Technique):
+    """Adds a learned vector for the pair (previous token, token), found by a hash.
+
+    index_t = ((36313·tok_t) xor (27191·tok_{t−1})) mod (buckets−1), and buckets−1 at the first position of a sequence;
+    the embedding becomes E[ids] + s·(Table[index] Wᵀ), Table (buckets, dim), W (D, dim), before the first norm. The sum
+    is part of x0. One of Table and W starts at zero; both at zero could not learn (#212 lost them that way).
+    """
+
+    slot = "embed"
+    sources = ("PR #849", "PR #680", "PR #295", "PR #1499", "PR #180")
+    doubt = "Worth less as the vocabulary grows: a larger vocabulary already covers frequent pairs."
+
+    buckets: int = knob(4096, 16, 65536, log=True)
+    dim: int = knob(128, 4, 512, log=True)
+    scale: float = knob(0.05, 0.001, 1.0, log=True)
+    start: str = knob("zero_table", choices=("zero_table", "zero_projection", "both_live"))
+
+    def build(self, shape: Shape, layer: int | None = None) -> HashedBigrams:
+        """The embedding of pairs: ids (B,T), dtype -> (B,T,D)."""
+        return HashedBigrams(self.buckets, self.dim, shape.width, self.scale, self.start)
+
+    def rescale(self, old: Shape, new: Shape) -> BigramHash:
+        """Buckets and their width shrink and grow with the stream's width."""
+        ratio = new.width / old.width
+        return dataclasses.replace(self, buckets=max(16, round(self.buckets * ratio)), dim=max(4, round(self.dim * ratio)))

@@ -1,0 +1,45 @@
+"""XSA, exclusive self-attention: the output loses its component along the position's own value."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.recipe import Shape
+from model.technique import Technique, knob
+
+
+def exclude_own_value(y: Tensor, v: Tensor) -> Tensor:
+    """y − (y·v̂)v̂ per head, v̂ the position's own normalised value: y (B,T,H,d), v (B,T,K,d) -> (B,T,H,d)."""
+    own = F.normalize(v, dim=-1, eps=1e-12).unsqueeze(3)  # (B,T,K,1,d)
+    grouped = y.unflatten(2, (v.size(2), -1))  # (B,T,K,H/K,d)
+    along = (grouped * own).sum(-1, keepdim=True)
+    return (grouped - along * own).flatten(2, 3)
+
+
+@dataclass(frozen=True)
+class XSA(Technique):
+    """Removes from each head's output the part that points along the same position's value vector.
+
+    y ← y − (y·v̂)v̂ with v̂ = v/‖v‖ of the head's key/value head, in the last ``last`` layers. v is the final value:
+    value embeddings and value residual included. After attention, before the head gate.
+    """
+
+    slot = "attn_out"
+    sources = ("arXiv 2603.09078", "PR #549", "PR #849", "PR #680")
+    doubt = "Last 4 layers: −0.002 to −0.018 bpb published; all layers against last 4: −0.006 to +0.014."
+
+    last: int = knob(4, 1, 64)
+
+    def build(self, shape: Shape, layer: int | None = None) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """The projection in one layer: y (B,T,H,d), v (B,T,K,d) -> y; None below the last ``last`` layers."""
+        assert layer is not None
+        return exclude_own_value if layer >= shape.layers - self.last else None
+
+    def rescale(self, old: Shape, new: Shape) -> XSA:
+        """The same share of the layers."""
+        return dataclasses.replace(self, last=max(1, round(self.last * new.layers / old.layers)))

@@ -1,0 +1,27 @@
+"""Warmdown: the learning rate falls to zero over the last part of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from model.recipe import Shape
+from model.technique import Technique, knob
+
+
+@dataclass(frozen=True)
+class Warmdown(Technique):
+    """Holds the learning rate, then lowers it linearly to zero over the last ``fraction`` of the run.
+
+    multiplier = min(1, (1 − progress)/fraction), one for all groups. Progress is by step or by the training clock, whichever
+    bound is nearer, so that ``fraction`` means the same in every run; a fraction above 1 starts below full rate, as #1499 does.
+    """
+
+    slot = "schedule"
+    sources = ("baseline", "PR #849", "PR #1125", "PR #1174")
+
+    fraction: float = knob(0.5, 0.02, 1.5)
+
+    def build(self, shape: Shape, layer: int | None = None) -> Callable[[float], float]:
+        """Progress in [0, 1] -> multiplier in [0, 1]."""
+        return lambda progress: max(0.0, min(1.0, (1.0 - progress) / self.fraction))
