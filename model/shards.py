@@ -1,0 +1,102 @@
+"""Token shards in the challenge's format, and a stream that reads through many of them as if they were one.
+
+A shard is 256 little-endian int32 (magic 20240520, version 1, number of tokens, zeros) followed by that many
+little-endian uint16. Shards are memory-mapped: workers on one machine share the pages, and opening costs nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+MAGIC, VERSION, HEADER_BYTES = 20240520, 1, 1024
+
+
+def read_shard(path: Path) -> np.ndarray:
+    """Memory-map a shard's tokens: (tokens,) uint16, read-only.
+
+    Raises:
+        ValueError: not a shard, another version of the format, or a file shorter or longer than its header says.
+    """
+    size = path.stat().st_size
+    header = np.fromfile(path, dtype="<i4", count=3) if size >= HEADER_BYTES else np.zeros(3, "<i4")
+    if header[0] != MAGIC:
+        raise ValueError(f"{path} is not a token shard: it does not begin with {MAGIC}. Point to files made for the challenge.")
+    if header[1] != VERSION:
+        raise ValueError(f"{path}: shard version {header[1]} is not known; this program reads version {VERSION}.")
+    expected = HEADER_BYTES + 2 * int(header[2])
+    if size != expected:
+        raise ValueError(f"{path}: its header promises {expected} bytes, the file has {size}. Download it again.")
+    if header[2] == 0:
+        return np.zeros(0, dtype="<u2")
+    return np.memmap(path, dtype="<u2", mode="r", offset=HEADER_BYTES, shape=(int(header[2]),))
+
+
+def write_shard(path: Path, pieces: Iterable[np.ndarray]) -> int:
+    """Write token arrays one after another as one shard, atomically; return how many tokens it holds."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    count = 0
+    with open(temporary, "wb") as file:
+        file.write(bytes(HEADER_BYTES))
+        for piece in pieces:
+            file.write(np.ascontiguousarray(piece, dtype="<u2").tobytes())
+            count += len(piece)
+        header = np.zeros(HEADER_BYTES // 4, dtype="<i4")
+        header[:3] = MAGIC, VERSION, count
+        file.seek(0)
+        file.write(header.tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    return count
+
+
+class Stream:
+    """Token arrays read as one endless stream: past the last token it begins again.
+
+    Args:
+        parts: token arrays, (tokens,) uint16, in order.
+    """
+
+    def __init__(self, parts: Sequence[np.ndarray]) -> None:
+        self.parts = [part for part in parts if len(part)]
+        self.ends = np.cumsum([len(part) for part in self.parts], dtype=np.int64)
+        if not self.parts:
+            raise ValueError("the training stream holds no tokens; give a corpus with text in it.")
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def take(self, start: int, count: int) -> np.ndarray:
+        """Copy ``count`` tokens from position ``start`` on, wrapping at the end: (count,) uint16."""
+        out = np.empty(count, dtype=np.uint16)
+        filled, position = 0, start % len(self)
+        while filled < count:
+            index = int(np.searchsorted(self.ends, position, side="right"))
+            part = self.parts[index]
+            offset = position - (int(self.ends[index]) - len(part))
+            piece = part[offset : offset + count - filled]
+            out[filled : filled + len(piece)] = piece
+            filled += len(piece)
+            position = (position + len(piece)) % len(self)
+        return out
+
+    def where(self, token: int) -> np.ndarray:
+        """Positions at which ``token`` stands, in order: (hits,) int64. Reads the whole stream."""
+        begins = self.ends - [len(part) for part in self.parts]
+        return np.concatenate([begin + np.flatnonzero(part == token) for begin, part in zip(begins, self.parts, strict=True)])
+
+
+def split_documents(tokens: np.ndarray, bos: int) -> list[np.ndarray]:
+    """Cut a token array in front of every ``bos``: views, each a document that begins with it.
+
+    Tokens in front of the first ``bos`` (the tail of a document that began in another shard) are a document too.
+    """
+    starts = np.flatnonzero(np.asarray(tokens) == bos)
+    if len(tokens) and (not len(starts) or starts[0] != 0):
+        starts = np.concatenate([[0], starts])
+    ends = np.append(starts[1:], len(tokens))
+    return [tokens[start:end] for start, end in zip(starts, ends, strict=True)]
