@@ -1,0 +1,51 @@
+"""Magnitude pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from model.layers import ParameterInfo
+from model.quantize import Pruned
+from model.recipe import Shape
+from model.technique import Technique, knob
+
+
+@dataclass(frozen=True)
+class Magnitude(Technique):
+    """Set the smallest weights of every matrix to zero before, or after, they are rounded.
+
+    Threshold per matrix: the ``fraction``-quantile of |W|. With ``when="before"`` the zeros are made before rounding and,
+    if ``mask``, kept there while GPTQ feeds errors forward (without it, as in the entries, GPTQ refills them). With
+    ``when="after"`` rounding sees the full weights and the smallest are dropped from its integers. Matrices of at most
+    ``small`` elements are left alone (65,536 in the entries).
+    """
+
+    slot: ClassVar[str] = "prune"
+    sources: ClassVar[tuple[str, ...]] = ("#295", "#849", "#1499")
+    doubt: ClassVar[str] = "At int5 and int6 most of the pruned weights would have become 0 or ±1 anyway."
+
+    fraction: float = knob(0.03, 0.0, 0.9)
+    when: str = knob("before", choices=("before", "after"))
+    mask: bool = knob(True, choices=(True, False))
+    small: int = knob(0, 0, 65_536)
+
+    def build(self, shape: Shape, layer: int | None = None) -> Callable[[Tensor, ParameterInfo], Pruned]:
+        """Return (matrix, info) -> `Pruned`."""
+
+        def prune(weight: Tensor, info: ParameterInfo) -> Pruned:
+            count = int(self.fraction * weight.numel())
+            if count == 0 or weight.numel() <= self.small:
+                return Pruned(weight, None, None)
+            # The k-th smallest by partition: torch.quantile refuses more than 16 million elements.
+            threshold = torch.kthvalue(weight.abs().flatten(), count).values
+            keep = weight.abs() > threshold
+            if self.when == "after":
+                return Pruned(weight, None, keep)
+            return Pruned(weight * keep, keep, keep) if self.mask else Pruned(weight * keep, None, None)
+
+        return prune

@@ -1,0 +1,33 @@
+"""Plain rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from model.quantize import Grid, round_to
+from model.recipe import Shape
+from model.technique import Technique
+
+
+@dataclass(frozen=True)
+class Nearest(Technique):
+    """Round every weight to the nearest level.
+
+    q = clamp(round(W/s), lowest, c); without a Hessian the best there is for each weight alone.
+    """
+
+    slot: ClassVar[str] = "rounding"
+    sources: ClassVar[tuple[str, ...]] = ("openai/parameter-golf baseline",)
+
+    def build(self, shape: Shape, layer: int | None = None) -> Callable[..., Tensor]:
+        """Return (matrix, scales, grid, Hessian, mask to keep) -> integers, all (rows, columns)."""
+
+        def rounded(weight: Tensor, scales: Tensor, grid: Grid, hessian: Tensor | None, keep: Tensor | None) -> Tensor:
+            integers = round_to(weight, scales, grid)
+            return integers if keep is None else integers * keep
+
+        return rounded
