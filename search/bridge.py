@@ -1,0 +1,125 @@
+"""Ray Tune's two public interfaces over the ledger: a Searcher that asks and tells, a scheduler that asks the pruner."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from model.record import Record
+from search.ledger import Ledger, Proposal
+
+if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
+    from ray.tune.experiment import Trial
+
+
+class Watcher:
+    """Hears what happens; a live table derives from it, and tests listen through it."""
+
+    def started(self, proposal: Proposal) -> None:
+        """A trial was handed to a worker."""
+
+    def rung(self, number: int, rung: dict[str, Any]) -> None:
+        """A trial reached a rung."""
+
+    def finished(self, number: int, record: Record) -> None:
+        """A trial ended."""
+
+
+class _Stateless:
+    """Pickles as nothing: Tune writes its arguments to disk for a restore that is never used here."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class LedgerSearcher(_Stateless, Searcher):
+    """Hands out the ledger's proposals, orphans of an earlier driver first, and tells the ledger how they ended.
+
+    Args:
+        ledger: the one place where anything is kept.
+        watcher: hears what happens.
+        settings: what every trial's configuration holds (runner, cache).
+        may_start: asked before each proposal; a reason to start no more, or None.
+    """
+
+    def __init__(
+        self, ledger: Ledger, watcher: Watcher, settings: dict[str, Any], may_start: Callable[[], str | None] = lambda: None
+    ) -> None:
+        super().__init__(metric=None, mode=None)
+        self._ledger, self._watcher, self._settings, self._may_start = ledger, watcher, settings, may_start
+        self._orphans = ledger.orphans()
+        self._running: dict[str, Proposal] = {}
+        self.ended_because = ""
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial's configuration, or `Searcher.FINISHED`."""
+        proposal = self._orphans.pop(0) if self._orphans else self._next()
+        if proposal is None:
+            return Searcher.FINISHED
+        self._running[trial_id] = proposal
+        self._watcher.started(proposal)
+        folder = self._ledger.trial_folder(proposal.recipe.hash)
+        return self._settings | {
+            "number": proposal.number,
+            "recipe": json.dumps(proposal.recipe.to_json()),
+            "folder": str(folder),
+        }
+
+    def _next(self) -> Proposal | None:
+        if reason := self._may_start():
+            self.ended_because = reason
+            return None
+        proposal = self._ledger.propose()
+        if proposal is None and self._ledger.remaining():
+            self.ended_because = "no combination is left that fits and was not tried"
+        return proposal
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tell the ledger: the record the worker returned, what the pruner decided, or that the worker was lost."""
+        proposal = self._running.pop(trial_id, None)
+        if proposal is None:
+            return
+        record = self._record(proposal, result or {}, error)
+        self._ledger.finish(proposal.number, record)
+        self._watcher.finished(proposal.number, record)
+
+    def _record(self, proposal: Proposal, result: dict[str, Any], error: bool) -> Record:
+        folder, recipe = self._ledger.trial_folder(proposal.recipe.hash), proposal.recipe
+        if not error and "record" in result:
+            return Record(**result["record"])
+        if (folder / "record.json").exists():  # it was finished when its worker was lost
+            return Record.load(folder)
+        reason = self._ledger.stopped(proposal.number)
+        state, why = ("pruned", reason) if reason else ("failed", "its worker was lost, again after every retry")
+        body = Record(recipe.hash, recipe.seed, recipe.name, state, recipe.to_json(), reason=why)
+        body.bytes_forecast = proposal.forecast or None
+        body.curve = self._ledger.curve(proposal.number)
+        return body
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is in its storage already."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is in its storage already."""
+
+
+class LedgerScheduler(_Stateless, FIFOScheduler):
+    """Runs trials in order and stops those the study's pruner wants stopped."""
+
+    def __init__(self, ledger: Ledger, watcher: Watcher) -> None:
+        super().__init__()
+        self._ledger, self._watcher = ledger, watcher
+
+    def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
+        """Enter a rung into the ledger and return Tune's verdict."""
+        rung = result.get("rung")
+        if rung is None:
+            return TrialScheduler.CONTINUE
+        number = trial.config["number"]
+        self._watcher.rung(number, rung)
+        return TrialScheduler.STOP if self._ledger.report(number, rung) else TrialScheduler.CONTINUE

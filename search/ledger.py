@@ -1,0 +1,320 @@
+"""The ledger: an Optuna study in a persistent storage, and the records on disk.
+
+Nothing else is state. The study says what was proposed and how it ended; a record, once written, is the truth about a
+finished run, and the study is told what it missed (`Ledger.reconcile`). A trial's identity is its recipe's hash.
+Two drivers may share one study: numbers are handed out by the storage, and of two trials with one recipe, the later
+number withdraws.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from model.recipe import Recipe
+from model.record import Record, write_atomic
+from search.pruner import BYTES, ByteBudgetPruner
+from search.sampler import FittingSampler
+from search.storage import Presence
+from spaces.space import Space
+
+Fits = Callable[[Recipe], tuple[bool, dict[str, float]]]
+RUNNING, WAITING, COMPLETE, PRUNED, FAIL = (
+    TrialState.RUNNING,
+    TrialState.WAITING,
+    TrialState.COMPLETE,
+    TrialState.PRUNED,
+    TrialState.FAIL,
+)
+OVER = "bytes_over_limit"  # the constraint's name in the study
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What is to be run next: the study's number for it, the recipe, and the bytes it is forecast to need."""
+
+    number: int
+    recipe: Recipe
+    forecast: dict[str, float]
+
+
+class Ledger:
+    """Asks the study for proposals and tells it how they ended.
+
+    Args:
+        folder: the experiment's folder; records lie in ``trials/<recipe hash>``.
+        name: the study's name in the storage.
+        space: what varies.
+        storage: where the study is kept.
+        fits: forecasts a recipe's bytes and says whether they can come under its limit.
+        target: trials wanted in all, over all drivers and resumes.
+        seed: of the proposals.
+        pruner: asked about everything that fits its bytes.
+        starts: recipes to try first, where the space reaches them.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        space: Space,
+        storage: BaseStorage,
+        fits: Fits,
+        target: int,
+        seed: int = 0,
+        pruner: BasePruner | None = None,
+        starts: Iterable[Recipe] = (),
+    ) -> None:
+        self.folder, self.space, self.target, self._fits = folder, space, target, fits
+        self._forecasts: dict[str, tuple[bool, dict[str, float]]] = {}
+        self._pruner = ByteBudgetPruner(space.preset.limit, pruner)
+        self.sampler = FittingSampler(
+            space.distributions(),
+            fits=lambda params: self._fit(self.space.recipe(params))[0],
+            key=lambda params: self.space.recipe(params).hash,
+            owners=space.owners,
+            starts=[space.params(recipe) for recipe in (space.preset, *starts)],
+            seed=seed,
+        )
+        self.study = optuna.create_study(
+            study_name=name,
+            storage=storage,
+            sampler=self.sampler,
+            pruner=self._pruner,
+            direction="minimize",
+            load_if_exists=True,
+        )
+        self.presence = Presence(folder)
+        self._reasons: dict[int, str] = {}
+
+    # ------------------------------------------------------------------ ask
+
+    def propose(self) -> Proposal | None:
+        """Return the next trial to run, or None when the study holds as many as were wanted."""
+        while True:
+            if self._counted(self._trials()) >= self.target:
+                return None
+            proposal = self._waiting() or self._fresh()
+            if proposal is None or self._mine(proposal):
+                return proposal
+
+    def orphans(self) -> list[Proposal]:
+        """Running trials whose driver is gone, adopted: they keep their number and continue from their checkpoints."""
+        found = []
+        for trial in self._trials(RUNNING):
+            if self.presence.alive(trial.user_attrs.get("driver", "")):
+                continue
+            path = self.trial_folder(trial.user_attrs.get("recipe", "unknown")) / "recipe.json"
+            recipe = Recipe.from_json(json.loads(path.read_text())) if path.exists() else self.space.recipe(trial.params)
+            self._trial(trial).set_user_attr("driver", self.presence.name)
+            found.append(self._prepare(trial.number, recipe, self._fit(recipe)[1]))
+        return found
+
+    def _fresh(self) -> Proposal | None:
+        """Let the sampler propose, and enter the whole trial into the study in one write."""
+        trials = self.study.get_trials(deepcopy=False)
+        params, asked, dropped = self.sampler.propose(trials, len(trials))
+        if params is None:
+            return None
+        recipe = self.space.recipe(params)
+        forecast = self._fit(recipe)[1]
+        attributes = {"recipe": recipe.hash, "driver": self.presence.name, "asked": asked, "not_fitting": dropped}
+        distributions = self.space.distributions()
+        self.study.add_trial(create_trial(state=RUNNING, params=params, distributions=distributions, user_attrs=attributes))
+        number = max(t.number for t in self._trials(RUNNING) if t.user_attrs.get("driver") == self.presence.name)
+        return self._prepare(number, recipe, forecast)
+
+    def _waiting(self) -> Proposal | None:
+        """Take up a trial that somebody enqueued (from the dashboard, say); one that cannot fit is closed at once."""
+        while self._trials(WAITING):
+            trial = self.study.ask(self.space.distributions())
+            recipe = self.space.recipe(trial.params)
+            fits, forecast = self._fit(recipe)
+            for key, value in {
+                "recipe": recipe.hash,
+                "driver": self.presence.name,
+                "asked": 1,
+                "not_fitting": int(not fits),
+            }.items():
+                trial.set_user_attr(key, value)
+            if fits:
+                return self._prepare(trial.number, recipe, forecast)
+            trial.set_constraint(OVER, forecast["low"] - recipe.limit)
+            self._close(trial.number, PRUNED, "its forecast does not fit")
+        return None
+
+    def _prepare(self, number: int, recipe: Recipe, forecast: dict[str, float]) -> Proposal:
+        folder = self.trial_folder(recipe.hash)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / "recipe.json", json.dumps(recipe.to_json()).encode())
+        return Proposal(number, recipe, forecast)
+
+    def _mine(self, proposal: Proposal) -> bool:
+        """Whether this driver may run it: no earlier trial has its recipe, and there is still room for it."""
+        earlier = [t for t in self._trials() if t.number < proposal.number]
+        twin = any(t.user_attrs.get("recipe") == proposal.recipe.hash for t in earlier)
+        if twin or self._counted(earlier) >= self.target:
+            self._attribute(proposal.number, "withdrawn", True)
+            self._close(proposal.number, FAIL, "another driver was first" if twin else "the search was full")
+            return False
+        return True
+
+    def _fit(self, recipe: Recipe) -> tuple[bool, dict[str, float]]:
+        if recipe.hash not in self._forecasts:
+            self._forecasts[recipe.hash] = self._fits(recipe)
+        return self._forecasts[recipe.hash]
+
+    # ------------------------------------------------------------------ tell
+
+    def report(self, number: int, rung: dict[str, Any]) -> str | None:
+        """Enter a rung into the trial's curve; return why it must stop now, or None."""
+        trial = self._trial(self._frozen(number))
+        frozen = self._frozen(number)
+        step = int(rung["step"])
+        if step not in frozen.intermediate_values and rung.get("bpb") is not None:
+            trial.report(float(rung["bpb"]), step)
+        if rung.get("bytes") is not None:
+            trial.set_user_attr(BYTES, [*frozen.user_attrs.get(BYTES, []), int(rung["bytes"])])
+        frozen = self._frozen(number)
+        if self._pruner.too_large(frozen):
+            over = frozen.user_attrs[BYTES][-1] - self.space.preset.limit
+            trial.set_constraint(OVER, over)
+            self._reasons[number] = f"{over:,} bytes over the limit at {rung.get('progress', 0):.0%} of the run"
+        elif self._pruner.prune(self.study, frozen):
+            self._reasons[number] = f"the pruner stopped it at {rung.get('progress', 0):.0%} of the run"
+        return self._reasons.get(number)
+
+    def curve(self, number: int) -> list[dict[str, float]]:
+        """The rungs a trial reported: step, bpb and, where they were measured, bytes."""
+        frozen = self._frozen(number)
+        measured = dict(zip(sorted(frozen.intermediate_values), frozen.user_attrs.get(BYTES, []), strict=False))
+        return [
+            {"step": step, "bpb": value} | ({"bytes": measured[step]} if step in measured else {})
+            for step, value in sorted(frozen.intermediate_values.items())
+        ]
+
+    def stopped(self, number: int) -> str | None:
+        """Why the pruner stopped this trial, or None if it did not."""
+        return self._reasons.get(number)
+
+    def finish(self, number: int, record: Record) -> None:
+        """Tell the study how a trial ended; the record is put on disk first if the worker could not."""
+        frozen = self._frozen(number)
+        if frozen.state.is_finished():
+            return
+        folder = self.trial_folder(record.recipe)
+        if not (folder / "record.json").exists():
+            record.save(folder)
+        trial = self._trial(frozen)
+        if record.bytes is not None and OVER not in trial.constraints:
+            trial.set_constraint(OVER, record.bytes - self.space.preset.limit)
+        trial.set_user_attr("trained", record.trained)
+        trial.set_user_attr("seconds", record.seconds)
+        over = record.bytes is not None and record.bytes > self.space.preset.limit
+        if record.state == "complete" and record.bpb is not None and not over:
+            self._close(number, COMPLETE, record.reason, record.bpb)
+        elif record.state == "complete" or record.state in ("pruned", "not_fitting"):
+            self._close(number, PRUNED, record.reason or f"{record.bytes or 0:,} bytes do not fit")
+        else:
+            self._close(number, FAIL, record.reason)
+
+    def reconcile(self) -> int:
+        """Tell the study what the records on disk know and it does not; return how many trials that closed."""
+        told = 0
+        for trial in self._trials(RUNNING):
+            folder = self.trial_folder(trial.user_attrs.get("recipe", "unknown"))
+            if (folder / "record.json").exists() and not self.presence.alive(trial.user_attrs.get("driver", "")):
+                self.finish(trial.number, Record.load(folder))
+                told += 1
+        return told
+
+    def _close(self, number: int, state: TrialState, reason: str, value: float | None = None) -> None:
+        if reason:
+            self._attribute(number, "reason", reason)
+        self.study.tell(number, value, state=state)
+
+    # ------------------------------------------------------------------ look
+
+    def trial_folder(self, recipe_hash: str) -> Path:
+        """Where a recipe's record, log and checkpoint lie."""
+        return self.folder / "trials" / recipe_hash
+
+    def counts(self) -> dict[str, int]:
+        """Combinations asked for and dropped because they cannot fit; trials trained, pruned, failed and complete."""
+        trials = [t for t in self._trials() if not t.user_attrs.get("withdrawn")]
+        states = [t.state for t in trials]
+        return {
+            "asked": sum(t.user_attrs.get("asked", 1) for t in trials),
+            "not_fitting": sum(t.user_attrs.get("not_fitting", 0) for t in trials),
+            "trained": sum(bool(t.user_attrs.get("trained")) for t in trials),
+            "pruned": states.count(PRUNED) - sum(_closed_at_once(t) for t in trials),
+            "failed": states.count(FAIL),
+            "complete": states.count(COMPLETE),
+        }
+
+    def spent(self) -> dict[str, float]:
+        """Trainings started and the seconds of training that finished runs took."""
+        trials = [t for t in self._trials() if not t.user_attrs.get("withdrawn") and t.state != WAITING]
+        return {
+            "trainings": sum(t.user_attrs.get("trained", t.state == RUNNING) for t in trials),
+            "seconds": sum(t.user_attrs.get("seconds") or 0.0 for t in trials if t.user_attrs.get("trained")),
+        }
+
+    def has_orphans(self) -> bool:
+        """Whether trials are running that no living driver looks after."""
+        return any(not self.presence.alive(t.user_attrs.get("driver", "")) for t in self._trials(RUNNING))
+
+    def remaining(self) -> int:
+        """Trials that are still to be started."""
+        return max(0, self.target - self._counted(self._trials()))
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=states or None)
+
+    @staticmethod
+    def _counted(trials: list[FrozenTrial]) -> int:
+        """Trials that count towards the target: all but the withdrawn, the waiting and what never could fit."""
+        return sum(t.state != WAITING and not t.user_attrs.get("withdrawn") and not _closed_at_once(t) for t in trials)
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self._trials()[number]
+
+    def _trial(self, frozen: FrozenTrial) -> optuna.Trial:
+        return optuna.Trial(self.study, frozen._trial_id)
+
+    def _attribute(self, number: int, key: str, value: Any) -> None:
+        self._trial(self._frozen(number)).set_user_attr(key, value)
+
+
+def _closed_at_once(trial: FrozenTrial) -> bool:
+    """Whether an enqueued trial was closed because its forecast did not fit: it was never started."""
+    return trial.state == PRUNED and trial.user_attrs.get("asked") == 1 and trial.user_attrs.get("not_fitting") == 1
+
+
+def write_experiment(folder: Path, body: dict[str, Any]) -> None:
+    """Write ``experiment.json``: the search's options, its counts and how it stands."""
+    write_atomic(folder / "experiment.json", json.dumps(body | {"updated": time.time()}, indent=1).encode())
+
+
+def read_experiment(folder: Path) -> dict[str, Any]:
+    """Read ``experiment.json``.
+
+    Raises:
+        ValueError: there is none: the experiment does not exist.
+    """
+    path = folder / "experiment.json"
+    if not path.exists():
+        known = sorted(p.parent.name for p in folder.parent.glob("*/experiment.json"))
+        raise ValueError(
+            f"There is no experiment called {folder.name!r} in {folder.parent}. There are: {', '.join(known) or 'none'}."
+        )
+    return json.loads(path.read_text())

@@ -1,0 +1,102 @@
+"""Where a search is kept: its Optuna storage, and who is driving it.
+
+The default storage is a journal file in the experiment's folder, locked with ``flock``: the kernel releases such a lock
+when its holder dies, so a killed driver never leaves one behind (Optuna's own locks wait thirty seconds for that).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import uuid
+from pathlib import Path
+from typing import IO
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+JOURNAL = "study.journal"
+
+
+class KernelLock(JournalFileOpenLock):
+    """A journal lock the kernel gives back when the process that holds it dies."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        self._file = open(self._path, "ab")  # noqa: SIM115 held until release
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def open_storage(url: str | None, folder: Path) -> BaseStorage:
+    """Open the Optuna storage at ``url``, or the experiment's own journal file.
+
+    Raises:
+        ValueError: the URL cannot be opened.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if url is None:
+        path, lock = folder / JOURNAL, KernelLock(folder / f"{JOURNAL}.lock")
+        _drop_torn_line(path, lock)
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    try:
+        return optuna.storages.get_storage(url)
+    except Exception as error:
+        raise ValueError(f"storage {url!r} cannot be opened: {error}") from error
+
+
+def _drop_torn_line(path: Path, lock: KernelLock) -> None:
+    """Cut off a last line without an end: a driver died, or the disk filled up, while it was being written."""
+    if not path.exists():
+        return
+    lock.acquire()
+    try:
+        with open(path, "r+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            window = min(size, 1 << 20)
+            file.seek(size - window)
+            tail = file.read(window)
+            if tail and not tail.endswith(b"\n"):
+                file.truncate(size - window + tail.rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
+class Presence:
+    """Says that this driver is alive, for as long as it is: a locked file in the experiment's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = uuid.uuid4().hex[:8]
+        self._folder = folder / "drivers"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._file = open(self._folder / self.name, "ab")  # noqa: SIM115 held while the driver lives
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def alive(self, name: str) -> bool:
+        """Whether the driver called ``name`` still runs."""
+        if name == self.name:
+            return True
+        try:
+            with open(self._folder / name, "ab") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def leave(self) -> None:
+        """Say goodbye."""
+        (self._folder / self.name).unlink(missing_ok=True)
+        self._file.close()

@@ -1,0 +1,376 @@
+"""A search from Python: ``search(...)`` starts one, ``resume(name)`` continues it, both return what was found."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import math
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from model.recipe import Recipe
+from model.record import Record, records_in
+from search.ledger import Fits, Ledger, read_experiment, write_experiment
+from search.storage import open_storage
+from spaces.catalogue import space as find_space
+from spaces.presets import PRESETS, preset
+from spaces.space import Space
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a search was asked for; kept in ``experiment.json`` so that `resume` needs only its name.
+
+    Attributes:
+        preset: the recipe to vary around.
+        space: a ready-made space or ``module:SPACE``.
+        scale: ``proxy`` or ``full``.
+        trials: trials in all.
+        budget: ``2h``, ``90m``, ``300s``, ``50trainings`` or ``12gpuh``; empty for no other bound than ``trials``.
+        limit: bytes; None keeps the scale's.
+        corpus: what is trained on; None keeps the preset's.
+        name: of the experiment, its folder and its study.
+        runs: folder of experiments.
+        seed: of the proposals and of every run.
+        address: of a running cluster; None uses this machine.
+        cpus: cores to use of this machine; None uses all this process may.
+        cpus_per_trial: cores a trial is given.
+        gpus_per_trial: GPUs a trial is given; a fraction shares one.
+        storage: Optuna URL; None keeps a journal file in the experiment's folder.
+        runner: ``module:function`` that runs a recipe.
+        fits: ``module:function`` that forecasts a recipe's bytes.
+    """
+
+    preset: str = "baseline"
+    space: str = "starter"
+    scale: str = "proxy"
+    trials: int = 24
+    budget: str = ""
+    limit: int | None = None
+    corpus: str | None = None
+    name: str = "search"
+    runs: str = "runs"
+    seed: int = 0
+    address: str | None = None
+    cpus: int | None = None
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
+    storage: str | None = None
+    runner: str = "model.run:run"
+    fits: str = "search.forecast:fits"
+
+    @property
+    def folder(self) -> Path:
+        """The experiment's folder."""
+        return Path(self.runs).resolve() / self.name
+
+    @property
+    def resume_command(self) -> str:
+        """What to type to continue it."""
+        runs = "" if Path(self.runs) == Path("runs") else f" --runs {self.runs}"
+        return f"golflab resume {self.name}{runs}"
+
+    def recipe(self) -> Recipe:
+        """The preset at its scale, with the limit, corpus and seed asked for."""
+        changes = {"limit": self.limit, "corpus": self.corpus, "seed": self.seed}
+        return preset(self.preset, self.scale).with_(**{key: value for key, value in changes.items() if value is not None})
+
+    def load_space(self) -> Space:
+        """The space, around the recipe."""
+        return find_space(self.space, self.recipe())
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a search found.
+
+    Attributes:
+        name: of the experiment.
+        folder: where its records lie; `analysis.table` makes a DataFrame of them.
+        best: the record with the fewest bits per byte among those that fit; None if none completed.
+        counts: asked, not_fitting, trained, pruned, failed, complete.
+        finished: whether all that was asked for is done.
+        reason: why it ended.
+        seconds: it took, in this call.
+    """
+
+    name: str
+    folder: Path
+    best: Record | None
+    counts: dict[str, int]
+    finished: bool
+    reason: str
+    seconds: float
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dictionary per record, best first: what ``pandas.DataFrame`` takes."""
+        records = [record for _, record in records_in(self.folder / "trials")]
+        ranked = sorted(records, key=lambda r: math.inf if r.bpb is None or r.state != "complete" else r.bpb)
+        return [r.summary() | {"techniques": sorted(r.spec["techniques"])} for r in ranked]
+
+
+def search(watcher: Any = None, **options: Any) -> Result:
+    """Start a search and run it to its end.
+
+    Args:
+        watcher: a `search.bridge.Watcher` that hears what happens.
+        **options: fields of `Options`.
+
+    Raises:
+        ValueError: an option that cannot be, before any work starts.
+    """
+    known = {f.name for f in dataclasses.fields(Options)}
+    if unknown := set(options) - known:
+        word = sorted(unknown)[0]
+        near = difflib.get_close_matches(word, known, n=1)
+        raise ValueError(
+            f"search: unknown option {word!r}; "
+            + (f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}.")
+        )
+    asked = validated(Options(**options))
+    if (asked.folder / "experiment.json").exists():
+        raise ValueError(
+            f"There is already an experiment called {asked.name!r}: continue it with `{asked.resume_command}`, or choose another --name."
+        )
+    return _run(asked, watcher)
+
+
+def resume(name: str, runs: str = "runs", watcher: Any = None, **changes: Any) -> Result:
+    """Continue an experiment: nothing finished is repeated, what was running continues from its checkpoints.
+
+    Args:
+        name: of the experiment.
+        runs: folder of experiments.
+        watcher: a `search.bridge.Watcher` that hears what happens.
+        **changes: options that may differ now: ``trials`` and ``budget`` extend it, ``address`` and ``cpus`` move it.
+
+    Raises:
+        ValueError: there is no such experiment, or an option that must stay was changed.
+    """
+    fixed = set(changes) - {"trials", "budget", "address", "cpus", "cpus_per_trial", "gpus_per_trial"}
+    if fixed:
+        raise ValueError(f"resume: {sorted(fixed)[0]!r} is part of what the experiment is; start another one to change it.")
+    kept = read_experiment(Path(runs).resolve() / name)["options"]
+    return _run(validated(Options(**kept | {"runs": runs} | {k: v for k, v in changes.items() if v is not None})), watcher)
+
+
+def validated(options: Options) -> Options:
+    """Return the options if a search can be run with them.
+
+    Raises:
+        ValueError: what it got, what is allowed and what to do.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", options.name):
+        raise ValueError(f"name={options.name!r} must be 1 to 64 letters, digits, dots, dashes or underscores.")
+    if options.trials < 1:
+        raise ValueError(f"trials={options.trials} must be at least 1.")
+    if options.limit is not None and options.limit < 1:
+        raise ValueError(f"limit={options.limit} must be a positive number of bytes.")
+    if options.gpus_per_trial < 0 or options.cpus_per_trial <= 0:
+        raise ValueError("A trial needs a positive number of CPUs, and no negative number of GPUs.")
+    Budget.parse(options.budget)
+    options.load_space()
+    for dotted in (options.runner, options.fits):
+        _load(dotted)
+    _writable(options.folder)
+    return options
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A bound on what a search may spend besides its number of trials.
+
+    Attributes:
+        seconds: on the clock, over all resumes.
+        trainings: runs that train; what reuses a training is free.
+        gpu_seconds: GPUs of a trial times its training seconds, summed.
+    """
+
+    seconds: float = math.inf
+    trainings: float = math.inf
+    gpu_seconds: float = math.inf
+
+    @staticmethod
+    def parse(text: str) -> Budget:
+        """Read ``2h``, ``90m``, ``300s``, ``50trainings`` or ``12gpuh``; several may be joined by commas.
+
+        Raises:
+            ValueError: it reads as none of these.
+        """
+        found: dict[str, float] = {}
+        for part in filter(None, text.replace(" ", "").split(",")):
+            match = re.fullmatch(r"(\d+(?:\.\d+)?)(h|m|s|trainings?|gpuh)", part)
+            if match is None or float(match[1]) <= 0:
+                raise ValueError(f"budget={text!r} must read like 2h, 90m, 300s, 50trainings or 12gpuh.")
+            amount, unit = float(match[1]), match[2]
+            key = "trainings" if unit.startswith("training") else "gpu_seconds" if unit == "gpuh" else "seconds"
+            found[key] = amount * {"h": 3600, "m": 60, "gpuh": 3600}.get(unit, 1)
+        return Budget(**found)
+
+
+def _run(options: Options, watcher: Any) -> Result:
+    """Open the ledger, bring up the cluster, let Tune run, write down how it ended."""
+    from search.bridge import Watcher
+
+    watcher = watcher or Watcher()
+    started = time.monotonic()
+    folder = options.folder
+    ledger = open_ledger(options)
+    try:
+        ledger.reconcile()
+        clock = _Clock(options, ledger, folder)
+        clock.save("running")
+        reason, interrupted = "", False
+        if ledger.remaining() or ledger.has_orphans():
+            reason, interrupted = _tune(options, ledger, watcher, clock)
+        finished = not interrupted and not ledger.has_orphans()
+        clock.save("interrupted" if interrupted else "finished", reason)
+        return Result(options.name, folder, best(folder, ledger), ledger.counts(), finished, reason, time.monotonic() - started)
+    finally:
+        ledger.presence.leave()
+
+
+def open_ledger(options: Options) -> Ledger:
+    """Open (or create) the experiment's ledger."""
+    options.folder.mkdir(parents=True, exist_ok=True)
+    space = options.load_space()
+    fits: Fits = _load(options.fits)
+    starts = [preset(name, options.scale).with_(limit=space.preset.limit, seed=options.seed) for name in PRESETS]
+    storage = open_storage(options.storage, options.folder)
+    return Ledger(options.folder, options.name, space, storage, fits, options.trials, options.seed, starts=starts)
+
+
+def _tune(options: Options, ledger: Ledger, watcher: Any, clock: _Clock) -> tuple[str, bool]:
+    """Run Tune until the ledger has nothing more; return why it ended and whether it was interrupted."""
+    from search.cluster import cluster
+
+    with cluster(options.address, options.cpus) as found:
+        from ray import tune
+
+        from search.bridge import LedgerScheduler, LedgerSearcher
+        from search.trial import GolfTrial
+
+        workers = found.workers(options.cpus_per_trial, options.gpus_per_trial)
+        cache = options.folder / "cache"
+        searcher = LedgerSearcher(ledger, clock.wrap(watcher), {"runner": options.runner, "cache": str(cache)}, clock.may_start)
+        needs = {"CPU": options.cpus_per_trial} | ({"GPU": options.gpus_per_trial} if options.gpus_per_trial else {})
+        tuner = tune.Tuner(
+            tune.with_resources(GolfTrial, needs),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=LedgerScheduler(ledger, clock.wrap(watcher)),
+                num_samples=-1,
+                max_concurrent_trials=min(workers, max(1, options.trials)),
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name=options.name, storage_path=found.scratch, verbose=0, failure_config=tune.FailureConfig(max_failures=3)
+            ),
+        )
+        try:
+            tuner.fit()
+        except KeyboardInterrupt:
+            return f"interrupted; continue with `{options.resume_command}`", True
+        return searcher.ended_because, False
+
+
+class _Clock:
+    """Knows what has been spent, whether more may start, and keeps ``experiment.json`` current."""
+
+    def __init__(self, options: Options, ledger: Ledger, folder: Path) -> None:
+        self._options, self._ledger, self._folder = options, ledger, folder
+        self._budget = Budget.parse(options.budget)
+        path = folder / "experiment.json"
+        self._before = read_experiment(folder).get("seconds", 0.0) if path.exists() else 0.0
+        self._started, self._lasted = time.monotonic(), [0.0]
+
+    def seconds(self) -> float:
+        """On the clock, over all resumes."""
+        return self._before + time.monotonic() - self._started
+
+    def may_start(self) -> str | None:
+        """Why no further trial may start, or None. A trial is expected to take as long as the median one did."""
+        spent = self._ledger.spent()
+        typical = sorted(self._lasted)[len(self._lasted) // 2]
+        if self.seconds() + typical > self._budget.seconds:
+            return f"the budget of {self._options.budget} is spent"
+        if (
+            spent["trainings"] >= self._budget.trainings
+            or spent["seconds"] * self._options.gpus_per_trial >= self._budget.gpu_seconds
+        ):
+            return f"the budget of {self._options.budget} is spent"
+        return None
+
+    def wrap(self, watcher: Any) -> Any:
+        """The watcher, with this clock listening too."""
+        return _Listening(watcher, self)
+
+    def lasted(self, seconds: float) -> None:
+        """Note how long a trial took, and save the counts."""
+        self._lasted.append(seconds)
+        self.save("running")
+
+    def save(self, state: str, reason: str = "") -> None:
+        """Write ``experiment.json``."""
+        write_experiment(
+            self._folder,
+            {
+                "name": self._options.name,
+                "state": state,
+                "reason": reason,
+                "options": asdict(self._options),
+                "counts": self._ledger.counts(),
+                "spent": self._ledger.spent(),
+                "seconds": self.seconds(),
+                "resume": self._options.resume_command,
+            },
+        )
+
+
+class _Listening:
+    """Passes events on and times the trials."""
+
+    def __init__(self, watcher: Any, clock: _Clock) -> None:
+        self._watcher, self._clock = watcher, clock
+        self._began: dict[int, float] = {}
+
+    def started(self, proposal: Any) -> None:
+        self._began[proposal.number] = time.monotonic()
+        self._watcher.started(proposal)
+
+    def rung(self, number: int, rung: dict[str, Any]) -> None:
+        self._watcher.rung(number, rung)
+
+    def finished(self, number: int, record: Record) -> None:
+        self._clock.lasted(time.monotonic() - self._began.pop(number, time.monotonic()))
+        self._watcher.finished(number, record)
+
+
+def best(folder: Path, ledger: Ledger) -> Record | None:
+    """The best complete record that fits."""
+    limit = ledger.space.preset.limit
+    fitting = [
+        r for _, r in records_in(folder / "trials") if r.state == "complete" and r.bpb is not None and (r.bytes or 0) <= limit
+    ]
+    return min(fitting, key=lambda r: r.bpb or math.inf, default=None)
+
+
+def _load(dotted: str) -> Callable[..., Any]:
+    module, _, name = dotted.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{dotted!r} cannot be imported: {error}.") from None
+
+
+def _writable(folder: Path) -> None:
+    """Raise a clear error unless the experiment's folder can be created and written."""
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f"{folder} cannot be written: {existing} is not a folder this user may write. Choose another --runs.")

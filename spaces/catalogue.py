@@ -1,0 +1,151 @@
+"""Catalogue: the ready-made spaces, and the lists the command line prints. All of it is read off what there is.
+
+Spaces are built when asked for, from the techniques in the folder at that moment, so a new technique is searched and
+listed without an edit here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from model.recipe import Recipe
+from model.technique import SLOTS, catalogue
+from spaces.presets import BASELINE, PRESETS
+from spaces.space import Space
+
+# The first dozen, and rivals for the slots they fill: enough to see every stage work.
+STARTER = (
+    *("leaky_relu_squared", "xsa", "smear_gate", "bigram_hash", "unet_skips", "partial_rope", "ln_scale", "value_residual"),
+    *("gated_attention", "ema", "swa", "orthogonal_init", "int6_rows", "int5_rows", "zstd_codec", "sliding_window"),
+)
+
+
+def spaces() -> dict[str, str]:
+    """Name -> one line of what varies, for every ready-made space."""
+    return {name: (build.__doc__ or "").partition("\n")[0] for name, build in _BUILDERS.items()}
+
+
+def space(name: str, preset: Recipe) -> Space:
+    """Return the ready-made space ``name`` around ``preset``, or a user's own given as ``module:VARIABLE``.
+
+    A user's variable is a `Space`, whose own preset is kept, or a function from the preset to a `Space`.
+
+    Raises:
+        ValueError: no such space, module or variable.
+    """
+    if ":" in name:
+        return _users(name, preset)
+    if name not in _BUILDERS:
+        near = difflib.get_close_matches(name, _BUILDERS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"There is no space called {name!r}.{hint} Spaces: {', '.join(_BUILDERS)}; your own: module:VARIABLE.")
+    return _BUILDERS[name](preset)
+
+
+def describe() -> list[dict[str, Any]]:
+    """What ``golflab techniques --json`` prints: one object per technique, in the order of the slots."""
+    used: dict[str, list[str]] = {}
+    for label, recipe in PRESETS.items():
+        for t in (t for slot in SLOTS for t in recipe.tenants(slot)):
+            used.setdefault(t.name, []).append(label)
+    return [
+        {
+            "name": name,
+            "stage": cls.stage(),
+            "slot": cls.slot,
+            "summary": cls.summary(),
+            "knobs": {
+                spec.name: {"default": spec.default}
+                | {k: v for k, v in dataclasses.asdict(cls.knobs()[spec.name]).items() if v not in (None, ())}
+                for spec in dataclasses.fields(cls)  # type: ignore[arg-type]
+            },
+            "sources": list(cls.sources),
+            "used_by": used.get(name, []),
+        }
+        for name, cls in catalogue().items()
+    ]
+
+
+def _starter(preset: Recipe) -> Space:
+    """The first dozen techniques, on or off, with no knobs."""
+    return Space("starter", preset, techniques=tuple(name for name in STARTER if name in catalogue()))
+
+
+def _seeds(preset: Recipe) -> Space:
+    """Everything the five seed submissions contain, with their knobs and body plans."""
+    baseline = {t.name for t in BASELINE.techniques}
+    used = dict.fromkeys(t.name for label, r in PRESETS.items() if label != "baseline" for t in r.techniques)
+    optional = tuple(name for name in used if name not in baseline) + tuple(name for name in used if name in baseline)
+    return Space("seeds", preset, techniques=optional, knobs=("*",), shape=_shapes(preset))
+
+
+def _architecture(preset: Recipe) -> Space:
+    """Every technique inside the model, its knobs, and the body plan."""
+    return Space("architecture", preset, techniques=_of("model"), knobs=("*",), shape=_shapes(preset))
+
+
+def _optimizer(preset: Recipe) -> Space:
+    """Optimisers, schedules, averages, penalties and fake quantisation, with their knobs."""
+    return Space("optimizer", preset, techniques=_of("data", "train"), knobs=("*",))
+
+
+def _quantization(preset: Recipe) -> Space:
+    """Grids, clipping, rounding, pruning, layouts and codecs: all of it after training, so it shares trainings."""
+    return Space("quantization", preset, techniques=_of("quantise", "pack"), knobs=("*",))
+
+
+def _evaluation(preset: Recipe) -> Space:
+    """Windows, test-time training, temperature and mixers: all of it after packing."""
+    return Space("evaluation", preset, techniques=_of("evaluate"), knobs=("*",))
+
+
+def _everything(preset: Recipe) -> Space:
+    """The whole catalogue with all knobs, and the body plan."""
+    return Space("everything", preset, techniques=tuple(catalogue()), knobs=("*",), shape=_shapes(preset))
+
+
+_BUILDERS: dict[str, Callable[[Recipe], Space]] = {
+    "starter": _starter,
+    "seeds": _seeds,
+    "architecture": _architecture,
+    "optimizer": _optimizer,
+    "quantization": _quantization,
+    "evaluation": _evaluation,
+    "everything": _everything,
+}
+
+
+def _of(*stages: str) -> tuple[str, ...]:
+    """Techniques of these stages that add something: a slot's default is what being off already means."""
+    return tuple(name for name, cls in catalogue().items() if cls.stage() in stages and SLOTS[cls.slot].default != name)
+
+
+def _shapes(preset: Recipe) -> dict[str, tuple[int, ...]]:
+    """Body plans around the preset's: a little shallower or deeper, MLPs of 2 to 4 widths, halved or full KV heads."""
+    shape = preset.shape
+    deep = max(1, round(shape.layers / 5))
+    return {
+        "layers": tuple(sorted({shape.layers - deep, shape.layers, shape.layers + deep, shape.layers + 2 * deep} - {0})),
+        "hidden": tuple(sorted({shape.hidden, *(round(shape.width * ratio) for ratio in (2, 3, 4))})),
+        "kv_heads": tuple(sorted({shape.kv_heads, max(1, shape.heads // 2), shape.heads})),
+    }
+
+
+def _users(name: str, preset: Recipe) -> Space:
+    module_name, _, variable = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), variable)
+    except ImportError as error:
+        raise ValueError(f"space {name!r}: {error}. The module must be importable from where you are.") from None
+    except AttributeError:
+        raise ValueError(f"space {name!r}: module {module_name!r} has no {variable!r}.") from None
+    result = found(preset) if callable(found) and not isinstance(found, Space) else found
+    if not isinstance(result, Space):
+        raise ValueError(
+            f"space {name!r}: {variable} is a {type(result).__name__}; it must be a Space or a function that returns one."
+        )
+    return result

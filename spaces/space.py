@@ -1,0 +1,239 @@
+"""Space: what may vary around a preset.
+
+A space is written in a few lines and turns into Optuna distributions by itself::
+
+    SPACE = Space("mine", preset("baseline", "proxy"), techniques=("xsa", "ema", "swa"), knobs=("ema.decay",))
+
+Techniques are grouped by slot. One that shares its slot with no other becomes a switch (``xsa``: False or True);
+several that compete for a slot become one choice named after the slot (``average``: off, ema or swa). Knobs are flat:
+always sampled, ignored while their technique is off, which costs half as much per proposal as a conditional space and
+keeps one joint model. `Space.recipe` resolves clashes and unmet needs by dropping techniques, so every sample is valid.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from model.recipe import Recipe, Shape
+from model.technique import SLOTS, Knob, Technique, find
+
+OFF = "off"
+
+
+@dataclass(frozen=True)
+class Space:
+    """A preset and what may vary around it.
+
+    Attributes:
+        name: label in reports.
+        preset: the recipe everything varies around.
+        techniques: names of the techniques that may be on or off.
+        knobs: ``technique.knob`` for each knob that varies; ``technique.*`` for all of a technique's; ``*`` for all.
+        shape: field of the shape -> the values it may take.
+    """
+
+    name: str
+    preset: Recipe
+    techniques: tuple[str, ...] = ()
+    knobs: tuple[str, ...] = ()
+    shape: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "techniques", tuple(dict.fromkeys(find(name).name for name in self.techniques)))
+        if unknown := set(self.shape) - {f.name for f in dataclasses.fields(Shape)}:
+            raise ValueError(
+                f"space {self.name!r}: {sorted(unknown)[0]!r} is no field of the shape; {_near(sorted(unknown)[0], Shape)}."
+            )
+        self._expanded_knobs()
+        self.preset.check()
+
+    # ------------------------------------------------------------------ what varies
+
+    @cached_property
+    def choices(self) -> dict[str, tuple[str, ...]]:
+        """Parameter name -> techniques that compete for it. A lone technique gives its own name, rivals their slot's."""
+        groups: dict[str, tuple[str, ...]] = {}
+        for name in self.techniques:
+            slot = find(name).slot
+            mates = tuple(n for n in self.techniques if find(n).slot == slot)
+            alone = SLOTS[slot].many or len(mates) == 1
+            groups[name if alone else slot] = (name,) if alone else mates
+        return groups
+
+    @cached_property
+    def owners(self) -> dict[str, tuple[str, Any]]:
+        """Knob parameter (``ema.decay``) -> the choice it depends on and the value that switches it on."""
+        value_of = {
+            name: (parameter, True if rivals == (parameter,) else name)
+            for parameter, rivals in self.choices.items()
+            for name in rivals
+        }
+        return {key: value_of[key.partition(".")[0]] for key in self._expanded_knobs() if key.partition(".")[0] in value_of}
+
+    @cached_property
+    def _distributions(self) -> dict[str, BaseDistribution]:
+        found: dict[str, BaseDistribution] = {}
+        for parameter, rivals in self.choices.items():
+            lone = rivals == (parameter,)
+            found[parameter] = CategoricalDistribution((False, True) if lone else (OFF, *rivals))
+        for key, (rule, default) in self._expanded_knobs().items():
+            found[key] = _distribution(rule, default)
+        for name, values in self.shape.items():
+            found[f"shape.{name}"] = CategoricalDistribution(tuple(values))
+        return found
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Parameter name -> Optuna distribution: switches and choices first, then knobs, then shape fields."""
+        return dict(self._distributions)
+
+    def __len__(self) -> int:
+        return len(self._distributions)
+
+    # ------------------------------------------------------------------ parameters to recipe and back
+
+    def recipe(self, params: Mapping[str, Any]) -> Recipe:
+        """Return the recipe these parameters describe. Missing ones keep the preset's value; clashes are resolved.
+
+        Of two techniques that clash, the one that comes later in slot order is left out; so is one whose need is unmet.
+
+        Raises:
+            ValueError: a parameter this space does not have, or a shape that no technique can repair.
+        """
+        if unknown := set(params) - set(self._distributions):
+            raise ValueError(f"space {self.name!r} has no parameter {sorted(unknown)[0]!r}.")
+        shape = {key.partition(".")[2]: value for key, value in params.items() if key.startswith("shape.")}
+        base = self.preset.with_(**shape) if shape else self.preset
+        chosen = [self._tuned(find(name)(), params) for name in self._chosen(params)]
+        listed = set(self.techniques)
+        kept = [self._tuned(t, params) for t in base.techniques if t.name not in listed]
+        taken = {t.slot for t in chosen if not SLOTS[t.slot].many}
+        return self._resolve(base, [t for t in kept if t.slot not in taken], chosen)
+
+    def params(self, recipe: Recipe) -> dict[str, Any]:
+        """The parameters that describe ``recipe``, as far as this space reaches: the inverse of `recipe`."""
+        here = {t.name: t for slot in SLOTS for t in recipe.tenants(slot)}
+        found: dict[str, Any] = {}
+        for parameter, rivals in self.choices.items():
+            on = [name for name in rivals if name in here]
+            found[parameter] = bool(on) if rivals == (parameter,) else (on[0] if on else OFF)
+        for key, (_, default) in self._expanded_knobs().items():
+            name, _, knob = key.partition(".")
+            found[key] = getattr(here[name], knob) if name in here else default
+        for name, values in self.shape.items():
+            value = getattr(recipe.shape, name)
+            found[f"shape.{name}"] = value if value in values else min(values, key=lambda v: abs(v - value))
+        return found
+
+    def canonical(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """``params`` with the switches of what `recipe` dropped set to off; knobs keep their sampled values."""
+        switches = self.params(self.recipe(params))
+        return {key: switches[key] if key in self.choices else value for key, value in params.items()}
+
+    def random(self, rng: random.Random) -> dict[str, Any]:
+        """Draw every parameter uniformly (on its log scale where it has one)."""
+        return {key: _draw(rule, rng) for key, rule in self._distributions.items()}
+
+    # ------------------------------------------------------------------ helpers
+
+    def _chosen(self, params: Mapping[str, Any]) -> list[str]:
+        """Names of the listed techniques that ``params`` switch on; a missing parameter keeps the preset's."""
+        preset = self.params(self.preset) if set(self.choices) - set(params) else {}
+        values = {key: params.get(key, preset.get(key)) for key in self.choices}
+        return [key if value is True else value for key, value in values.items() if value not in (False, OFF, None)]
+
+    def _tuned(self, technique: Technique, params: Mapping[str, Any]) -> Technique:
+        start = next((t for t in self.preset.techniques if t.name == technique.name), technique)
+        prefix = technique.name + "."
+        changes = {key[len(prefix) :]: value for key, value in params.items() if key.startswith(prefix)}
+        return dataclasses.replace(start, **changes) if changes else start  # type: ignore[type-var]
+
+    def _resolve(self, base: Recipe, kept: list[Technique], chosen: list[Technique]) -> Recipe:
+        """Drop chosen techniques, the last first, until none objects; the preset's own are never dropped."""
+        bare = dataclasses.replace(base, techniques=tuple(kept))
+        order = list(SLOTS)
+        on = sorted(chosen, key=lambda t: (order.index(t.slot), t.name))
+        recipe = bare.with_(*on)
+        while True:
+            try:
+                return recipe.check()
+            except ValueError:
+                if not on:
+                    raise
+            on = self._without_offender(bare, on)
+            recipe = bare.with_(*on)
+
+    @staticmethod
+    def _without_offender(bare: Recipe, on: list[Technique]) -> list[Technique]:
+        """The list less its first member that those before it (and what it needs from all) cannot bear."""
+        everything = bare.with_(*on)
+        names = {t.name for slot in SLOTS for t in everything.tenants(slot)}
+        for index, t in reversed(list(enumerate(on))):
+            if any(other not in names for other in t.needs):
+                return on[:index] + on[index + 1 :]
+        for index, t in reversed(list(enumerate(on))):
+            rest = on[:index] + on[index + 1 :]
+            before = {m.name: m for slot in SLOTS for m in bare.with_(*rest).tenants(slot)}
+            if any(other in before for other in t.clashes) or any(t.name in m.clashes for m in before.values()):
+                return rest
+        for index, t in reversed(list(enumerate(on))):
+            if t.check(everything):
+                return on[:index] + on[index + 1 :]
+        return on[:-1]
+
+    def _expanded_knobs(self) -> dict[str, tuple[Knob, Any]]:
+        """``technique.knob`` -> its rule and its value in the preset (or default), wildcards expanded."""
+        return self._knob_table
+
+    @cached_property
+    def _knob_table(self) -> dict[str, tuple[Knob, Any]]:
+        fixed = {t.name: t for slot in SLOTS for t in self.preset.tenants(slot)}
+        searched = dict.fromkeys([*self.techniques, *(name for name in fixed if name not in self.techniques)])
+        table: dict[str, tuple[Knob, Any]] = {}
+        for pattern in self.knobs:
+            wanted, _, which = pattern.partition(".")
+            names = self.techniques if wanted == "*" else (find(wanted).name,)
+            for name in names:
+                if name not in searched:
+                    raise ValueError(
+                        f"space {self.name!r}: knob {pattern!r} belongs to {name}, which is neither listed nor in the preset."
+                    )
+                rules = find(name).knobs()
+                if which not in ("", "*") and which not in rules:
+                    raise ValueError(f"space {self.name!r}: {name} has no knob {which!r}; it has {', '.join(rules) or 'none'}.")
+                start = fixed.get(name) or find(name)()
+                for knob, rule in rules.items():
+                    if which in ("", "*", knob):
+                        table[f"{name}.{knob}"] = (rule, getattr(start, knob))
+        return table
+
+
+def _distribution(rule: Knob, default: Any) -> BaseDistribution:
+    if rule.choices:
+        return CategoricalDistribution(rule.choices)
+    assert rule.low is not None and rule.high is not None
+    if isinstance(default, int):
+        return IntDistribution(int(rule.low), int(rule.high), log=rule.log)
+    return FloatDistribution(rule.low, rule.high, log=rule.log)
+
+
+def _draw(rule: BaseDistribution, rng: random.Random) -> Any:
+    if isinstance(rule, CategoricalDistribution):
+        return rng.choice(rule.choices)
+    assert isinstance(rule, FloatDistribution | IntDistribution)
+    low, high = float(rule.low), float(rule.high)
+    value = low * (high / low) ** rng.random() if rule.log else low + (high - low) * rng.random()
+    return min(max(round(value), rule.low), rule.high) if isinstance(rule, IntDistribution) else min(max(value, low), high)
+
+
+def _near(word: str, cls: type) -> str:
+    names = [f.name for f in dataclasses.fields(cls)]
+    near = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"

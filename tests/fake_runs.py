@@ -1,0 +1,73 @@
+"""A stand-in for `model.run.run`: instant, deterministic runs with planted effects, for tests of the search."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from pathlib import Path
+
+from model.recipe import Recipe
+from model.record import Record
+
+EFFECTS = {"xsa": -0.010, "smear_gate": -0.006, "bigram_hash": -0.02, "ln_scale": 0.004, "leaky_relu_squared": -0.008}
+COSTS = {"bigram_hash": 120_000, "value_residual": 60_000, "gated_attention": 30_000}
+
+
+def size(recipe: Recipe) -> int:
+    return 500_000 + sum(COSTS.get(t.name, 1_000) for t in recipe.techniques)
+
+
+def fits(recipe: Recipe) -> tuple[bool, dict[str, float]]:
+    mid = size(recipe)
+    return mid <= recipe.limit, {"low": mid * 0.99, "mid": mid, "high": mid * 1.01}
+
+
+def bpb(recipe: Recipe) -> float:
+    noise = random.Random(recipe.hash).gauss(0, 0.0007)
+    return 2.2 + sum(EFFECTS.get(t.name, 0.0) for t in recipe.techniques) + noise
+
+
+def run(recipe: Recipe, folder: Path, cache: Path, on_rung=None, log=print, seconds: float = 0.0) -> Record:
+    """Four rungs; each start and each end is noted in ``evaluations.jsonl``, the witness of what was repeated."""
+    record = Record(recipe.hash, recipe.seed, recipe.name, "complete", recipe.to_json(), bytes_forecast=fits(recipe)[1])
+    _note(cache, "start", recipe)
+    for rung in range(4):
+        time.sleep(seconds / 4)
+        progress = (rung + 1) / 4
+        here = {"step": rung + 1, "tokens": 4096 * (rung + 1), "seconds": seconds * progress, "progress": progress}
+        here |= {"bpb": bpb(recipe) + 0.5 * (1 - progress), "bytes": size(recipe)}
+        record.curve.append(here)
+        if on_rung is not None and (reason := on_rung(here)):
+            record.state, record.reason = "pruned", reason
+            record.save(folder)
+            return record
+    record.bpb = record.bpb_float = bpb(recipe)
+    record.bytes, record.seconds, record.tokens, record.parameters, record.code_bytes = size(recipe), seconds, 16384, 1, 0
+    record.save(folder)
+    _note(cache, "end", recipe)
+    return record
+
+
+def slow(recipe: Recipe, folder: Path, cache: Path, on_rung=None, log=print) -> Record:
+    return run(recipe, folder, cache, on_rung, log, seconds=0.8)
+
+
+def crashing(recipe: Recipe, folder: Path, cache: Path, on_rung=None, log=print) -> Record:
+    """Crashes where SmearGate is on, dies where XSA is on and it is the first attempt, else runs."""
+    names = {t.name for t in recipe.techniques}
+    if "smear_gate" in names:
+        raise RuntimeError("planted crash")
+    marker = folder / "died"
+    if "xsa" in names and not marker.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        marker.write_text("")
+        os._exit(9)
+    return run(recipe, folder, cache, on_rung, log)
+
+
+def _note(cache: Path, what: str, recipe: Recipe) -> None:
+    cache.mkdir(parents=True, exist_ok=True)
+    with open(cache / "evaluations.jsonl", "a") as file:
+        file.write(json.dumps({"what": what, "recipe": recipe.hash}) + "\n")
