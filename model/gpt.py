@@ -125,9 +125,7 @@ class Block(nn.Module):
             x = self.leave(x, x0[..., start:, :])
         return x, values
 
-    def attention_branch(
-        self, x: Tensor, extra: Tensor | None, first: Tensor | None, start: int
-    ) -> tuple[Tensor, Tensor]:
+    def attention_branch(self, x: Tensor, extra: Tensor | None, first: Tensor | None, start: int) -> tuple[Tensor, Tensor]:
         """What attention adds to the stream, and the layer's values."""
         y, values = self.attention(self._normed(x), extra, first, start)
         return (y if self.attention_scale is None else self.attention_scale(y)), values

@@ -31,7 +31,7 @@ def initialize(model: nn.Module, recipe: Recipe) -> nn.Module:
     )
     for name, module in model.named_modules():
         if isinstance(module, Scale):
-            module.weight.copy_(torch.tensor(module.start))
+            module.weight.copy_(torch.tensor(module.start).expand(module.weight.shape))
         elif isinstance(module, Linear | Table):
             rng = generator(recipe.seed, name)
             value = _draw(module, rng)

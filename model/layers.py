@@ -9,8 +9,9 @@ table's own bits. `Scale`: gains, gates and other control tensors; Adam, kept in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -85,17 +86,18 @@ class Scale(nn.Module):
     """A control tensor: gains, gates, mixing weights. Called, it returns itself in the compute type.
 
     Args:
-        value: its initial value, of its shape.
+        shape: of the tensor.
+        start: its initial value: a number, or nested lists that broadcast to the shape. Plain numbers rather than a
+            tensor, so that a model built on the meta device has them too.
     """
 
     kind = "scale"
     role = "scale"
 
-    def __init__(self, value: Tensor) -> None:
+    def __init__(self, shape: tuple[int, ...], start: float | Sequence[Any]) -> None:
         super().__init__()
-        # The start is kept as numbers, not as a tensor, so that a model built on the meta device has one too.
-        self.start = value.tolist()
-        self.weight = nn.Parameter(torch.empty(value.shape))
+        self.start = start
+        self.weight = nn.Parameter(torch.empty(shape))
 
     def forward(self, dtype: torch.dtype) -> Tensor:
         """The tensor in the compute type."""

@@ -21,7 +21,7 @@ class HashedBigrams(nn.Module):
         self.buckets = buckets
         self.table = Table(buckets, dim, "bigram", start="zeros" if start == "zero_table" else 0.02)
         self.project = Linear(dim, width, "bigram", start="zeros" if start == "zero_projection" else "uniform")
-        self.scale = Scale(torch.tensor(scale))
+        self.scale = Scale((), scale)
 
     def index(self, ids: Tensor) -> Tensor:
         """Bucket of every position: ids (B,T) -> (B,T). The first position has no predecessor and the last bucket."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from model.layers import Scale
@@ -17,7 +16,7 @@ class Gain(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.weight = Scale(torch.ones(width))
+        self.weight = Scale((width,), 1.0)
 
     def forward(self, y: Tensor) -> Tensor:
         """A branch's output (B,T,D) -> same."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,8 +17,8 @@ class InputGate(nn.Module):
 
     def __init__(self, heads: int, width: int, bias: float) -> None:
         super().__init__()
-        self.weight = Scale(torch.zeros(heads, width))
-        self.bias = Scale(torch.full((heads,), bias))
+        self.weight = Scale((heads, width), 0.0)
+        self.bias = Scale((heads,), bias)
 
     def forward(self, y: Tensor, h: Tensor) -> Tensor:
         """y (B,T,H,d), h (B,T,D) -> y."""
@@ -32,7 +31,7 @@ class StaticGate(nn.Module):
 
     def __init__(self, heads: int) -> None:
         super().__init__()
-        self.weight = Scale(torch.ones(heads))
+        self.weight = Scale((heads,), 1.0)
 
     def forward(self, y: Tensor, h: Tensor) -> Tensor:
         """y (B,T,H,d), h unused -> y."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from model.kernels import leaky_square
@@ -19,7 +18,7 @@ class Activation(nn.Module):
     def __init__(self, slope: float, hidden: int | None) -> None:
         super().__init__()
         self.slope = slope
-        self.gain = None if hidden is None else Scale(torch.ones(hidden))
+        self.gain = None if hidden is None else Scale((hidden,), 1.0)
 
     def forward(self, u: Tensor) -> Tensor:
         """(B,T,F) -> (B,T,F)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from model.layers import Scale
@@ -17,7 +16,7 @@ class Gains(nn.Module):
 
     def __init__(self, heads: int, value: float) -> None:
         super().__init__()
-        self.weight = Scale(torch.full((heads,), value))
+        self.weight = Scale((heads,), value)
 
     def forward(self, q: Tensor) -> Tensor:
         """q (B,T,H,d) -> same."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from model.layers import Scale
@@ -17,7 +17,7 @@ class Mix(nn.Module):
 
     def __init__(self, width: int, stream: float) -> None:
         super().__init__()
-        self.weight = Scale(torch.tensor([stream, 1.0 - stream]).unsqueeze(1).expand(2, width))
+        self.weight = Scale((2, width), [[stream], [1.0 - stream]])
 
     def forward(self, x: Tensor, x0: Tensor) -> Tensor:
         """x (B,T,D), x0 (B,T,D) -> x."""
@@ -44,4 +44,4 @@ class ResidMix(Technique):
         if self.start == "identity":
             return Mix(shape.width, 1.0)
         depth = layer / max(shape.layers - 1, 1)
-        return Mix(shape.width, torch.sigmoid(torch.tensor(3.0 * (depth - 0.5))).item())
+        return Mix(shape.width, 1.0 / (1.0 + math.exp(-3.0 * (depth - 0.5))))

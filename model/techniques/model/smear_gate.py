@@ -19,7 +19,7 @@ class Smear(nn.Module):
 
     def __init__(self, width: int, theta: float, mask_documents: bool) -> None:
         super().__init__()
-        self.theta = Scale(torch.full((width,), theta))
+        self.theta = Scale((width,), theta)
         self.mask_documents = mask_documents
 
     def forward(self, x: Tensor, ids: Tensor) -> Tensor:

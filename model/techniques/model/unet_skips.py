@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from model.layers import Scale
@@ -18,7 +17,7 @@ class Skips(nn.Module):
     def __init__(self, layers: int, width: int) -> None:
         super().__init__()
         self.down = layers // 2  # layers of the encoder half
-        self.weight = Scale(torch.ones(min(self.down, layers - self.down), width))
+        self.weight = Scale((min(self.down, layers - self.down), width), 1.0)
 
     def forward(self, x: Tensor, outputs: list[Tensor], step: int) -> Tensor:
         """x (B,T,D) before step ``step``, the outputs of the steps before it -> x."""

@@ -20,7 +20,7 @@ class ValueMix(nn.Module):
     def __init__(self, form: str, first: bool) -> None:
         super().__init__()
         self.form, self.first = form, first
-        self.weight = Scale(torch.tensor(_STARTS[form]))
+        self.weight = Scale((len(_STARTS[form]),), _STARTS[form])
 
     def forward(self, v: Tensor, v0: Tensor) -> Tensor:
         """This layer's values and the first layer's (B,T,K,d) -> (B,T,K,d)."""

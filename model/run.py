@@ -1,0 +1,296 @@
+"""Recipe to record: the whole story on one page.
+
+prepare data → forecast bytes → train (or find the training) → choose the average → quantise → pack → unpack → evaluate.
+Every stage is looked up in the stage cache first; what is scored is always what was unpacked from the packed bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model.artifact import pack, unpack
+from model.evaluate import Score, evaluate
+from model.forecast import Calibration, Forecast, forecast
+from model.gpt import GPT
+from model.layers import ParameterInfo, parameters_of
+from model.quantize import quantise
+from model.recipe import Recipe
+from model.record import Record
+from model.script import script
+from model.stages import Cache, stage_keys
+from model.tokens import TokenData, prepare
+from model.train import Trained, TrainingFailed, average_key, riding, train
+
+RUNG_TOKENS = 16_384  # dev text scored at a rung
+OnRung = Callable[[dict[str, Any]], str | None]
+OnStep = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class Place:
+    """Where and in what precision a run computes."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @staticmethod
+    def choose(device: str = "auto") -> Place:
+        """A GPU if there is one, else the CPU; bfloat16 where this machine multiplies it faster than float32."""
+        name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        fast = name != "cpu" or _bfloat16_is_faster()
+        return Place(torch.device(name), torch.bfloat16 if fast else torch.float32)
+
+
+@functools.cache
+def _bfloat16_is_faster() -> bool:
+    """Time a product of the proxy's size: 2.3 times faster with AVX512_BF16 or AMX, several times slower without."""
+
+    def best(dtype: torch.dtype) -> float:
+        a, b = torch.ones(2048, 128, dtype=dtype), torch.ones(128, 256, dtype=dtype)
+        times = []
+        for _ in range(7):
+            start = time.perf_counter()
+            a @ b
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    return best(torch.bfloat16) < best(torch.float32)
+
+
+def inventory(recipe: Recipe) -> list[ParameterInfo]:
+    """Every parameter the recipe's model has, without allocating any."""
+    with torch.device("meta"):
+        return parameters_of(GPT(recipe))
+
+
+def forecast_bytes(recipe: Recipe, calibration: Calibration | None = None) -> Forecast:
+    """Packed weights + code of a recipe that was not trained yet, as an interval."""
+    return forecast(inventory(recipe), recipe, len(script(recipe)), calibration)
+
+
+@dataclass
+class _Job:
+    """One run in progress."""
+
+    recipe: Recipe
+    cache: Cache
+    place: Place
+    data: TokenData
+    keys: dict[str, str]
+    on_rung: OnRung | None
+    on_step: OnStep | None
+    compiled: bool
+    stages: dict[str, float] = field(default_factory=dict)
+    rungs: list[dict[str, Any]] = field(default_factory=list)
+    trained_here: bool = False
+
+    @contextmanager
+    def timed(self, stage: str) -> Any:
+        """Add the seconds spent inside to the stage's."""
+        start = time.perf_counter()
+        yield
+        self.stages[stage] = round(self.stages.get(stage, 0.0) + time.perf_counter() - start, 3)
+
+
+def run(
+    recipe: Recipe,
+    folder: Path | None,
+    cache: Path,
+    *,
+    on_rung: OnRung | None = None,
+    on_step: OnStep | None = None,
+    device: str = "auto",
+    compiled: bool = False,
+    calibration: Calibration | None = None,
+) -> Record:
+    """Do everything a recipe says and leave a record.
+
+    Args:
+        recipe: what to do; checked first.
+        folder: where the record and the documents' bits go; None writes none.
+        cache: the stage cache, shared between runs.
+        on_rung: called at each rung with step, tokens, seconds, progress, bpb (on a part of dev) and bytes (really packed);
+            a returned text stops the run for that reason, and its record is ``pruned``.
+        on_step: called after each point of the training curve.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        compiled: use ``torch.compile`` for training.
+        calibration: what finished runs taught the forecast.
+
+    Returns:
+        The record, ``complete``, ``pruned`` or ``failed`` (the loss was not finite).
+
+    Raises:
+        ValueError: the recipe, its data or its tokenizer cannot work.
+    """
+    recipe.check()
+    place = Place.choose(device)
+    started = time.perf_counter()
+    data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data")
+    usual = riding(recipe.without(own.name) if (own := recipe.tenant("average")) else recipe)
+    extra = [t for t in riding(recipe) if t not in usual]
+    keys = stage_keys(recipe, data.fingerprint, place.dtype, extra)
+    job = _Job(recipe, Cache(cache), place, data, keys, on_rung, on_step, compiled)
+    job.stages["prepare"] = round(time.perf_counter() - started, 3)
+    record = Record(recipe.hash, recipe.seed, recipe.name, "failed", recipe.to_json(), machine=machine(place))
+    record.bytes_forecast = forecast_bytes(recipe, calibration).to_json()
+    record.training, record.stages = keys["train"], job.stages
+    score = None
+    try:
+        trained = _trained(job)
+        _tell_training(record, trained, job)
+        if trained.stopped:
+            record.state, record.reason = "pruned", trained.stopped
+        else:
+            score = _finish(job, trained, record)
+    except TrainingFailed as failure:
+        record.reason = str(failure)
+    if folder is not None:
+        record.save(folder, None if score is None else score.bits, None if score is None else score.bytes)
+    return record
+
+
+def _tell_training(record: Record, trained: Trained, job: _Job) -> None:
+    record.trained = job.trained_here
+    record.tokens, record.seconds = trained.tokens, round(trained.seconds, 3)
+    record.tokens_per_second = round(trained.tokens / max(trained.seconds, 1e-9), 1)
+    record.curve = trained.curve + job.rungs
+    record.parameters = sum(w.numel() for w in trained.weights.values())
+
+
+def _finish(job: _Job, trained: Trained, record: Record) -> Score:
+    """Everything after training: average, quantise, pack, unpack, evaluate."""
+    recipe = job.recipe
+    average = recipe.tenant("average")
+    if average is not None and average_key(average) not in trained.averages:
+        record.notes.append(f"{average.name} collected nothing; the last weights were exported.")
+    weights = trained.chosen(average)
+    model = GPT(recipe, job.place.dtype).to(job.place.device)
+    model.set_progress(1.0)
+    blob = artifact(job, model, weights)
+    record.code_bytes = len(script(recipe))
+    record.bytes = len(blob) + record.code_bytes
+    before = _scored(job, model, weights, "float")
+    score = _scored(job, model, unpack(blob), "evaluate")
+    record.bpb_float, record.bpb = before.bpb, score.bpb
+    record.state = "complete"
+    return score
+
+
+def _trained(job: _Job) -> Trained:
+    """The training, from the stage cache or from scratch (continuing from its checkpoint)."""
+    recipe, key = job.recipe, job.keys["train"]
+    checkpoint = job.cache.path("train", key, "checkpoint")
+    with job.timed("train"), job.cache.lock("train", key):
+        if (stored := job.cache.read("train", key)) is not None:
+            return _read_trained(*stored)
+        schedule = recipe.schedule
+        source = recipe.tenant("batches").build(recipe.shape)(job.data.train, schedule.batch_tokens, recipe.seed)  # type: ignore[union-attr]
+        done = train(
+            recipe,
+            source,
+            device=job.place.device,
+            dtype=job.place.dtype,
+            checkpoint=checkpoint,
+            on_rung=functools.partial(_at_rung, job) if job.on_rung else None,
+            on_step=job.on_step,
+            compiled=job.compiled,
+        )
+        job.trained_here = True
+        if not done.stopped:
+            tensors = {f"last.{n}": w for n, w in done.weights.items()}
+            for i, weights in enumerate(done.averages.values()):
+                tensors |= {f"{i}.{n}": w for n, w in weights.items()}
+            told = {"averages": list(done.averages), "curve": done.curve, "tokens": done.tokens, "seconds": done.seconds}
+            job.cache.write("train", key, tensors, told)
+            checkpoint.unlink(missing_ok=True)
+        return done
+
+
+def _read_trained(tensors: dict[str, Tensor], told: dict[str, Any]) -> Trained:
+    sets: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        which, _, parameter = name.partition(".")
+        sets.setdefault(which, {})[parameter] = tensor
+    averages = {key: sets[str(i)] for i, key in enumerate(told["averages"])}
+    return Trained(sets["last"], averages, told["curve"], told["tokens"], told["seconds"])
+
+
+def _at_rung(job: _Job, point: dict[str, Any], model: nn.Module) -> str | None:
+    """Measure a run in progress: really quantise and pack its weights, score a part of dev, and ask what to do."""
+    assert job.on_rung is not None
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+    plain = job.recipe.without(own.name) if (own := job.recipe.tenant("rounding")) in job.recipe.techniques else job.recipe
+    blob = pack(quantise(weights, parameters_of(model), plain), plain)
+    documents, left = [], RUNG_TOKENS
+    for document in job.data.split(job.recipe.data.split):
+        documents.append(document[:left])
+        left -= len(documents[-1])
+        if left <= 0:
+            break
+    score = _evaluate(job, model, documents)
+    point |= {"bpb": score.bpb, "bytes": len(blob) + len(script(job.recipe))}
+    job.rungs.append(point)
+    return job.on_rung(point)
+
+
+def artifact(job: _Job, model: GPT, weights: dict[str, Tensor]) -> bytes:
+    """The packed weights, from the stage cache or made now."""
+    recipe, key = job.recipe, job.keys["pack"]
+    with job.timed("pack"):
+        if (stored := job.cache.read("pack", key)) is not None:
+            return stored[0]["blob"].numpy().tobytes()
+        _load(model, weights)
+        quantised = quantise(weights, parameters_of(model), recipe, _hessians(job, model))
+        blob = pack(quantised, recipe)
+        job.cache.write("pack", key, {"blob": torch.frombuffer(bytearray(blob), dtype=torch.uint8)}, {})
+        return blob
+
+
+def _hessians(job: _Job, model: GPT) -> dict[str, Tensor] | None:
+    """What the rounding needs to know about each matrix's inputs, if it needs anything."""
+    rounding: Any = job.recipe.tenant("rounding")
+    return rounding.calibrate(model, job.data.train, job.recipe) if hasattr(rounding, "calibrate") else None
+
+
+def _scored(job: _Job, model: GPT, weights: dict[str, Tensor], stage: str) -> Score:
+    """Score weights on the recipe's split, or find the score."""
+    with job.timed("evaluate"):
+        if (stored := job.cache.read("evaluate", job.keys[stage])) is not None:
+            return Score.from_tensors(*stored)
+        _load(model, weights)
+        score = _evaluate(job, model, job.data.split(job.recipe.data.split))
+        job.cache.write("evaluate", job.keys[stage], *score.to_tensors())
+        return score
+
+
+def _evaluate(job: _Job, model: nn.Module, documents: list[np.ndarray]) -> Score:
+    return evaluate(model, documents, job.data.tokenizer, job.recipe)
+
+
+def _load(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
+
+
+def machine(place: Place) -> dict[str, str]:
+    """Versions and hardware, as a record keeps them."""
+    device = torch.cuda.get_device_name() if place.device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": device,
+        "dtype": str(place.dtype).removeprefix("torch."),
+        "system": platform.system(),
+    }

@@ -1,0 +1,329 @@
+"""The training loop: clock, schedule, averages, rungs, checkpoints. One device or many processes, the same mathematics."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from model.gpt import GPT
+from model.initialize import initialize
+from model.optimize import Optimizers
+from model.recipe import Recipe
+from model.stages import read_tensors, write_tensors
+from model.technique import Technique, find
+
+RUNGS = (0.25, 0.5, 0.75)  # shares of the run at which a run is measured and may be stopped
+CURVE_POINTS = 100
+CHECKPOINT_SECONDS = 20.0
+
+
+class Source(Protocol):
+    """What the slot ``batches`` provides: any step's batch, so that a run resumes anywhere."""
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
+        """This process's inputs and targets (rows, T) of a step."""
+
+
+class Average(Protocol):
+    """What the slot ``average`` builds: see `model.techniques.train.ema`."""
+
+    sums: list[Tensor]
+
+    def start(self, weights: list[Tensor]) -> None: ...
+    def update(self, weights: list[Tensor], step: int, progress: float, multiplier: float) -> None: ...
+    def value(self) -> list[Tensor] | None: ...
+
+
+class TrainingFailed(RuntimeError):
+    """The run cannot go on: the loss is not finite."""
+
+
+@dataclass
+class Trained:
+    """What training leaves: last weights, every average that rode along, and how it went.
+
+    Attributes:
+        weights: last weights by parameter name, float32 on the CPU.
+        averages: averaged weights by `average_key`; an average that collected nothing is missing.
+        curve: dictionaries with step, tokens, seconds and the mean loss in nats since the last point.
+        tokens: tokens trained on.
+        seconds: seconds on the training clock.
+        stopped: why the run was stopped at a rung; empty if it was not.
+    """
+
+    weights: dict[str, Tensor]
+    averages: dict[str, dict[str, Tensor]]
+    curve: list[dict[str, float]] = field(default_factory=list)
+    tokens: int = 0
+    seconds: float = 0.0
+    stopped: str = ""
+
+    def chosen(self, average: Technique | None) -> dict[str, Tensor]:
+        """The weights that ``average`` exports; the last weights where it is None or collected nothing."""
+        return self.weights if average is None else self.averages.get(average_key(average), self.weights)
+
+
+def average_key(average: Technique) -> str:
+    """The name under which an average's weights are kept."""
+    return json.dumps({average.name: average.settings()}, sort_keys=True)
+
+
+def riding(recipe: Recipe) -> list[Technique]:
+    """The averages kept in a training: the usual ones always, so that they share it, and the recipe's own."""
+    usual = [find(name)(**knobs) for name in ("ema", "swa") for knobs in find(name).rides]  # type: ignore[attr-defined]
+    own = recipe.tenant("average")
+    return usual if own is None or own in usual else [*usual, own]
+
+
+class Clock:
+    """Seconds of training; pauses for whatever is not training."""
+
+    def __init__(self) -> None:
+        self._before, self._since = 0.0, time.perf_counter()
+
+    def seconds(self) -> float:
+        """Seconds on the clock."""
+        return self._before + time.perf_counter() - self._since
+
+    def set(self, seconds: float) -> None:
+        """Continue from ``seconds``."""
+        self._before, self._since = seconds, time.perf_counter()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not count what happens inside."""
+        seconds = self.seconds()
+        yield
+        self.set(seconds)
+
+
+class Run:
+    """Everything that changes while a recipe trains, and how to save and restore it."""
+
+    def __init__(self, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> None:
+        self.recipe, self.device = recipe, device
+        self.model = GPT(recipe, dtype)
+        initialize(self.model, recipe)
+        self.model.to(device)
+        self.names = [name for name, _ in self.model.named_parameters()]
+        self.parameters = list(self.model.parameters())
+        self.optimizers = Optimizers(self.model, recipe)
+        self.averages: list[tuple[Technique, Average]] = [(t, t.build(recipe.shape)) for t in riding(recipe)]
+        for _, average in self.averages:
+            average.start(self.parameters)
+        self.step = 0
+        self.clock = Clock()
+        self.curve: list[dict[str, float]] = []
+        self.losses: list[float] = []
+
+    def progress(self) -> float:
+        """How far the run is, in [0, 1]: by steps or by the clock, whichever is further."""
+        schedule = self.recipe.schedule
+        by_step = 0.0 if schedule.steps is None else self.step / schedule.steps
+        by_clock = 0.0 if schedule.seconds is None else _agreed(self.clock.seconds(), self.device) / schedule.seconds
+        return min(1.0, max(by_step, by_clock))
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint from which `load` continues bit-exactly."""
+        tensors = {f"weights.{n}": p.detach() for n, p in zip(self.names, self.parameters, strict=True)}
+        tensors |= {f"optimizer.{key}": value for key, value in self.optimizers.state().items()}
+        scalars = []
+        for i, (_, average) in enumerate(self.averages):
+            tensors |= {f"average.{i}.{n}": s for n, s in zip(self.names, average.sums, strict=True)}
+            scalars.append({key: value for key, value in vars(average).items() if isinstance(value, float)})
+        told = {
+            "step": self.step,
+            "seconds": self.clock.seconds(),
+            "curve": self.curve,
+            "losses": self.losses,
+            "averages": scalars,
+        }
+        write_tensors(path, tensors, told)
+
+    def load(self, path: Path) -> bool:
+        """Continue from a checkpoint; False where there is none that can be read."""
+        stored = read_tensors(path)
+        if stored is None:
+            return False
+        tensors, told = stored
+        with torch.no_grad():
+            for name, parameter in zip(self.names, self.parameters, strict=True):
+                parameter.copy_(tensors[f"weights.{name}"])
+            for i, (_, average) in enumerate(self.averages):
+                for name, total in zip(self.names, average.sums, strict=True):
+                    total.copy_(tensors[f"average.{i}.{name}"])
+                vars(average).update(told["averages"][i])
+        state = {key.removeprefix("optimizer."): t for key, t in tensors.items() if key.startswith("optimizer.")}
+        self.optimizers.load({key: t.to(self.device) if t.dim() else t for key, t in state.items()})
+        self.step, self.curve, self.losses = told["step"], told["curve"], told["losses"]
+        self.clock.set(told["seconds"])
+        return True
+
+    def result(self, stopped: str) -> Trained:
+        """What is left when the loop ends."""
+        averages = {}
+        for technique, average in self.averages:
+            if (value := average.value()) is not None:
+                averages[average_key(technique)] = {n: v.cpu() for n, v in zip(self.names, value, strict=True)}
+        weights = {n: p.detach().cpu().clone() for n, p in zip(self.names, self.parameters, strict=True)}
+        tokens = self.step * self.recipe.schedule.batch_tokens
+        return Trained(weights, averages, self.curve, tokens, self.clock.seconds(), stopped)
+
+
+def train(
+    recipe: Recipe,
+    source: Source,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    checkpoint: Path | None = None,
+    on_rung: Callable[[dict[str, Any], nn.Module], str | None] | None = None,
+    on_step: Callable[[dict[str, Any]], None] | None = None,
+    compiled: bool = False,
+) -> Trained:
+    """Train the recipe's model from its seed, or from ``checkpoint`` where it exists.
+
+    With ``torch.distributed`` initialised every process trains on its share of each batch and gradients are averaged.
+
+    Args:
+        recipe: what to train.
+        source: the batches.
+        device: where.
+        dtype: type of activations and products; weights and optimiser state are float32.
+        checkpoint: file to continue from and to write every `CHECKPOINT_SECONDS`; None for neither.
+        on_rung: called at each of `RUNGS` with the point and the model; a returned text stops the run for that reason.
+        on_step: called after each point of the curve.
+        compiled: run the model through ``torch.compile``; compiling happens before the clock starts.
+
+    Raises:
+        TrainingFailed: the loss is not finite.
+    """
+    run = Run(recipe, torch.device(device), dtype)
+    if checkpoint is not None:
+        run.load(checkpoint)
+    forward: Callable[[Tensor, Tensor], Tensor] = run.model
+    fake, penalties = _watchers(recipe, run.model)
+    if compiled:
+        forward = _compile(run, source)
+    schedule_of, clip = _build(recipe, "schedule"), _build(recipe, "clip_grad")
+    steps, last_saved, stopped = recipe.schedule.steps, time.monotonic(), ""
+    due = [r for r in RUNGS if r > run.progress()]
+    run.clock.set(run.clock.seconds() if run.step else 0.0)
+    while (progress := run.progress()) < 1.0:
+        multiplier = schedule_of(progress)
+        run.model.set_progress(progress)
+        if fake is not None:
+            fake.update(multiplier)
+        loss = _gradients(run, forward, source, penalties, multiplier)
+        if clip is not None:
+            clip(run.parameters)
+        run.optimizers.step(multiplier, progress)
+        run.step += 1
+        progress = run.progress()
+        for _, average in run.averages:
+            average.update(run.parameters, run.step, progress, multiplier)
+        run.losses.append(loss)
+        if not math.isfinite(loss):
+            raise TrainingFailed(f"the loss became {loss} at step {run.step}")
+        if progress >= 1.0 or run.step % max(1, (steps or 1000) // CURVE_POINTS) == 0:
+            _mark(run, on_step)
+        if checkpoint is not None and time.monotonic() - last_saved > CHECKPOINT_SECONDS:
+            with run.clock.paused():
+                run.save(checkpoint)
+            last_saved = time.monotonic()
+        if due and progress >= due[0] and progress < 1.0:
+            due = [r for r in due if r > progress]
+            with run.clock.paused():
+                point = {"step": run.step, "tokens": run.step * recipe.schedule.batch_tokens, "progress": progress}
+                point |= {"seconds": run.clock.seconds()}
+                stopped = (on_rung(point, run.model) if on_rung else None) or ""
+            if stopped:
+                break
+    return run.result(stopped)
+
+
+def _gradients(
+    run: Run, forward: Callable[[Tensor, Tensor], Tensor], source: Source, penalties: list[Any], multiplier: float
+) -> float:
+    """Accumulate one step's gradients and return its mean loss (without penalties) over all processes."""
+    rank, world = _place()
+    ids, targets = (t.to(run.device, non_blocking=True) for t in source.batch(run.step, rank, world))
+    rows = max(1, run.recipe.schedule.micro_tokens // ids.size(1))
+    parts = list(zip(ids.split(rows), targets.split(rows), strict=True))
+    for parameter in run.parameters:
+        parameter.grad = None
+    total = torch.zeros((), device=run.device)
+    for part_ids, part_targets in parts:
+        share = part_ids.size(0) / ids.size(0)
+        loss = forward(part_ids, part_targets)
+        total += loss.detach() * share
+        for penalty in penalties:
+            loss = loss + penalty(run.model, multiplier)
+        (loss * share).backward()
+    if world > 1:
+        gradients = [p.grad for p in run.parameters if p.grad is not None]
+        for tensor in [*gradients, total]:
+            dist.all_reduce(tensor)
+            tensor /= world
+    return float(total)
+
+
+def _mark(run: Run, on_step: Callable[[dict[str, Any]], None] | None) -> None:
+    """Add a point to the curve: the mean loss since the last one."""
+    tokens = run.step * run.recipe.schedule.batch_tokens
+    point = {
+        "step": run.step,
+        "tokens": tokens,
+        "seconds": round(run.clock.seconds(), 3),
+        "loss": sum(run.losses) / len(run.losses),
+    }
+    run.losses = []
+    run.curve.append(point)
+    if on_step is not None:
+        on_step(point)
+
+
+def _watchers(recipe: Recipe, model: nn.Module) -> tuple[Any, list[Any]]:
+    """The quantisation-aware training's controller, attached to the model, and the penalties."""
+    fake = _build(recipe, "fake_quant")
+    if fake is not None:
+        fake.attach(model, recipe)
+    return fake, [t.build(recipe.shape) for t in recipe.tenants("penalty")]
+
+
+def _compile(run: Run, source: Source) -> Callable[[Tensor, Tensor], Tensor]:
+    """Compile the model and prime it on one micro-batch, so that the clock measures training only."""
+    forward = torch.compile(run.model, dynamic=False)
+    ids, targets = (t.to(run.device) for t in source.batch(0, *_place()))
+    rows = max(1, run.recipe.schedule.micro_tokens // ids.size(1))
+    forward(ids[:rows], targets[:rows]).backward()
+    return forward
+
+
+def _build(recipe: Recipe, slot: str) -> Any:
+    tenant = recipe.tenant(slot)
+    return None if tenant is None else tenant.build(recipe.shape)
+
+
+def _place() -> tuple[int, int]:
+    """This process's rank and the number of processes."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
+
+
+def _agreed(seconds: float, device: torch.device) -> float:
+    """The first process's clock, so that all processes end at the same step."""
+    if _place()[1] == 1:
+        return seconds
+    clock = torch.tensor(seconds, dtype=torch.float64, device=device)
+    dist.broadcast(clock, 0)
+    return float(clock)
