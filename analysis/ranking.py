@@ -1,0 +1,102 @@
+"""Which recipe is best, and how sure that is. Runs of one recipe with several seeds are one row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.contribution import Model, fit_model, usable
+from analysis.table import knobs, shapes, techniques
+
+
+def ranking(table: pd.DataFrame, *, level: float = 0.95, model: Model | None = None) -> pd.DataFrame:
+    """Rank recipes by their mean score over seeds; those over their byte limit come after all that fit.
+
+    The best of many noisy scores is partly luck. ``expected`` shrinks each mean toward what the contribution model predicts
+    for it, by as much as the noise is of the spread around that prediction.
+
+    Args:
+        table: runs.
+        level: of the intervals.
+        model: the fitted contribution model, if it is at hand.
+
+    Returns:
+        best first: recipe (hash of the first seed's), preset, techniques (those that vary), bpb, se, low, high (the error pooled over
+        recipes where one has a single run), expected, p_best (chance of being the best that fits), runs, bytes, bytes_sd, seconds,
+        fits, doubt. ``attrs["sigma"]`` is the spread between runs of one recipe that was used.
+    """
+    rows = usable(table)
+    if rows.empty:
+        return pd.DataFrame(columns=_COLUMNS)
+    model = fit_model(table) if model is None else model
+    grouped = rows.assign(_arm=arms(rows)).groupby("_arm", sort=False)
+    frame = grouped.agg(
+        recipe=("recipe", "first"), preset=("preset", "first"), bpb=("bpb", "mean"), runs=("bpb", "size"), bytes=("bytes", "mean"),
+        bytes_max=("bytes", "max"), bytes_sd=("bytes", "std"), seconds=("seconds", "mean"), limit=("limit", "min"), first=("recipe", lambda s: s.index[0]),
+    )  # fmt: skip
+    sigma, df = _spread(rows, grouped, model)
+    frame["se"] = sigma / np.sqrt(frame["runs"])
+    half = frame["se"] * (stats.t.ppf(0.5 + level / 2, df) if df > 0 else np.nan)
+    frame["low"], frame["high"] = frame["bpb"] - half, frame["bpb"] + half
+    frame["fits"] = ~(frame["bytes_max"] > frame["limit"])
+    frame["techniques"] = _names(rows.loc[frame["first"]])
+    frame["expected"], spread = _shrunk(frame, rows, model, sigma)
+    frame["p_best"] = _p_best(frame["expected"].to_numpy(), spread, frame["fits"].to_numpy())
+    frame["doubt"] = np.where(~frame["fits"], "over its byte limit", np.where(frame["runs"] < 2, "one seed only", ""))
+    out = frame.sort_values(["fits", "bpb"], ascending=[False, True])[_COLUMNS].reset_index(drop=True)
+    out.attrs.update(sigma=sigma, df=df)
+    return out
+
+
+_COLUMNS = "recipe preset techniques bpb se low high expected p_best runs bytes bytes_sd seconds fits doubt".split()
+
+
+def arms(rows: pd.DataFrame) -> np.ndarray:
+    """(runs,) a number that two runs share if they differ in nothing but their seed."""
+    varying = [*techniques(rows), *knobs(rows), *shapes(rows), *(c for c in rows if str(c).startswith("schedule.")), *(["limit"] if "limit" in rows else [])]
+    return pd.util.hash_pandas_object(rows[varying], index=False).to_numpy() if varying else np.zeros(len(rows), np.uint64)
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    """The varying techniques each row has on, as text."""
+    names = np.array(techniques(rows), dtype=object)
+    flags = rows[list(names)].to_numpy(bool)
+    return [", ".join(names[on]) for on in flags]
+
+
+def _spread(rows: pd.DataFrame, grouped: pd.core.groupby.DataFrameGroupBy, model: Model | None) -> tuple[float, float]:
+    """Standard deviation between seeds of one recipe and its degrees of freedom: from repeats, else from the model's residual."""
+    rest = rows["bpb"] - grouped["bpb"].transform("mean")
+    df = len(rows) - grouped.ngroups
+    if df >= 5:
+        return float(np.sqrt((rest**2).sum() / df)), float(df)
+    return (float(np.hypot(model.fit.sigma, model.fit.sigma_training)), float(model.fit.df.max())) if model is not None else (np.nan, 0.0)
+
+
+def _shrunk(frame: pd.DataFrame, rows: pd.DataFrame, model: Model | None, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """Empirical Bayes: means pulled toward the model's prediction, and the standard deviation left."""
+    mean, noise = frame["bpb"].to_numpy(), sigma**2 / frame["runs"].to_numpy()
+    center = np.full(len(frame), mean.mean())
+    if model is not None and len(model.rows) == len(rows):
+        predicted = np.concatenate([model.fit.design.block(s) @ np.nan_to_num(model.fit.beta) for s in range(0, len(rows), 8192)])
+        center = predicted[frame["first"].to_numpy(int)]
+    left = max(float(np.mean((mean - center) ** 2 - noise)), 0.0) if np.isfinite(sigma) else np.inf
+    if not np.isfinite(sigma):
+        return mean, np.full(len(mean), np.nan)
+    weight = left / (left + noise) if left > 0 else np.zeros(len(mean))
+    floor = noise * max(model.fit.design.size, 1) / max(len(rows), 1) if model is not None else noise / len(mean)
+    return center + weight * (mean - center), np.sqrt(weight * noise + (1 - weight) * floor)
+
+
+def _p_best(mean: np.ndarray, spread: np.ndarray, fits: np.ndarray, draws: int = 2000) -> np.ndarray:
+    """Share of draws from the posterior in which each recipe is the best of those that fit (the 200 most promising compete)."""
+    out = np.zeros(len(mean))
+    if not np.isfinite(spread).all() or not fits.any():
+        return np.full(len(mean), np.nan)
+    rivals = np.flatnonzero(fits)
+    rivals = rivals[np.argsort((mean - 2 * spread)[rivals])[:200]]
+    generator = np.random.default_rng(0)
+    drawn = generator.normal(mean[rivals], spread[rivals], (draws, len(rivals)))
+    np.add.at(out, rivals[drawn.argmin(axis=1)], 1 / draws)
+    return out
