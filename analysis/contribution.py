@@ -64,7 +64,13 @@ def usable(table: pd.DataFrame, metric: str = "bpb") -> pd.DataFrame:
 
 
 def contribution(
-    table: pd.DataFrame, *, metric: str = "bpb", level: float = 0.95, interactions: bool = True, adaptive: bool | None = None
+    table: pd.DataFrame,
+    *,
+    metric: str = "bpb",
+    level: float = 0.95,
+    interactions: bool = True,
+    adaptive: bool | None = None,
+    model: Model | None = None,
 ) -> pd.DataFrame:
     """Estimate what every technique was worth.
 
@@ -74,6 +80,7 @@ def contribution(
         level: of the confidence intervals.
         interactions: let pairs that show enter the model (under heredity), so that they do not inflate the error.
         adaptive: whether the runs were chosen looking at earlier results; None reads it from the experiment.
+        model: of `fit_model` for the same table, if it is at hand.
 
     Returns:
         best first; what cannot be identified comes last with NaN and the reason. Columns: technique; delta_bpb (negative
@@ -82,7 +89,7 @@ def contribution(
         delta_per_kb, delta_per_kb_se (bits per byte per kB added); seconds, seconds_se (change of the training time);
         delta_per_second; vif; aliases; sign_by_rung; doubt. ``attrs["notes"]`` holds what is true of the whole table.
     """
-    model = fit_model(table, metric=metric, interactions=interactions)
+    model = fit_model(table, metric=metric, interactions=interactions) if model is None else model
     if model is None:
         return _refused(table, metric)
     adaptive = bool(table.attrs.get("experiment", {}).get("adaptive", False)) if adaptive is None else adaptive

@@ -17,7 +17,8 @@ curve              training curve: list of dictionaries
 =================  ====================================================================================
 
 Then one boolean column per technique (``smear_gate``), a float or text column per knob that varies
-(``smear_gate.theta``) and per field of the shape or schedule that varies (``shape.layers``, ``schedule.tokens``).
+(``smear_gate.theta``) and per field of the shape or schedule that varies (``shape.layers``, ``schedule.tokens``), and
+the seconds spent in each stage (``stage.train``).
 """
 
 from __future__ import annotations
@@ -114,6 +115,8 @@ def from_records(bodies: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         for edge in FORECAST:
             forecast[f"forecast_{edge}"].append(edges.get(edge, np.nan))
         _spread(spec, rows - 1, sparse)
+        for stage, seconds in (body.get("stages") or {}).items():
+            sparse.setdefault(f"stage.{stage}", {})[rows - 1] = seconds
         machines.update((str(k), str(v)) for k, v in (body.get("machine") or {}).items())
     return _frame(plain | forecast, sparse, rows, machines)
 
@@ -149,7 +152,7 @@ def _frame(
             else:
                 columns[name] = np.zeros(rows, bool)
                 columns[name][list(told)] = True
-        elif len(set(map(repr, told.values()))) > 1:
+        elif name.startswith("stage.") or len(told) < rows or len(set(map(repr, told.values()))) > 1:
             columns[name] = _column(told, rows)
     table = pd.DataFrame(columns)
     seen: dict[str, dict[str, int]] = {}
