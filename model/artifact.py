@@ -154,13 +154,6 @@ def unpack(blob: bytes, most_elements: int = MOST_ELEMENTS) -> dict[str, Tensor]
     return _assembled(entries, matrices, numbers)
 
 
-def total_bytes(quantised: dict[str, Quantised], recipe: Recipe) -> int:
-    """Bytes that count against the limit: the packed file and the code that must travel with it."""
-    from model.script import script  # script reads this module's source
-
-    return len(pack(quantised, recipe)) + len(script(recipe))
-
-
 # ---------------------------------------------------------------------------------------------- planes and floats
 
 

@@ -104,7 +104,11 @@ class Quantised:
 
 
 def quantise(
-    weights: dict[str, Tensor], infos: list[ParameterInfo], recipe: Recipe, hessians: dict[str, Tensor] | None = None
+    weights: dict[str, Tensor],
+    infos: list[ParameterInfo],
+    recipe: Recipe,
+    hessians: dict[str, Tensor] | None = None,
+    code_bytes: int | None = None,
 ) -> dict[str, Quantised]:
     """Store every parameter as the recipe's quantise stage says.
 
@@ -113,6 +117,7 @@ def quantise(
         infos: what each of them is, in the order they are packed.
         recipe: its tenants of prune, bits, clip, rounding and trim are used.
         hessians: name -> (in, in) mean of x xᵀ over calibration inputs; GPTQ needs one per linear it rounds.
+        code_bytes: bytes of the code that travels, which `trim` leaves room for; None has the script built and measured.
 
     Returns:
         name -> `Quantised` on the CPU, in the order of ``infos``.
@@ -125,10 +130,17 @@ def quantise(
     trim = recipe.tenant("trim")
     if trim is None:
         return done
-    from model.artifact import total_bytes  # artifact imports this module
+    from model.artifact import pack  # it imports this module
 
-    trimmed: dict[str, Quantised] = trim.build(recipe.shape)(done, lambda trial: total_bytes(trial, recipe), recipe.limit)
+    room = recipe.limit - (_script_bytes(recipe) if code_bytes is None else code_bytes)
+    trimmed: dict[str, Quantised] = trim.build(recipe.shape)(done, lambda trial: len(pack(trial, recipe)), room)
     return trimmed
+
+
+def _script_bytes(recipe: Recipe) -> int:
+    from model.script import script  # a script on its travels knows its own length and leaves `model.script` behind
+
+    return len(script(recipe))
 
 
 class _Steps:

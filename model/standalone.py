@@ -1,0 +1,109 @@
+"""What an exported script does when it is run: score an artifact in a fresh process, or train a new one.
+
+`model.script` packs this module and everything it imports into one file. Nothing of the search, the stage cache or the
+records travels with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from model.artifact import pack, unpack
+from model.evaluate import evaluate
+from model.gpt import GPT
+from model.layers import parameters_of
+from model.quantize import quantise
+from model.recipe import Recipe
+from model.record import write_atomic
+from model.tokens import TokenData, Tokenizer, prepare
+from model.train import train
+
+
+def main(body: dict[str, Any], code_bytes: int) -> None:
+    """Read the command line, do what it asks and print one JSON object.
+
+    Args:
+        body: the recipe as JSON.
+        code_bytes: length of the script itself.
+    """
+    options = _options()
+    recipe = Recipe.from_json(body).with_(corpus=options.corpus or body["data"]["corpus"])
+    if options.tokenizer:
+        recipe = recipe.with_(tokenizer=options.tokenizer)
+    try:
+        told = _train(recipe, options, code_bytes) if options.train else {}
+        print(json.dumps(told | _score(recipe, options, code_bytes)))
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Score an artifact of this recipe, or train one.")
+    parser.add_argument("--artifact", type=Path, default=Path("model.bin"), help="the packed weights")
+    parser.add_argument("--train", action="store_true", help="train and write the artifact first")
+    parser.add_argument("--text", type=Path, help="UTF-8 text to score as one document instead of the corpus' held-out part")
+    parser.add_argument("--corpus", help="corpus to train and score on instead of the recipe's")
+    parser.add_argument("--split", choices=("dev", "test"), default="test", help="which held-out part to score")
+    parser.add_argument("--tokenizer", help="SentencePiece .model file instead of the recipe's")
+    parser.add_argument("--cache", type=Path, default=Path("cache"), help="folder for the tokenizer and tokens")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="bfloat16" if torch.cuda.is_available() else "float32"
+    )
+    return parser.parse_args()
+
+
+def _model(recipe: Recipe, options: argparse.Namespace) -> GPT:
+    model = GPT(recipe, getattr(torch, options.dtype)).to(options.device)
+    model.set_progress(1.0)
+    return model
+
+
+def _data(recipe: Recipe, options: argparse.Namespace) -> TokenData:
+    return prepare(recipe.data, recipe.shape.vocabulary, options.cache)
+
+
+def _train(recipe: Recipe, options: argparse.Namespace, code_bytes: int) -> dict[str, Any]:
+    data, batches = _data(recipe, options), recipe.tenant("batches")
+    assert batches is not None
+    source = batches.build(recipe.shape)(data.train, recipe.schedule.batch_tokens, recipe.seed)
+    dtype = getattr(torch, options.dtype)
+    done = train(recipe, source, device=options.device, dtype=dtype, on_step=lambda point: print(point, file=sys.stderr))
+    weights, model = done.chosen(recipe.tenant("average")), _model(recipe, options)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
+    rounding: Any = recipe.tenant("rounding")
+    hessians = rounding.calibrate(model, data.train, recipe) if hasattr(rounding, "calibrate") else None
+    blob = pack(quantise(weights, parameters_of(model), recipe, hessians, code_bytes), recipe)
+    write_atomic(options.artifact, blob)
+    return {"tokens": done.tokens, "seconds": done.seconds}
+
+
+def _score(recipe: Recipe, options: argparse.Namespace, code_bytes: int) -> dict[str, Any]:
+    blob, model = options.artifact.read_bytes(), _model(recipe, options)
+    weights = unpack(blob)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name not in weights or weights[name].shape != parameter.shape:
+                raise ValueError(f"{options.artifact}: it holds no fitting tensor {name!r}; it was packed by another recipe.")
+            parameter.copy_(weights[name])
+    tokenizer, documents = _documents(recipe, options)
+    score = evaluate(model, documents, tokenizer, recipe)
+    return {"bpb": score.bpb, "bytes": len(blob) + code_bytes, "code_bytes": code_bytes}
+
+
+def _documents(recipe: Recipe, options: argparse.Namespace) -> tuple[Tokenizer, list[np.ndarray]]:
+    if options.text is None:
+        data = _data(recipe, options)
+        return data.tokenizer, data.split(options.split)
+    tokenizer = Tokenizer(Path(options.tokenizer).read_bytes()) if options.tokenizer else _data(recipe, options).tokenizer
+    return tokenizer, [tokenizer.encode(options.text.read_text(encoding="utf-8"))]
