@@ -19,7 +19,7 @@ from pathlib import Path
 
 SOTU_TEST, SOTU_DEV = 25, 12  # speeches held out; the dev part is 136,111 SP1024 tokens, a few seconds of scoring
 HELD_OUT_SHARE, HELD_OUT_BYTES = 20, 500_000  # each held-out split: a twentieth of the text, at most half a megabyte
-PIECE = 65_536  # characters; longer text files are cut at blank lines
+PIECE = 16_384  # characters; longer text files are cut at blank lines
 SUFFIXES = (".txt", ".jsonl", ".jsonl.zst")
 _SPLIT_NAMES = {
     "train": "train",
@@ -133,7 +133,7 @@ def _files(name: str, files: list[Path], root: Path | None) -> Corpus:
     named: dict[str, list[Path]] = {"train": [], "dev": [], "test": []}
     for path in files:
         named["train" if root is None else _split_of(path.relative_to(root))].append(path)
-    piece = max(1, min(PIECE, sum(p.stat().st_size for p in named["train"]) // 50))
+    piece = max(1, min(PIECE, sum(p.stat().st_size for p in named["train"]) // 200))
     documents = {split: _Documents(tuple(paths), piece) for split, paths in named.items()}
     if not named["train"]:
         raise ValueError(f"corpus {name!r}: every file is named as dev or test; at least one must be for training.")
@@ -146,9 +146,7 @@ def _files(name: str, files: list[Path], root: Path | None) -> Corpus:
         documents["test"] = _Documents(held.files, piece, count // 2)
     for split, part in documents.items():
         if next(iter(part), None) is None:
-            raise ValueError(
-                f"corpus {name!r}: its {split} part holds no text; give at least three documents with text in them."
-            )
+            raise ValueError(f"corpus {name!r}: its {split} part holds no text; give at least three documents.")
     return Corpus(name, _hash(_blocks(files)), documents["train"], documents["dev"], documents["test"])
 
 
@@ -161,9 +159,7 @@ def _hold_out(name: str, documents: _Documents) -> dict[str, _Documents]:
     """The last documents become test and the ones before them dev, each about the same share of the text."""
     sizes = [len(d.encode()) for d in documents]
     if len(sizes) < 3:
-        raise ValueError(
-            f"corpus {name!r} holds {len(sizes)} documents; it takes at least three to train, to search and to test."
-        )
+        raise ValueError(f"corpus {name!r} holds {len(sizes)} documents; to train, search and test takes at least three.")
     target = min(HELD_OUT_BYTES, sum(sizes) // HELD_OUT_SHARE)
     ends, end = [], len(sizes)
     for left in (2, 1):  # test, then dev; at least one document each, and `left` for the splits still to come

@@ -81,7 +81,7 @@ class _Order:
 def _document_begins(stream: Stream, context: int, bos: int = 1) -> np.ndarray:
     """Positions at which the sequences begin when every document is cut from its own beginning."""
     begins = stream.where(bos)
+    if not len(begins):
+        raise ValueError(f"shuffled: documents=true, but no document in the training text begins with BOS (id {bos}).")
     ends = np.append(begins[1:], len(stream))
-    return np.concatenate(
-        [np.arange(begin, end, context) for begin, end in zip(begins, ends, strict=True)] or [np.zeros(1, int)]
-    )
+    return np.concatenate([np.arange(begin, end, context) for begin, end in zip(begins, ends, strict=True)])

@@ -1,0 +1,51 @@
+"""Overlapping windows: all but the first tokens are scored with nearly full context."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.recipe import Recipe, Shape
+from model.technique import Technique, knob
+from model.windows import Plan, lay
+
+
+@dataclass(frozen=True)
+class SlidingWindow(Technique):
+    """Move a window of T inputs on by ``stride`` and score only its last ``stride``: at least T-stride tokens of context.
+
+    Window k reads inputs [k·s, k·s+T) and scores [k·s+T-s, k·s+T); window 0 scores everything it reads. A window is kept
+    only if k·s+T-s lies inside the text, so that every target is scored exactly once. It costs about T/s times the
+    chunks, less what the head and the last block save by running only where something is scored. With s = T it is `chunked`.
+
+    Attributes:
+        stride: inputs between two windows, at most T.
+        isolated: begin anew at every BOS.
+    """
+
+    slot = "windows"
+    sources = ("#50", "#77", "#549")
+
+    stride: int = knob(64, 1, 8192, log=True)
+    isolated: bool = knob(False, choices=(False, True))
+
+    def build(self, shape: Shape, layer: int | None = None) -> Plan:
+        """Return ``(inputs, begins) -> plan``."""
+        stride = min(self.stride, shape.context)
+
+        def plan(inputs: int, begins: np.ndarray) -> np.ndarray:
+            return lay(inputs, begins, shape.context, stride, self.isolated)
+
+        return plan
+
+    def check(self, recipe: Recipe) -> str | None:
+        """A stride beyond the context would leave tokens unscored."""
+        if self.stride > recipe.shape.context:
+            return f"stride={self.stride} is longer than context={recipe.shape.context}; it must be at most that."
+        return None
+
+    def rescale(self, old: Shape, new: Shape) -> SlidingWindow:
+        """Keep the stride, but never more than a quarter of the new context, so that there is something to gain."""
+        return dataclasses.replace(self, stride=min(self.stride, max(1, new.context // 4)))
