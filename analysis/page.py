@@ -89,10 +89,10 @@ def _ranking(told: Report) -> dict[str, Any]:
     if attrs.get("adjusted"):
         lead += f" Adjusted for {', '.join(attrs['adjusted'])}."
     shown = pd.DataFrame({
-        "technique": table["technique"], "Δ bpb": _signed(table["delta_bpb"]), "± 95 %": _number(table["high"] - table["delta_bpb"]), "p": _small(table["p"]),
-        "Holm": _small(table["p_holm"]), "BH q": _small(table["q_bh"]), "runs on / off": [f"{a:.0f} / {b:.0f}" for a, b in zip(table["runs"], table["runs_off"], strict=True)],
-        "would see": _number(table["mde"]), "bytes": _bytes_text(table["bytes"], table["bytes_se"]), "Δ bpb per kB": _signed(table["delta_per_kb"], 5),
-        "Δ seconds": _signed(table["seconds"], 1), "by rung": table["sign_by_rung"].fillna(""), "doubt": table["doubt"].fillna(""),
+        "technique": table["technique"], "Δ bpb": _signed(table["delta_bpb"]), "± 95 %": _number(table["high"] - table["delta_bpb"]), "BH q": _small(table["q_bh"]),
+        "would see": _number(table["mde"]), "runs on / off": [f"{a:.0f} / {b:.0f}" for a, b in zip(table["runs"], table["runs_off"], strict=True)],
+        "Δ bytes": _bytes_text(table["bytes"], table["bytes_se"]), "doubt": table["doubt"].fillna(""), "Holm p": _small(table["p_holm"]), "p": _small(table["p"]),
+        "Δ bpb per kB": _signed(table["delta_per_kb"], 5), "Δ seconds": _signed(table["seconds"], 1), "by rung": table["sign_by_rung"].fillna(""),
     })  # fmt: skip
     return _section("What each technique was worth", lead, [plots.contributions(table)] if table["delta_bpb"].notna().any() else [], [("", shown)])
 
