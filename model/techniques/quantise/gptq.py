@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from model.gptq import Factor, collect, factorise, generate, gptq_round
+from model.layers import Table
 from model.quantize import Grid, round_to
 from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
@@ -23,11 +24,11 @@ class Gptq(Technique):
     """Round columns one by one and let the columns still to come make up for each one's error (GPTQ).
 
     With H = mean x xᵀ over calibration inputs, damped by ``damping``·mean(diag H) and ordered by ``order`` diagonal,
-    H⁻¹ = UᵀU: q_j = round(w_j/s), then w_k ← w_k − (w_j − q_j s) U_jk/U_jj for k > j. Scales are fixed before. Correlated inputs
-    lose about a third of plain rounding's weighted error. ``order="ascending"`` with ``factor="inverse"`` (H⁻¹ in place of U) is
-    what #849 and #1499's first commit do, and keeps about 74 % of it. ``text="own"`` calibrates on text the model writes
-    itself at temperature 0.8 (#1019) instead of the first ``tokens`` training tokens. Tables are rounded with the Hessian of
-    the final norm's output where they are the output matrix too (``tables``).
+    H⁻¹ = UᵀU: q_j = round(w_j/s), then w_k ← w_k − (w_j − q_j s) U_jk/U_jj for k > j. Scales are fixed before. On
+    correlated inputs about a third of plain rounding's weighted error is left. ``order="ascending"`` with
+    ``factor="inverse"`` (H⁻¹ in place of U) is what #849 and #1499's first commit do, and leaves far more.
+    ``text="own"`` calibrates on text the model writes itself at temperature 0.8 (#1019) instead of the first ``tokens``
+    training tokens. ``tables`` also rounds a tied token table with the Hessian of the final norm's output.
     """
 
     slot: ClassVar[str] = "rounding"
@@ -67,7 +68,8 @@ class Gptq(Technique):
         context = recipe.shape.context
         count = max(1, self.tokens // context)
         hessians = collect(model, self._batches(model, stream, count, context, recipe.seed))
-        return hessians if self.tables else {name: h for name, h in hessians.items() if not name.startswith("table.")}
+        tables = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, Table)}
+        return {name: h for name, h in hessians.items() if self.tables or name not in tables}
 
     def _batches(self, model: Any, stream: Any, count: int, context: int, seed: int) -> Iterator[Tensor]:
         if self.text == "own":

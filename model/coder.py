@@ -1,0 +1,218 @@
+"""An entropy coder for weights, in numpy: interleaved rANS with adaptive models and magnitude contexts.
+
+A trained matrix is close to Gaussian with a deviation that differs from row to row and from column to column. Before each
+integer is coded, its expected magnitude is estimated from the integers of its line already coded, times what its other
+line showed in the blocks before; the estimate's level chooses one of a few dozen histograms, which all matrices of a grid
+share and which learn as they go. Nothing but the integers is stored: the decoder repeats every estimate. All arithmetic is
+on integers or on single IEEE operations, so encoder and decoder agree on every machine.
+
+Many states ("lanes") are coded side by side, so that numpy handles hundreds of integers per operation (Duda,
+arXiv:1311.2540; Giesen, arXiv:1402.3392).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+BITS = 16  # of a probability
+LOW = 1 << 24  # states live in [LOW, LOW << 16); 16-bit words leave and enter
+WIDTH = 128  # lines of a block
+RATIO = 1.148698354997035  # 2^(1/5): magnitude levels per octave
+LEVELS = 64  # from 2^-6 to 2^6.8
+SMALLEST = 0.015625
+LINE_PRIOR, CROSS_PRIOR = 12.0, 24.0  # how many integers the plane's mean counts for in a line's estimate
+PRIOR_COUNT = 40.0  # how many integers a histogram's Gaussian start counts for
+STEP = 32  # a coded integer's count, so that the start may have fractions
+FLAT, BYTES, ROWS, COLUMNS, CONSTANT = range(5)  # how a plane is coded
+
+_LEVELS = SMALLEST * np.multiply.accumulate(np.full(LEVELS - 1, RATIO))
+
+
+class Histograms:
+    """Adaptive models over an alphabet of ``size`` symbols, one per context.
+
+    Args:
+        start: (contexts, size) int64 counts to begin with, all positive.
+    """
+
+    def __init__(self, start: np.ndarray) -> None:
+        self.counts = start
+        self.size = start.shape[1]
+        self.fresh, self.patience = 0, 256
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        """Turn counts into integer frequencies that add up to 2^BITS in every context, none of them zero."""
+        spare = (1 << BITS) - self.size
+        totals = self.counts.sum(axis=1)
+        frequencies = self.counts * spare // totals[:, None] + 1
+        best = self.counts.argmax(axis=1)
+        frequencies[np.arange(len(best)), best] += (1 << BITS) - frequencies.sum(axis=1)
+        ends = frequencies.cumsum(axis=1)
+        self.frequencies = frequencies.ravel().astype(np.uint64)
+        self.starts = (ends - frequencies).ravel().astype(np.uint64)
+        base = np.arange(len(best), dtype=np.int64)[:, None] << BITS
+        self.keys = (ends - frequencies + base).ravel()
+
+    def find(self, contexts: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        """Flat indices context · size + symbol of the slots (n,) in the contexts (n,)."""
+        return np.searchsorted(self.keys, (contexts << BITS) + slots, side="right") - 1
+
+    def learn(self, indices: np.ndarray) -> None:
+        """Count coded symbols, given as flat indices; rebuild the frequencies ever more rarely."""
+        self.counts += np.bincount(indices, minlength=self.counts.size).reshape(self.counts.shape) * STEP
+        self.fresh += len(indices)
+        if self.fresh >= self.patience:
+            self.patience = min(self.patience + self.patience // 4, 1 << 16)
+            self.fresh = 0
+            self._rebuild()
+
+
+def magnitude_start(largest: int) -> np.ndarray:
+    """Counts (LEVELS, 2·largest + 1) of near-Gaussians whose mean magnitude is the middle of each level.
+
+    1/(1 + x²/32σ²)^16 stands in for exp(−x²/2σ²): it needs no library function whose last bit differs between machines.
+    """
+    edges = np.concatenate([[SMALLEST / RATIO], _LEVELS])
+    deviation = (edges * 1.0717734625362931 * 1.2533141373155)[:, None]  # level's geometric middle, mean |x| to σ
+    weights = np.zeros((LEVELS, 2 * largest + 1))
+    for part in range(-3, 4):
+        x = (np.arange(-largest, largest + 1) + part / 7)[None, :] / deviation
+        factor = 1.0 / (1.0 + x * x / 32.0)
+        for _ in range(4):
+            factor = factor * factor
+        weights = weights + factor
+    totals = np.add.accumulate(weights, axis=1)[:, -1:]
+    return (weights / totals * (PRIOR_COUNT * STEP)).astype(np.int64) + 1
+
+
+class Estimates:
+    """Expected magnitude of every integer of a plane, from what was coded before it.
+
+    The plane (times, lines) is walked in blocks of `WIDTH` lines; in a block, all lines go forward together, a few times
+    per step, so that every line has its own running mean. What a time's other lines showed in earlier blocks scales it.
+
+    Args:
+        times, lines: the plane's shape as it is walked.
+        mean: of the plane's magnitudes, roughly.
+        lanes: integers per step, at most.
+    """
+
+    def __init__(self, times: int, lines: int, mean: float, lanes: int) -> None:
+        self.times, self.lines, self.mean, self.lanes = times, lines, mean, lanes
+        self.cross = np.zeros(times, dtype=np.int64)
+
+    def steps(self) -> Iterator[tuple[slice, slice, np.ndarray]]:
+        """Yield (times, lines, contexts (times · lines,)); `saw` must be told the magnitudes before the next step."""
+        width = min(WIDTH, self.lanes)
+        for left in range(0, self.lines, width):
+            block = slice(left, min(left + width, self.lines))
+            count = block.stop - left
+            self.sums = np.zeros(count, dtype=np.int64)
+            factors = (self.cross + CROSS_PRIOR * self.mean) / ((left + CROSS_PRIOR) * self.mean)
+            portion = self.lanes // count
+            for top in range(0, self.times, portion):
+                now = slice(top, min(top + portion, self.times))
+                line = (self.sums + LINE_PRIOR * self.mean) / (top + LINE_PRIOR)
+                expected = factors[now, None] * line[None, :]
+                yield now, block, np.searchsorted(_LEVELS, expected.ravel())
+
+    def saw(self, now: slice, magnitudes: np.ndarray) -> None:
+        """Take in the magnitudes (times, lines) of the step just coded."""
+        self.sums += magnitudes.sum(axis=0, dtype=np.int64)
+        self.cross[now] += magnitudes.sum(axis=1, dtype=np.int64)
+
+
+def lanes_for(symbols: int) -> int:
+    """Lanes for so many integers: enough to keep numpy busy, few enough that their states (5 bytes each) do not count."""
+    lanes = 16
+    while lanes < 1024 and lanes * 8192 < symbols:
+        lanes *= 2
+    return lanes
+
+
+class Encoder:
+    """Collects (start, frequency) of every symbol, then writes the stream backwards."""
+
+    def __init__(self, lanes: int) -> None:
+        self.lanes = lanes
+        self.steps: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def put(self, starts: np.ndarray, frequencies: np.ndarray) -> None:
+        """One step: at most ``lanes`` symbols."""
+        self.steps.append((starts.astype(np.uint32), frequencies.astype(np.uint32)))
+
+    def finish(self) -> bytes:
+        """Final states, 5 bytes a lane, then the words."""
+        states = np.full(self.lanes, LOW, dtype=np.uint64)
+        words: list[np.ndarray] = []
+        for starts, narrow in reversed(self.steps):
+            frequencies = narrow.astype(np.uint64)
+            x = states[: len(starts)]
+            full = x >= frequencies << np.uint64(24)
+            words.append(x[full].astype("<u2"))
+            x = np.where(full, x >> np.uint64(16), x)
+            whole = x // frequencies
+            states[: len(starts)] = (whole << np.uint64(BITS)) + (x - whole * frequencies) + starts
+        head = states.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :5].tobytes()
+        return head + b"".join(w.tobytes() for w in reversed(words))
+
+
+class Decoder:
+    """Reads what `Encoder` wrote.
+
+    Raises:
+        ValueError: the stream is too short, or (in `finish`) does not end where it must.
+    """
+
+    def __init__(self, data: bytes, lanes: int) -> None:
+        head = lanes * 5
+        if len(data) < head or (len(data) - head) % 2:
+            raise ValueError(f"artifact: the coded stream has {len(data)} bytes; it is truncated.")
+        raw = np.zeros((lanes, 8), dtype=np.uint8)
+        raw[:, :5] = np.frombuffer(data, np.uint8, head).reshape(lanes, 5)
+        self.states = raw.view("<u8").ravel().astype(np.uint64)
+        self.words = np.frombuffer(data, "<u2", offset=head).astype(np.uint64)
+        self.position = 0
+
+    def slots(self, count: int) -> np.ndarray:
+        """Where the next ``count`` symbols fall in their distributions, (count,) int64."""
+        return (self.states[:count] & np.uint64(0xFFFF)).astype(np.int64)
+
+    def take(self, starts: np.ndarray, frequencies: np.ndarray) -> None:
+        """Remove the symbols just found."""
+        x = self.states[: len(starts)]
+        x = frequencies * (x >> np.uint64(BITS)) + (x & np.uint64(0xFFFF)) - starts
+        empty = x < LOW
+        need = int(np.count_nonzero(empty))
+        if need:
+            if self.position + need > len(self.words):
+                raise ValueError("artifact: the coded stream ends early; it is damaged.")
+            x[empty] = (x[empty] << np.uint64(16)) | self.words[self.position : self.position + need]
+            self.position += need
+        self.states[: len(starts)] = x
+
+    def finish(self) -> None:
+        """Check that everything was read and every state is back where the encoder began."""
+        if self.position != len(self.words) or bool((self.states != LOW).any()):
+            raise ValueError("artifact: the coded stream does not end where it must; it is damaged.")
+
+
+def level_of(mean: float) -> int:
+    """The magnitude level a plane's mean falls into; one byte in the file."""
+    return int(np.searchsorted(_LEVELS, mean))
+
+
+def level_mean(level: int) -> float:
+    """The mean a level stands for."""
+    return float(_LEVELS[min(level, LEVELS - 2)])
+
+
+def better_lines(magnitudes: np.ndarray) -> int:
+    """`ROWS` or `COLUMNS`: whose deviations differ more, beyond what chance makes of equal ones."""
+    mean = float(magnitudes.mean())
+    spread = float(magnitudes.var())
+    excess = [float(magnitudes.mean(axis=axis).var()) - spread / magnitudes.shape[axis] for axis in (1, 0)]
+    return ROWS if mean > 0 and excess[0] > excess[1] else COLUMNS

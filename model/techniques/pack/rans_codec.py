@@ -1,0 +1,164 @@
+"""An adaptive entropy coder made for weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from model.artifact import Plane
+from model.coder import (
+    BYTES,
+    COLUMNS,
+    CONSTANT,
+    FLAT,
+    LEVELS,
+    ROWS,
+    STEP,
+    Decoder,
+    Encoder,
+    Estimates,
+    Histograms,
+    better_lines,
+    lanes_for,
+    level_mean,
+    level_of,
+    magnitude_start,
+)
+from model.recipe import Shape
+from model.technique import Technique
+
+
+@dataclass(frozen=True)
+class RansCodec(Technique):
+    """Code every integer with the probability that its row's and column's magnitudes so far suggest.
+
+    Interleaved rANS in numpy with adaptive histograms per magnitude level (see `model.coder`): at or below the order-0
+    entropy of the integers, where zstd-22 stays 1 to 5 % above it, and no package is needed. 27 million weights decode
+    in a few seconds.
+    """
+
+    slot: ClassVar[str] = "codec"
+    sources: ClassVar[tuple[str, ...]] = ("arXiv:1311.2540", "arXiv:1402.3392")
+    overhead: ClassVar[dict[float, float]] = {1.58: 1.0, 3.33: 1.0, 4.27: 1.0, 5.31: 1.0, 7.35: 1.0}
+
+    def build(self, shape: Shape, layer: int | None = None) -> Rans:
+        """Return the codec."""
+        return Rans()
+
+
+class Rans:
+    """Planes to one rANS stream and back.
+
+    Payload: log2 of the lanes · per grid its largest magnitude · per plane how it is coded and the level of its mean · stream.
+    """
+
+    def encode(self, contents: list[np.ndarray], forms: list[Plane]) -> bytes:
+        """Planes -> payload."""
+        lanes = lanes_for(sum(form.size for form in forms))
+        reach = {form.largest: 1 for form in forms if form.largest}
+        for plane, form in zip(contents, forms, strict=True):
+            if form.largest and plane.size:
+                reach[form.largest] = max(reach[form.largest], int(np.abs(plane.astype(np.int16)).max()))
+        models = {largest: Histograms(magnitude_start(reach[largest])) for largest in reach}
+        encoder, told = Encoder(lanes), bytearray()
+        for plane, form in zip(contents, forms, strict=True):
+            if form.largest:
+                told += _put_integers(encoder, models[form.largest], plane.astype(np.int64), reach[form.largest])
+            else:
+                told += _put_bytes(encoder, np.ascontiguousarray(plane).ravel())
+        head = bytes([lanes.bit_length() - 1, *reach.values()])
+        return head + bytes(told) + encoder.finish()
+
+    def decode(self, payload: bytes, forms: list[Plane]) -> list[np.ndarray]:
+        """Payload -> planes; ValueError if it is damaged."""
+        grids = list(dict.fromkeys(form.largest for form in forms if form.largest))
+        side = 1 + len(grids) + 2 * len(forms)
+        if len(payload) < side or not 4 <= payload[0] <= 12:
+            raise ValueError("artifact: the rans payload is too short or has an impossible number of lanes.")
+        reach = dict(zip(grids, payload[1:], strict=False))
+        if any(not 1 <= r <= 128 for r in reach.values()):
+            raise ValueError("artifact: the rans payload claims an impossible magnitude.")
+        models = {largest: Histograms(magnitude_start(reach[largest])) for largest in grids}
+        decoder, planes = Decoder(payload[side:], 1 << payload[0]), []
+        for index, form in enumerate(forms):
+            mode, level = payload[side - 2 * (len(forms) - index) :][:2]
+            if form.largest:
+                planes.append(_take_integers(decoder, models[form.largest], form, reach[form.largest], mode, level))
+            else:
+                planes.append(_take_bytes(decoder, form, mode, level))
+        decoder.finish()
+        return planes
+
+
+def _put_integers(encoder: Encoder, model: Histograms, plane: np.ndarray, reach: int) -> bytes:
+    """Code a plane (rows, columns) of integers; returns its two bytes of side information."""
+    magnitudes = np.abs(plane)
+    if not magnitudes.any():
+        return bytes([CONSTANT, 0])
+    mode, level = better_lines(magnitudes), level_of(float(magnitudes.mean()))
+    walked, sizes = (plane.T, magnitudes.T) if mode == ROWS else (plane, magnitudes)  # (times, lines)
+    estimates = Estimates(walked.shape[0], walked.shape[1], level_mean(level), encoder.lanes)
+    for now, block, contexts in estimates.steps():
+        indices = contexts * model.size + walked[now, block].ravel() + reach
+        encoder.put(model.starts[indices], model.frequencies[indices])
+        model.learn(indices)
+        estimates.saw(now, sizes[now, block])
+    return bytes([mode, level])
+
+
+def _take_integers(decoder: Decoder, model: Histograms, form: Plane, reach: int, mode: int, level: int) -> np.ndarray:
+    plane = np.zeros((form.rows, form.columns), dtype=np.int8)
+    if mode == CONSTANT:
+        return plane
+    if mode not in (ROWS, COLUMNS) or level >= LEVELS:
+        raise ValueError(f"artifact: the rans payload codes a plane in an unknown way ({mode}, {level}).")
+    walked = plane.T if mode == ROWS else plane
+    estimates = Estimates(walked.shape[0], walked.shape[1], level_mean(level), len(decoder.states))
+    for now, block, contexts in estimates.steps():
+        indices = model.find(contexts, decoder.slots(len(contexts)))
+        decoder.take(model.starts[indices], model.frequencies[indices])
+        values = (indices - contexts * model.size - reach).reshape(now.stop - now.start, -1)
+        model.learn(indices)
+        estimates.saw(now, np.abs(values))
+        walked[now, block] = values
+    return plane
+
+
+def _bytes_model(flat: bool) -> Histograms:
+    return Histograms(np.full((1, 256), 1 if flat else STEP // 8, dtype=np.int64))
+
+
+def _put_bytes(encoder: Encoder, values: np.ndarray) -> bytes:
+    """Code plain bytes; noise is coded flat, so that learning nothing costs nothing."""
+    if values.size and (values == values[0]).all():
+        return bytes([CONSTANT, int(values[0])])
+    counts = np.bincount(values, minlength=256)
+    shares = counts[counts > 0] / max(1, values.size)
+    gain = values.size * (8 + float((shares * np.log2(shares)).sum()))
+    mode = BYTES if gain > 5.0 * np.count_nonzero(counts) else FLAT
+    model = _bytes_model(mode == FLAT)
+    for start in range(0, values.size, encoder.lanes):
+        indices = values[start : start + encoder.lanes].astype(np.int64)
+        encoder.put(model.starts[indices], model.frequencies[indices])
+        if mode == BYTES:
+            model.learn(indices)
+    return bytes([mode, 0])
+
+
+def _take_bytes(decoder: Decoder, form: Plane, mode: int, value: int) -> np.ndarray:
+    if mode == CONSTANT:
+        return np.full((form.rows, form.columns), value, dtype=np.uint8)
+    if mode not in (BYTES, FLAT):
+        raise ValueError(f"artifact: the rans payload codes bytes in an unknown way ({mode}).")
+    values, model = np.zeros(form.size, dtype=np.uint8), _bytes_model(mode == FLAT)
+    lanes = len(decoder.states)
+    for start in range(0, form.size, lanes):
+        count = min(lanes, form.size - start)
+        indices = model.find(np.zeros(count, dtype=np.int64), decoder.slots(count))
+        decoder.take(model.starts[indices], model.frequencies[indices])
+        values[start : start + count] = indices
+        if mode == BYTES:
+            model.learn(indices)
+    return values.reshape(form.rows, form.columns)
