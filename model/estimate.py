@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.adapt import Adapter
-from model.evaluate import Evaluator, Score
+from model.evaluate import Evaluator, Score, collect, score_of
 from model.gpt import GPT
 from model.recipe import Recipe
 from model.tokens import Tokenizer
+from model.windows import lay
 
 
 @dataclass(frozen=True)

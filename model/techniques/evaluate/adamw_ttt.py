@@ -1,0 +1,86 @@
+"""Train on every chunk of the text after it has been scored, by AdamW, few weights and an averaged copy that scores."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from model.adapt import Adapter, ChunkLearner
+from model.gpt import GPT
+from model.layers import parameters_of
+from model.recipe import Shape
+from model.technique import Technique, knob
+
+
+@dataclass(frozen=True)
+class AdamwTtt(Technique):
+    """Score a chunk, then train the model's end on it with AdamW; a Polyak average of the learning weights scores.
+
+    Chunk c of C trains for ``epochs`` at rate r·½(1+cos(πc/(C-1)))·(1+2·min(c/(0.3C), 1)), the last factor with
+    ``ramp``. The loss Σ bytes·nats / Σ bytes weighs long tokens more than the metric does, which adds all alike.
+    The average follows every step with decay ``polyak`` from the loaded weights; training goes on from the raw ones.
+
+    Attributes:
+        rate: r.
+        epochs: passes over a chunk.
+        chunk: inputs between two trainings.
+        rows: sequences a step.
+        blocks: how many blocks ``freeze`` is about.
+        freeze: ``as_run`` trains only the last ``blocks`` blocks and everything named norm, scale or head, which is what
+            the published code does; ``as_written`` freezes the first ``blocks`` and trains the rest, as its label says.
+        byte_weighted: weigh targets by their bytes.
+        polyak: decay of the average; 0 scores with the raw weights.
+        ramp: raise the rate threefold over the first 30 % of the chunks.
+    """
+
+    slot = "adapt"
+    sources = ("#849",)
+    doubt = (
+        "Published only together with a mixer one of whose experts is no probability distribution; its own share is unknown."
+    )
+
+    rate: float = knob(5e-4, 1e-5, 1e-2, log=True)
+    epochs: int = knob(4, 1, 10)
+    chunk: int = knob(32_768, 512, 262_144, log=True)
+    rows: int = knob(16, 1, 128, log=True)
+    blocks: int = knob(2, 1, 16)
+    freeze: str = knob("as_run", choices=("as_run", "as_written"))
+    byte_weighted: bool = knob(True, choices=(True, False))
+    polyak: float = knob(0.998, 0.0, 0.9999)
+    ramp: bool = knob(True, choices=(True, False))
+
+    def build(self, shape: Shape, layer: int | None = None) -> Adapter:
+        """Return the walk that learns between chunks."""
+        return ChunkLearner(
+            context=shape.context,
+            chunk=self.chunk,
+            choose=self._learning,
+            optimizer=lambda learning: torch.optim.AdamW(learning, lr=self.rate, betas=(0.9, 0.999), weight_decay=0.0),
+            rate=self._rate,
+            epochs=self.epochs,
+            rows=self.rows,
+            byte_weighted=self.byte_weighted,
+            polyak=self.polyak,
+        )
+
+    def _rate(self, c: int, chunks: int) -> float:
+        cosine = 0.5 * (1 + math.cos(math.pi * c / max(1, chunks - 1)))
+        return self.rate * cosine * (1 + 2 * min(c / (0.3 * chunks), 1) if self.ramp else 1)
+
+    def _learning(self, model: GPT) -> list[nn.Parameter]:
+        """The published rule goes by name, so this one does too: what is called scale or norm, and the output matrix."""
+        named = dict(model.named_parameters())
+        last = len(model.blocks)
+        if self.freeze == "as_written":
+            return [named[i.name] for i in parameters_of(model) if i.layer is None or i.layer >= self.blocks]
+        return [
+            named[info.name]
+            for info in parameters_of(model)
+            if (info.layer is not None and info.layer >= last - self.blocks)
+            or info.role == "head"
+            or "scale" in info.name
+            or "norm" in info.name
+        ]
