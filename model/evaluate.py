@@ -9,7 +9,6 @@ into a `Score`.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,12 +22,9 @@ import torch
 from model.adapt import Adapter, Reader, Scored, Text
 from model.gpt import GPT
 from model.progress import Progress
-from model.recipe import Recipe, digest
-from model.stages import read_tensors, write_tensors
+from model.recipe import Recipe
 from model.tokens import Tokenizer
 from model.windows import Plan
-
-SAVE_EVERY = 5.0  # seconds between two saves of an evaluation that may be resumed
 
 
 @dataclass(frozen=True)
@@ -56,6 +52,16 @@ class Score:
     def nats(self) -> float:
         """Mean loss per target, in nats."""
         return float(self.bits.sum()) * math.log(2) / max(1, self.tokens)
+
+    def to_tensors(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Arrays and facts, as `model.stages` keeps them."""
+        arrays = {"bits": torch.from_numpy(self.bits), "bytes": torch.from_numpy(self.bytes)}
+        return arrays, {"tokens": self.tokens, "seconds": self.seconds}
+
+    @staticmethod
+    def from_tensors(arrays: dict[str, torch.Tensor], told: dict[str, Any]) -> Score:
+        """Read `to_tensors`' values back."""
+        return Score(arrays["bits"].numpy(), arrays["bytes"].numpy(), told["tokens"], told["seconds"])
 
 
 class Evaluator:
@@ -158,7 +164,7 @@ def evaluate(
             raise ValueError(f"evaluate: document {number} does not begin with BOS (id {tokenizer.bos}).")
     evaluator = Evaluator(model, tokenizer, recipe, batch_tokens)
     text = evaluator.text(np.concatenate(chosen))
-    nats, entropy = _walk_through(evaluator, text, progress, _Saved(resume, evaluator, text))
+    nats, entropy = _walk_through(evaluator, text, progress, resume)
     if evaluator.mixer is not None:
         nats = evaluator.mixer.mix(text.tokens, nats, entropy)
     return score_of(nats, text, time.monotonic() - began)
@@ -198,62 +204,32 @@ def _fill(nats: np.ndarray, entropy: np.ndarray, scored: Scored) -> None:
 
 
 def _walk_through(
-    evaluator: Evaluator, text: Text, progress: Callable[[int, int, float], None] | None, saved: _Saved
+    evaluator: Evaluator, text: Text, progress: Callable[[int, int, float], None] | None, resume: Path | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Walk through the text, reporting and saving on the way."""
-    nats, entropy, skip, state = saved.load()
-    done, bits, sizes = 0, 0.0, 0
+    saved = _saved(resume, evaluator, text)
+    nats, entropy = np.full(text.inputs, np.nan), np.full(text.inputs, np.nan)
+    skip, state = saved.load(nats, entropy) if saved else (0, None)
     with Progress("bits", text.inputs) as bar:
         for number, scored in enumerate(evaluator.walk(text, skip, state), skip + 1):
             _fill(nats, entropy, scored)
-            saved.save(nats, entropy, number)
-            done += len(scored.inputs)
-            bits += float(scored.nats.sum()) / math.log(2)
-            sizes += int(text.weights[scored.inputs].sum())
+            if saved:
+                saved.save(nats, entropy, number, evaluator.adapter.state)
+            done = ~np.isnan(nats)
+            bpb = float(nats[done].sum()) / math.log(2) / max(1, int(text.weights[done].sum()))
+            bar.update(int(done.sum()), f"{bpb:.4f} bpb so far")
             if progress is not None:
-                progress(done, text.inputs, bits / max(1, sizes))
-            else:
-                bar.update(done, f"{bits / max(1, sizes):.4f} bpb so far")
-    saved.remove()
+                progress(int(done.sum()), text.inputs, bpb)
+    if saved:
+        saved.remove()
     return nats, entropy
 
 
-class _Saved:
-    """What an interrupted evaluation has finished: scores, number of stretches, and the adapter's state."""
+def _saved(path: Path | None, evaluator: Evaluator, text: Text) -> Any:
+    """What keeps an evaluation that may be interrupted; an exported script has no need of it and travels without."""
+    if path is None:
+        return None
+    from model.resume import Saved
 
-    def __init__(self, path: Path | None, evaluator: Evaluator, text: Text) -> None:
-        self.path, self.evaluator, self.text = path, evaluator, text
-        self.last = time.monotonic()
-        self.key = "" if path is None else self._key()
-
-    def _key(self) -> str:
-        """Identifies text, weights and the way of scoring: another one's leftovers are not ours."""
-        content = hashlib.sha256(self.text.tokens.tobytes())
-        for p in self.evaluator.model.state_dict().values():
-            content.update(p.detach().float().cpu().numpy().tobytes())
-        told = [f"{t}" for slot in _SLOTS for t in self.evaluator.recipe.tenants(slot)]
-        return digest([content.hexdigest(), told, self.evaluator.batch_tokens])
-
-    def load(self) -> tuple[np.ndarray, np.ndarray, int, dict[str, torch.Tensor] | None]:
-        """Scores so far (NaN where there are none yet), stretches finished, and the adapter's state after them."""
-        empty = np.full(self.text.inputs, np.nan)
-        found = read_tensors(self.path) if self.path is not None and self.path.exists() else None
-        if found is None or found[1].get("key") != self.key:
-            return empty, empty.copy(), 0, None
-        tensors, told = found
-        state = {name.partition("/")[2]: t for name, t in tensors.items() if name.startswith("state/")}
-        return tensors["nats"].numpy().copy(), tensors["entropy"].numpy().copy(), int(told["finished"]), state
-
-    def save(self, nats: np.ndarray, entropy: np.ndarray, finished: int) -> None:
-        """Write everything down, at most every `SAVE_EVERY` seconds."""
-        if self.path is None or time.monotonic() - self.last < SAVE_EVERY:
-            return
-        state = {f"state/{name}": tensor for name, tensor in self.evaluator.adapter.state().items()}
-        body = {"nats": torch.from_numpy(nats), "entropy": torch.from_numpy(entropy)} | state
-        write_tensors(self.path, body, {"key": self.key, "finished": finished})
-        self.last = time.monotonic()
-
-    def remove(self) -> None:
-        """The evaluation is over: nothing is left to resume."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
+    told = [f"{t}" for slot in _SLOTS for t in evaluator.recipe.tenants(slot)]
+    return Saved(path, text.tokens, evaluator.model, [*told, str(evaluator.batch_tokens)])
