@@ -6,6 +6,7 @@ An empty slot costs nothing and changes nothing: the expression is simply absent
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -160,11 +161,12 @@ class GPT(nn.Module):
         self.stem = _fill(recipe, "stem")
         self.value_add = _fill(recipe, "value_add")
         self.path = _fill(recipe, "path")
-        self.skips = _fill(recipe, "skips")
+        skips, virtual = recipe.tenant("skips"), shape.layers if self.path is None else self.path.span
+        self.skips = None if skips is None else skips.build(dataclasses.replace(shape, layers=virtual))
         self.blocks = nn.ModuleList(Block(recipe, layer) for layer in range(shape.layers))
         self.exit = _fill(recipe, "exit")
         self.cap = _fill(recipe, "logits")
-        self.order = list(range(shape.layers))
+        self.order, self.span = list(range(shape.layers)), shape.layers  # blocks in their order; steps that skips span
         self.set_progress(0.0)
 
     @property
@@ -175,7 +177,7 @@ class GPT(nn.Module):
     def set_progress(self, progress: float) -> None:
         """Tell the model how far training is, in [0, 1]; depth recurrence switches on by it. Evaluation is at 1."""
         if self.path is not None:
-            self.order = self.path(progress)
+            self.order, self.span = self.path(progress)
 
     def hidden(self, ids: Tensor, start: int = 0) -> Tensor:
         """Final normalised states of positions ``start``…: ids (B,T) -> (B,T-start,D).
@@ -194,7 +196,7 @@ class GPT(nn.Module):
         outputs: list[Tensor] = []
         for step, layer in enumerate(self.order):
             if self.skips is not None:
-                x = self.skips(x, outputs, step)
+                x = self.skips(x, outputs, step, self.span)
             block = self.blocks[layer]
             last = step == len(self.order) - 1
             cut = start if last and block.mix is None else 0  # a mixer looks back, so it needs the positions before

@@ -7,6 +7,7 @@ which is also what the tests compare against.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, Protocol
 
@@ -97,7 +98,7 @@ class _CausalAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, exclusive: bool) -> Tensor:
         batch, length, heads, width = q.shape
         keys, shared = k.size(2), heads // k.size(2)
         first = k.size(1) - length  # position of the first query among the keys
@@ -114,17 +115,17 @@ class _CausalAttention(torch.autograd.Function):
             corner = scores.view(batch * keys, shared, b - a, first + b)[..., first + a :]
             corner.masked_fill_(mask, float("-inf"))
             weights = torch.softmax(scores, -1)
-            y = torch.bmm(weights, vt[:, : first + b])
+            y = torch.bmm(_off_own(weights, shared, first + a) if exclusive else weights, vt[:, : first + b])
             out5[:, a:b] = y.view(batch, keys, shared, b - a, width).permute(0, 3, 1, 2, 4)
             kept += [rows, weights]
         ctx.save_for_backward(kt, vt, *kept)
-        ctx.dims = (batch, length, keys, shared, width, first)
+        ctx.dims = (batch, length, keys, shared, width, first, exclusive)
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
         kt, vt, *kept = ctx.saved_tensors
-        batch, length, keys, shared, width, first = ctx.dims
+        batch, length, keys, shared, width, first, exclusive = ctx.dims
         g5 = gradient.reshape(batch, length, keys, shared, width).permute(0, 2, 3, 1, 4)
         dq = gradient.new_empty(batch, length, keys, shared, width)
         dk, dv = torch.zeros_like(kt), torch.zeros_like(vt)
@@ -132,35 +133,49 @@ class _CausalAttention(torch.autograd.Function):
             rows, weights = kept[2 * index], kept[2 * index + 1]
             g = g5[:, :, :, a:b].reshape(batch * keys, shared * (b - a), width)
             end = first + b
-            dv[:, :end] += torch.bmm(weights.transpose(1, 2), g)
+            used = _off_own(weights, shared, first + a) if exclusive else weights
+            dv[:, :end] += torch.bmm(used.transpose(1, 2), g)
             dweights = torch.bmm(g, vt[:, :end].transpose(1, 2))
+            if exclusive:
+                dweights = _off_own(dweights, shared, first + a)
             dscores = torch.ops.aten._softmax_backward_data(dweights, weights, -1, weights.dtype)
             dk[:, :end] += torch.bmm(dscores.transpose(1, 2), rows)
             d = torch.bmm(dscores, kt[:, :end])
             dq[:, a:b] = d.view(batch, keys, shared, b - a, width).permute(0, 3, 1, 2, 4)
         dq = dq.view(batch, length, keys * shared, width).mul_(1.0 / math.sqrt(width))
-        return dq, dk.view(batch, keys, -1, width).transpose(1, 2), dv.view(batch, keys, -1, width).transpose(1, 2)
+        dk, dv = (t.view(batch, keys, -1, width).transpose(1, 2) for t in (dk, dv))
+        return dq, dk, dv, None
+
+
+def _off_own(weights: Tensor, shared: int, own: int) -> Tensor:
+    """A copy of a block's weights (rows, shared·n, keys) with zero where a query meets its own key, ``own`` for the first."""
+    copy = weights.clone()
+    copy.unflatten(1, (shared, -1))[..., own:].diagonal(dim1=-2, dim2=-1).zero_()
+    return copy
 
 
 def _blocks(length: int) -> list[tuple[int, int]]:
     """Cut ``length`` queries into at most `QUERY_BLOCKS` nearly equal runs."""
     cuts = [round(i * length / QUERY_BLOCKS) for i in range(QUERY_BLOCKS + 1)]
-    return [(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
+    return [(a, b) for a, b in itertools.pairwise(cuts) if b > a]
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, exclusive: bool = False) -> Tensor:
     """softmax(q kᵀ/√d) v with a causal mask.
 
     Args:
         q: (B,Tq,H,d), the last ``Tq`` of the ``T`` positions.
         k: (B,T,K,d); query head h uses key/value head ⌊h·K/H⌋.
         v: (B,T,K,d).
+        exclusive: leave each position's own value out of its sum, without renormalising (XSA's diagonal form).
 
     Returns:
         (B,Tq,H,d).
     """
-    if _by_hand(q):
-        return _CausalAttention.apply(q, k, v)
+    if _by_hand(q) or (exclusive and not torch.compiler.is_compiling()):
+        return _CausalAttention.apply(q, k, v, exclusive)
+    if exclusive:
+        return _exclusive_attention(q, k, v)
     q, k, v = (t.transpose(1, 2) for t in (q, k, v))
     if q.size(2) == k.size(2):
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
@@ -168,6 +183,16 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         seen = torch.ones(q.size(2), k.size(2), dtype=torch.bool, device=q.device).tril(k.size(2) - q.size(2))
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=True)
     return y.transpose(1, 2)
+
+
+def _exclusive_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The diagonal form of XSA as a plain expression, for the compiler: it makes the (T,T) matrix."""
+    shared = q.size(2) // k.size(2)
+    k, v = (t.repeat_interleave(shared, 2) for t in (k, v))
+    scores = torch.einsum("bqhd,bkhd->bhqk", q, k).float() / math.sqrt(q.size(-1))
+    future = torch.ones(q.size(1), k.size(1), dtype=torch.bool, device=q.device).triu_(k.size(1) - q.size(1) + 1)
+    weights = scores.masked_fill(future, float("-inf")).softmax(-1).tril(k.size(1) - q.size(1) - 1)
+    return torch.einsum("bhqk,bkhd->bqhd", weights.to(v.dtype), v)
 
 
 # ---------------------------------------------------------------------------- output layer and loss

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ class MuonState:
 
 
 class Muon:
-    """Momentum, orthogonalised (Nesterov form), with decoupled weight decay.
+    """Momentum, orthogonalised (Nesterov form), with decoupled weight decay; the same on every process.
 
     W ← W·(1 − lr·decay); W ← W − lr·√max(1, rows/columns)·NS(G + μ·buf), where buf ← μ·buf + G.
 
@@ -80,12 +81,18 @@ class Muon:
             for shape, pairs in shapes.items()
         ]
 
+    def begin(self) -> None:
+        """Called after the backward pass, before any optimiser steps: where communication may start."""
+
+    def momentum_at(self, progress: float) -> float:
+        """μ at this share of the run."""
+        start, end, share = self.momentum
+        return start + (end - start) * (min(progress / share, 1.0) if share > 0 else 1.0)
+
     @torch.no_grad()
     def step(self, multiplier: float, progress: float) -> None:
         """Update every matrix that has a gradient; the others keep weights and momentum as they are."""
-        start, end, share = self.momentum
-        mu = start + (end - start) * (min(progress / share, 1.0) if share > 0 else 1.0)
-        rate = self.lr * multiplier
+        mu, rate = self.momentum_at(progress), self.lr * multiplier
         for group in self.groups:
             live = [i for i, p in enumerate(group.parameters) if p.grad is not None]
             if live:
@@ -99,10 +106,16 @@ class Muon:
         buffer.mul_(mu).add_(gradient)
         if not whole:
             group.momentum[live] = buffer
-        update = gradient.add_(buffer, alpha=mu)
+        self._apply(parameters, self._direction(gradient.add_(buffer, alpha=mu)), rate)
+
+    def _direction(self, update: Tensor) -> Tensor:
+        """Stacked momentum (count, rows, columns) -> orthogonalised, float32."""
         if self.prepare is not None:
             update = self.prepare(update)
-        update = orthogonalize(update, self.steps).to(torch.float32)
+        return orthogonalize(update, self.steps).to(torch.float32)
+
+    def _apply(self, parameters: list[nn.Parameter], update: Tensor, rate: float) -> None:
+        """Decay, then subtract the stacked update at this rate and the shape's own factor."""
         rows, columns = update.shape[-2:]
         torch._foreach_mul_(parameters, 1.0 - rate * self.weight_decay)
         torch._foreach_add_(parameters, list(update.unbind()), alpha=-rate * max(1.0, rows / columns) ** 0.5)
@@ -151,6 +164,9 @@ class Adam:
             self.optimizers.append((made, group.lr))
             self.names.append(list(group.names))
 
+    def begin(self) -> None:
+        """Nothing to prepare."""
+
     def step(self, multiplier: float, progress: float) -> None:
         """Update every parameter that has a gradient."""
         for optimizer, lr in self.optimizers:
@@ -189,13 +205,17 @@ class Optimizers:
         matrices = [(i.name, named[i.name]) for i in infos if i.name not in set(taken)]
         if len(set(taken)) != len(taken) or any(i.kind != "linear" for i in infos if i.name not in set(taken)):
             raise RuntimeError("The optimiser groups must hold every table and scale once, and no parameter twice.")
-        self.parts = [Adam(named, groups, betas, eps)]
+        self.parts: list[Any] = [Adam(named, groups, betas, eps)]
         if matrices:
-            self.parts.append(_built(recipe, "matrix_update")(matrices))
+            self.parts.insert(0, _built(recipe, "matrix_update")(matrices))
+        # Gradients an optimiser averages over the processes by itself; the training loop averages all others.
+        self.own_reduction = {id(p) for part in self.parts for p in getattr(part, "reduces", ())}
 
     def step(self, multiplier: float, progress: float) -> None:
         """One step of all optimisers with the schedule's multiplier at this progress in [0, 1]."""
         for part in self.parts:
+            part.begin()
+        for part in reversed(self.parts):  # Adam first: a sharded Muon communicates meanwhile
             part.step(multiplier, progress)
 
     def state(self) -> dict[str, Tensor]:
@@ -208,7 +228,7 @@ class Optimizers:
             part.load(state)
 
 
-def _built(recipe: Recipe, slot: str):  # noqa: ANN202 - what it returns is the slot's own business
+def _built(recipe: Recipe, slot: str) -> Any:
     tenant = recipe.tenant(slot)
     assert tenant is not None
     return tenant.build(recipe.shape)

@@ -154,17 +154,20 @@ class Recipe:
             if not SLOTS[t.slot].many:
                 new = {name: old for name, old in new.items() if old.slot != t.slot}
             new[t.name] = t
-        parts = {part: getattr(self, part) for part in _PARTS}
+        fields: dict[str, dict[str, Any]] = {part: {} for part in _PARTS}
         top: dict[str, Any] = {}
         for key, value in changes.items():
             owner = next((p for p, cls in _PARTS.items() if key in {f.name for f in dataclasses.fields(cls)}), None)
             if owner is not None:
-                parts[owner] = dataclasses.replace(parts[owner], **{key: value})
+                fields[owner][key] = value
             elif key in {"shape", "schedule", "data", "limit", "seed", "name"}:
-                (parts if key in parts else top)[key] = value
+                top[key] = value
             else:
                 raise ValueError(f"recipe: unknown field {key!r}{_nearest(key, _field_names())}.")
-        return dataclasses.replace(self, techniques=tuple(new.values()), **parts, **top)
+        for part, values in fields.items():
+            if values:
+                top[part] = dataclasses.replace(top.get(part, getattr(self, part)), **values)
+        return dataclasses.replace(self, techniques=tuple(new.values()), **top)
 
     def without(self, *names: str) -> Recipe:
         """Return a copy with these techniques switched off; their slots fall back to the default.
@@ -226,7 +229,9 @@ class Recipe:
             ValueError: an unknown field or technique, or a value out of range.
         """
         if unknown := set(body) - _field_names(top=True):
-            raise ValueError(f"recipe: unknown field {sorted(unknown)[0]!r}{_nearest(sorted(unknown)[0], _field_names(top=True))}.")
+            raise ValueError(
+                f"recipe: unknown field {sorted(unknown)[0]!r}{_nearest(sorted(unknown)[0], _field_names(top=True))}."
+            )
         try:
             parts = {part: cls(**body.get(part, {})) for part, cls in _PARTS.items()}
             techniques = tuple(find(name)(**settings) for name, settings in body.get("techniques", {}).items())

@@ -75,10 +75,8 @@ class Record:
 
     def summary(self) -> dict[str, Any]:
         """The object `golflab run --json` prints."""
-        keys = (
-            "preset recipe seed state reason bpb bpb_float bytes code_bytes bytes_forecast parameters tokens seconds tokens_per_second"
-        )
-        return {key: getattr(self, key) for key in keys.split()}
+        keys = "preset recipe seed state reason bpb bpb_float bytes code_bytes bytes_forecast parameters tokens seconds"
+        return {key: getattr(self, key) for key in [*keys.split(), "tokens_per_second"]}
 
     def save(self, folder: Path, bits: np.ndarray | None = None, document_bytes: np.ndarray | None = None) -> Path:
         """Write the record under ``folder``; documents first, so that a record present is a record complete.

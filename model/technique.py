@@ -51,8 +51,10 @@ SLOTS: dict[str, Slot] = {
         Slot("batches", "data", "token stream -> batches of (inputs, targets)", default="sequential"),
         Slot("embed", "model", "ids (B,T), dtype -> (B,T,D), added to the token embedding", many=True),
         Slot("stem", "model", "x (B,T,D), ids (B,T) -> x, once after the first norm"),
-        Slot("path", "model", "training progress in [0, 1] -> the blocks in the order they run"),
-        Slot("skips", "model", "x (B,T,D), outputs of all earlier steps, step -> x"),
+        Slot(
+            "path", "model", "training progress in [0, 1] -> the blocks in the order they run, and how many of them skips span"
+        ),
+        Slot("skips", "model", "x (B,T,D), outputs of all earlier steps, step, span -> x"),
         Slot("enter", "model", "x (B,T,D), x0 (B,T,D) -> x at the block's entrance", per_layer=True),
         Slot("wiring", "model", "x, the block's attention and MLP branches -> x; empty: one after the other", per_layer=True),
         Slot("norm", "model", "normalised x (B,T,D) -> x, on the input of attention and of the MLP", per_layer=True),
@@ -61,11 +63,19 @@ SLOTS: dict[str, Slot] = {
         Slot("qk_norm", "model", "q or k (B,T,H,d) -> same", per_layer=True),
         Slot("rotary", "model", "q or k (B,T,H,d), position of the first row -> same", default="rope"),
         Slot("q_gain", "model", "q (B,T,H,d) -> q", per_layer=True),
-        Slot("attend", "model", "q (B,Tq,H,d), k, v (B,T,K,d) -> y (B,Tq,H,d); empty: causal softmax attention", per_layer=True),
+        Slot(
+            "attend", "model", "q (B,Tq,H,d), k, v (B,T,K,d) -> y (B,Tq,H,d); empty: causal softmax attention", per_layer=True
+        ),
         Slot("attn_out", "model", "y (B,T,H,d), v (B,T,K,d) -> y", per_layer=True),
         Slot("head_gate", "model", "y (B,T,H,d), the block's normed input (B,T,D) -> y", per_layer=True),
         Slot("mix", "model", "x (B,T,D) -> x, between the attention branch and the MLP branch", per_layer=True),
-        Slot("activation", "model", "hidden units (B,T,F) -> same, between the MLP's matrices", per_layer=True, default="relu_squared"),
+        Slot(
+            "activation",
+            "model",
+            "hidden units (B,T,F) -> same, between the MLP's matrices",
+            per_layer=True,
+            default="relu_squared",
+        ),
         Slot("branch_scale", "model", "a branch's output (B,T,D) -> same, before it is added", per_layer=True),
         Slot("leave", "model", "x (B,T,D), x0 (B,T,D) -> x at the block's exit", per_layer=True),
         Slot("exit", "model", "x (B,T,D), outputs of all steps -> x, before the final norm"),
@@ -76,8 +86,8 @@ SLOTS: dict[str, Slot] = {
         Slot("groups", "train", "tables and scales -> Adam groups", default="adam_groups"),
         Slot("schedule", "train", "progress in [0, 1] -> learning-rate multiplier", default="warmdown"),
         Slot("clip_grad", "train", "gradients -> gradients"),
-        Slot("fake_quant", "train", "weight (out,in), multiplier -> weight the forward pass sees"),
-        Slot("penalty", "train", "model -> a scalar added to the loss", many=True),
+        Slot("fake_quant", "train", "model, recipe, multiplier -> the weights (out,in) the forward pass sees"),
+        Slot("penalty", "train", "model, recipe, multiplier -> a scalar added to the loss", many=True),
         Slot("average", "train", "weights after each step -> the weights that are exported"),
         Slot("prune", "quantise", "weights -> weights with zeros, and the mask to keep"),
         Slot("bits", "quantise", "a parameter -> the grid it is stored on", default="int8_rows"),
@@ -222,7 +232,8 @@ def find(name: str) -> type[Technique]:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"There is no technique called {name!r}.{hint} `golflab techniques` lists all of them.")
     module = importlib.import_module(_modules()[key])
-    mine = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Technique) and c.__module__ == module.__name__]
+    classes = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Technique)]
+    mine = [c for c in classes if c.__module__ == module.__name__]
     if len(mine) != 1:
         raise TypeError(f"{module.__name__} must define exactly one Technique, it defines {len(mine)}.")
     return mine[0]

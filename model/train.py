@@ -214,7 +214,7 @@ def train(
     forward: Callable[[Tensor, Tensor], Tensor] = run.model
     fake, penalties = _watchers(recipe, run.model)
     if compiled:
-        forward = _compile(run, source)
+        forward = _compile(run, source, fake)
     schedule_of, clip = _build(recipe, "schedule"), _build(recipe, "clip_grad")
     steps, last_saved, stopped = recipe.schedule.steps, time.monotonic(), ""
     due = [r for r in RUNGS if r > run.progress()]
@@ -268,10 +268,11 @@ def _gradients(
         loss = forward(part_ids, part_targets)
         total += loss.detach() * share
         for penalty in penalties:
-            loss = loss + penalty(run.model, multiplier)
+            loss = loss + penalty(multiplier)
         (loss * share).backward()
     if world > 1:
-        gradients = [p.grad for p in run.parameters if p.grad is not None]
+        own = run.optimizers.own_reduction
+        gradients = [p.grad for p in run.parameters if p.grad is not None and id(p) not in own]
         for tensor in [*gradients, total]:
             dist.all_reduce(tensor)
             tensor /= world
@@ -296,17 +297,25 @@ def _mark(run: Run, on_step: Callable[[dict[str, Any]], None] | None) -> None:
 def _watchers(recipe: Recipe, model: nn.Module) -> tuple[Any, list[Any]]:
     """The quantisation-aware training's controller, attached to the model, and the penalties."""
     fake = _build(recipe, "fake_quant")
-    if fake is not None:
-        fake.attach(model, recipe)
-    return fake, [t.build(recipe.shape) for t in recipe.tenants("penalty")]
+    penalties = [t.build(recipe.shape) for t in recipe.tenants("penalty")]
+    for watcher in [*penalties, *([fake] if fake else [])]:
+        watcher.attach(model, recipe)
+    return fake, penalties
 
 
-def _compile(run: Run, source: Source) -> Callable[[Tensor, Tensor], Tensor]:
-    """Compile the model and prime it on one micro-batch, so that the clock measures training only."""
+def _compile(run: Run, source: Source, fake: Any) -> Callable[[Tensor, Tensor], Tensor]:
+    """Compile every graph the run will use and prime it on one micro-batch, so that the clock measures training only.
+
+    Late quantisation and depth recurrence switch graphs in mid-run; a compilation there would cost the clock its seconds.
+    """
     forward = torch.compile(run.model, dynamic=False)
     ids, targets = (t.to(run.device) for t in source.batch(0, *_place()))
     rows = max(1, run.recipe.schedule.micro_tokens // ids.size(1))
-    forward(ids[:rows], targets[:rows]).backward()
+    for progress, multiplier in ((1.0, 0.0), (1.0, 1.0), (0.0, 0.0), (0.0, 1.0)):
+        run.model.set_progress(progress)
+        if fake is not None:
+            fake.update(multiplier)
+        forward(ids[:rows], targets[:rows]).backward()
     return forward
 
 

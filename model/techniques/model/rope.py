@@ -40,7 +40,7 @@ class Rotary(nn.Module):
 
 
 def ntk_base(base: float, dims: int, length: int, trained: int) -> float:
-    """The base stretched for ``length`` positions where ``trained`` were meant (0: leave it): base·(length/trained)^(dims/(dims−2))."""
+    """The base for ``length`` positions where ``trained`` were meant (0: any): base·(length/trained)^(dims/(dims−2))."""
     if trained and length > trained:
         base *= (length / trained) ** (dims / (dims - 2))
     return base

@@ -42,7 +42,7 @@ class ValueResidual(Technique):
 
     ``pair``: v ← λ0·v0 + λ1·v from (½, ½), unconstrained. ``softmax``: v ← p0·v + p1·v0 with p = softmax of raw (0.95, 0.05),
     which starts at (0.711, 0.289), not at the (0.95, 0.05) its authors write (#1499). ``gate``: v + σ(α)·v0 from α = 0 (#569).
-    v0 includes the value embedding. ``first_layer_pair`` keeps the first layer's own weights, which nothing reads, as #680 does.
+    v0 includes the value embedding. ``first_layer_pair`` keeps the first layer's own weights, unread, as #680 does.
     """
 
     slot = "value_mix"

@@ -17,8 +17,9 @@ Grouping = Callable[[list[ParameterInfo]], list[AdamGroup]]
 class AdamGroups(Technique):
     """Trains tables, an untied head and all scales with AdamW, each at its own learning rate.
 
-    Tables (token and bigram) at ``table_lr``, an untied output matrix at ``head_lr``, scales at ``scale_lr``; one decoupled
-    ``weight_decay`` for all of them.
+    Tables (token and bigram) at ``table_lr``, an untied output matrix at ``head_lr``, scales at ``scale_lr``; one
+    decoupled ``weight_decay`` for all of them. ``side`` moves the projections of bigram and value embedding from Muon to
+    the scales' group (#680).
     """
 
     slot = "groups"
@@ -29,6 +30,7 @@ class AdamGroups(Technique):
     head_lr: float = knob(0.008, 0.0005, 0.1, log=True)
     scale_lr: float = knob(0.04, 0.001, 0.3, log=True)
     weight_decay: float = knob(0.0, 0.0, 0.3)
+    side: str = knob("muon", choices=("muon", "adam"))
     beta1: float = knob(0.9, 0.5, 0.99)
     beta2: float = knob(0.95, 0.8, 0.9999)
 
@@ -39,7 +41,8 @@ class AdamGroups(Technique):
             rates = {"table": self.table_lr, "head": self.head_lr, "scale": self.scale_lr}
             names: dict[str, list[str]] = {key: [] for key in rates}
             for info in infos:
-                key = "head" if info.role == "head" else info.kind
+                side = info.kind == "linear" and info.role in ("bigram", "value") and self.side == "adam"
+                key = "head" if info.role == "head" else "scale" if side else info.kind
                 if key in names:
                     names[key].append(info.name)
             return [AdamGroup(tuple(names[key]), rate, self.weight_decay) for key, rate in rates.items()]

@@ -42,9 +42,9 @@ class MovingAverage:
 class EMA(Technique):
     """Exports an exponential moving average of the weights, kept in float32.
 
-    θ̄ ← β·θ̄ + (1−β)·θ after every step, β = 1 − 1/(``horizon``·steps). The initial weights are no part of it: the sum is divided
-    by its total weight. As published, ``decay`` fixes β (0.997) and ``correct`` is off: the average starts at the initial weights
-    and keeps β^steps of them, which ruins short runs.
+    θ̄ ← β·θ̄ + (1−β)·θ after every step, β = 1 − 1/(``horizon``·steps). The initial weights are no part of it: the sum is
+    divided by its total weight. As published, ``decay`` fixes β (0.997) and ``correct`` is off: the average starts at the
+    initial weights and keeps β^steps of them, which ruins short runs.
     """
 
     slot = "average"
