@@ -95,8 +95,10 @@ def split_documents(tokens: np.ndarray, bos: int) -> list[np.ndarray]:
 
     Tokens in front of the first ``bos`` (the tail of a document that began in another shard) are a document too.
     """
+    if not len(tokens):
+        return []
     starts = np.flatnonzero(np.asarray(tokens) == bos)
-    if len(tokens) and (not len(starts) or starts[0] != 0):
+    if not len(starts) or starts[0] != 0:
         starts = np.concatenate([[0], starts])
     ends = np.append(starts[1:], len(tokens))
     return [tokens[start:end] for start, end in zip(starts, ends, strict=True)]
