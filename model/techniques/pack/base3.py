@@ -21,12 +21,11 @@ class Base3(Technique):
     """Lay ternary matrices out five trits to a byte (1.6 bits each, lossless), everything else as `byte_shuffle` does.
 
     For codecs that count whole bytes: zlib comes within 0.5 % and Brotli within 0.3 % of the entropy of independent trits,
-    against 16 % and 4.5 % on one trit a byte. An entropy coder of integers needs none of it.
+    against 16 % and 4.5 % on one trit a byte. `rans_codec` codes single trits and is better off without.
     """
 
     slot: ClassVar[str] = "layout"
     sources: ClassVar[tuple[str, ...]] = ("#640", "#367")
-    clashes: ClassVar[dict[str, str]] = {"rans_codec": "it codes single trits below their entropy and bytes of five above it."}
     float_share: ClassVar[float] = 0.85
     scale_share: ClassVar[float] = 0.70
 
