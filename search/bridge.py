@@ -63,12 +63,13 @@ class LedgerSearcher(_Stateless, Searcher):
             return Searcher.FINISHED
         self._running[trial_id] = proposal
         self._watcher.started(proposal)
-        folder = self._ledger.trial_folder(proposal.recipe.hash)
-        return self._settings | {
+        own = {
             "number": proposal.number,
             "recipe": json.dumps(proposal.recipe.to_json()),
-            "folder": str(folder),
+            "folder": str(self._ledger.trial_folder(proposal.recipe.hash)),
+            "calibration": json.dumps(self._ledger.forecaster.to_json()),
         }
+        return self._settings | own
 
     def _next(self) -> Proposal | None:
         if reason := self._may_start():

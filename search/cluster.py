@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 # Before the allocator starts, in every worker: large blocks stay mapped (2 to 15 % of a training step), and one thread
 # a trial, since two trials of one thread beat one trial of two.
@@ -61,7 +62,7 @@ class Cluster:
             fit = min(fit, int(self.gpus / gpus_per_trial + 1e-9))
         if fit < 1:
             raise ValueError(
-                f"A trial wants {cpus_per_trial:g} CPUs and {gpus_per_trial:g} GPUs; the cluster has {self.cpus:g} and {self.gpus:g}."
+                f"A trial wants {cpus_per_trial:g} CPUs and {gpus_per_trial:g} GPUs; there are {self.cpus:g} and {self.gpus:g}."
             )
         return fit
 
@@ -98,7 +99,11 @@ def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[Clu
 def _start(address: str | None, cpus: int | None, scratch: str) -> None:
     import ray
 
-    common = {"logging_level": logging.ERROR, "log_to_driver": False, "runtime_env": {"env_vars": WORKER_ENVIRONMENT}}
+    common: dict[str, Any] = {
+        "logging_level": logging.ERROR,
+        "log_to_driver": False,
+        "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
+    }
     if address is not None:
         try:
             ray.init(address=address, **common)
@@ -111,5 +116,6 @@ def _start(address: str | None, cpus: int | None, scratch: str) -> None:
 
 
 def _quieten() -> None:
+    """Leave the terminal to the live table: what goes wrong with a trial is in its record and its log."""
     for name in ("ray", "ray.tune", "ray.train", "ray.data", "ray.air"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -40,8 +40,13 @@ def full_factorial(names: Sequence[str]) -> list[Combination]:
         ValueError: more than 12 techniques.
     """
     if len(names) > 12:
-        raise ValueError(f"full factorial: {len(names)} techniques would take {2 ** len(names):,} runs. Name 12 at most, or use a screen.")
-    return [frozenset(n for n, on in zip(names, row, strict=True) if on) for row in itertools.product((False, True), repeat=len(names))]
+        raise ValueError(
+            f"full factorial: {len(names)} techniques would take {2 ** len(names):,} runs. Name 12 at most, or use a screen."
+        )
+    return [
+        frozenset(n for n, on in zip(names, row, strict=True) if on)
+        for row in itertools.product((False, True), repeat=len(names))
+    ]
 
 
 def plackett_burman(names: Sequence[str]) -> list[Combination]:
@@ -92,7 +97,9 @@ def d_optimal(
     """
     done = np.array([[1.0, *(1.0 if n in run else -1.0 for n in names)] for run in existing]).reshape(-1, len(names) + 1)
     if runs < 1 or runs + len(done) < len(names) + 2:
-        raise ValueError(f"D-optimal: {runs} new runs and {len(done)} old ones cannot tell {len(names)} techniques apart; {len(names) + 2 - len(done)} new ones are needed.")
+        raise ValueError(
+            f"D-optimal: {runs} new runs and {len(done)} old ones cannot tell {len(names)} techniques apart; {len(names) + 2 - len(done)} new ones are needed."
+        )
     generator = np.random.default_rng(seed)
     cache: dict[bytes, bool] = {}
 
@@ -189,7 +196,9 @@ def _feasible_rows(count: int, runs: int, fits: Callable[[np.ndarray], bool], ge
     raise ValueError("D-optimal: hardly any combination is possible. Raise the byte limit, or take out techniques that clash.")
 
 
-def _exchange(rows: np.ndarray, done: np.ndarray, fits: Callable[[np.ndarray], bool], generator: np.random.Generator, sweeps: int = 12) -> np.ndarray:
+def _exchange(
+    rows: np.ndarray, done: np.ndarray, fits: Callable[[np.ndarray], bool], generator: np.random.Generator, sweeps: int = 12
+) -> np.ndarray:
     """Coordinate exchange: raise det(XᵀX) by changing one row at a time."""
     size = rows.shape[1]
     ridge = 1e-3 * np.eye(size)
@@ -206,7 +215,9 @@ def _exchange(rows: np.ndarray, done: np.ndarray, fits: Callable[[np.ndarray], b
     return rows
 
 
-def _better_row(row: np.ndarray, inverse: np.ndarray, fits: Callable[[np.ndarray], bool], generator: np.random.Generator) -> np.ndarray | None:
+def _better_row(
+    row: np.ndarray, inverse: np.ndarray, fits: Callable[[np.ndarray], bool], generator: np.random.Generator
+) -> np.ndarray | None:
     """The neighbour of ``row`` that raises the determinant most and is allowed, or None."""
     size = len(row)
     flips = np.repeat(row[None], size - 1, axis=0)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
 from optuna.pruners import BasePruner
@@ -27,7 +27,20 @@ from search.sampler import FittingSampler
 from search.storage import Presence
 from spaces.space import Space
 
-Fits = Callable[[Recipe], tuple[bool, dict[str, float]]]
+
+class Forecasts(Protocol):
+    """What says whether a recipe will fit; `search.forecast.Forecaster` is one."""
+
+    def __call__(self, recipe: Recipe) -> dict[str, float]:
+        """Low, mid and high bytes."""
+
+    def learn(self, record: Record) -> None:
+        """Take in a finished trial."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What a worker needs to forecast alike."""
+
+
 RUNNING, WAITING, COMPLETE, PRUNED, FAIL = (
     TrialState.RUNNING,
     TrialState.WAITING,
@@ -55,7 +68,8 @@ class Ledger:
         name: the study's name in the storage.
         space: what varies.
         storage: where the study is kept.
-        fits: forecasts a recipe's bytes and says whether they can come under its limit.
+        forecaster: forecasts a recipe's bytes. A start is tried if the middle of its forecast fits, anything else only if
+            the upper end does, so that what is trained does fit.
         target: trials wanted in all, over all drivers and resumes.
         seed: of the proposals.
         pruner: asked about everything that fits its bytes.
@@ -68,18 +82,19 @@ class Ledger:
         name: str,
         space: Space,
         storage: BaseStorage,
-        fits: Fits,
+        forecaster: Forecasts,
         target: int,
         seed: int = 0,
         pruner: BasePruner | None = None,
         starts: Iterable[Recipe] = (),
     ) -> None:
-        self.folder, self.space, self.target, self._fits = folder, space, target, fits
-        self._forecasts: dict[str, tuple[bool, dict[str, float]]] = {}
+        self.folder, self.space, self.target, self.forecaster = folder, space, target, forecaster
+        self._known: dict[str, dict[str, float]] = {}
+        self._starts = {recipe.hash for recipe in (space.preset, *starts)}
         self._pruner = ByteBudgetPruner(space.preset.limit, pruner)
         self.sampler = FittingSampler(
             space.distributions(),
-            fits=lambda params: self._fit(self.space.recipe(params))[0],
+            overrun=lambda params: self._overrun(self.space.recipe(params)),
             key=lambda params: self.space.recipe(params).hash,
             owners=space.owners,
             starts=[space.params(recipe) for recipe in (space.preset, *starts)],
@@ -116,7 +131,7 @@ class Ledger:
             path = self.trial_folder(trial.user_attrs.get("recipe", "unknown")) / "recipe.json"
             recipe = Recipe.from_json(json.loads(path.read_text())) if path.exists() else self.space.recipe(trial.params)
             self._trial(trial).set_user_attr("driver", self.presence.name)
-            found.append(self._prepare(trial.number, recipe, self._fit(recipe)[1]))
+            found.append(self._prepare(trial.number, recipe))
         return found
 
     def _fresh(self) -> Proposal | None:
@@ -126,19 +141,18 @@ class Ledger:
         if params is None:
             return None
         recipe = self.space.recipe(params)
-        forecast = self._fit(recipe)[1]
         attributes = {"recipe": recipe.hash, "driver": self.presence.name, "asked": asked, "not_fitting": dropped}
         distributions = self.space.distributions()
         self.study.add_trial(create_trial(state=RUNNING, params=params, distributions=distributions, user_attrs=attributes))
         number = max(t.number for t in self._trials(RUNNING) if t.user_attrs.get("driver") == self.presence.name)
-        return self._prepare(number, recipe, forecast)
+        return self._prepare(number, recipe)
 
     def _waiting(self) -> Proposal | None:
         """Take up a trial that somebody enqueued (from the dashboard, say); one that cannot fit is closed at once."""
         while self._trials(WAITING):
             trial = self.study.ask(self.space.distributions())
             recipe = self.space.recipe(trial.params)
-            fits, forecast = self._fit(recipe)
+            fits = self._forecast(recipe)["mid"] <= recipe.limit  # somebody asked for it: give it the benefit of the doubt
             for key, value in {
                 "recipe": recipe.hash,
                 "driver": self.presence.name,
@@ -147,16 +161,16 @@ class Ledger:
             }.items():
                 trial.set_user_attr(key, value)
             if fits:
-                return self._prepare(trial.number, recipe, forecast)
-            trial.set_constraint(OVER, forecast["low"] - recipe.limit)
+                return self._prepare(trial.number, recipe)
+            trial.set_constraint(OVER, self._forecast(recipe)["mid"] - recipe.limit)
             self._close(trial.number, PRUNED, "its forecast does not fit")
         return None
 
-    def _prepare(self, number: int, recipe: Recipe, forecast: dict[str, float]) -> Proposal:
+    def _prepare(self, number: int, recipe: Recipe) -> Proposal:
         folder = self.trial_folder(recipe.hash)
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "recipe.json", json.dumps(recipe.to_json()).encode())
-        return Proposal(number, recipe, forecast)
+        return Proposal(number, recipe, self._forecast(recipe))
 
     def _mine(self, proposal: Proposal) -> bool:
         """Whether this driver may run it: no earlier trial has its recipe, and there is still room for it."""
@@ -168,10 +182,14 @@ class Ledger:
             return False
         return True
 
-    def _fit(self, recipe: Recipe) -> tuple[bool, dict[str, float]]:
-        if recipe.hash not in self._forecasts:
-            self._forecasts[recipe.hash] = self._fits(recipe)
-        return self._forecasts[recipe.hash]
+    def _forecast(self, recipe: Recipe) -> dict[str, float]:
+        if recipe.hash not in self._known:
+            self._known[recipe.hash] = self.forecaster(recipe)
+        return self._known[recipe.hash]
+
+    def _overrun(self, recipe: Recipe) -> float:
+        """Forecast bytes over the limit's: at most 1 fits."""
+        return self._forecast(recipe)["mid" if recipe.hash in self._starts else "high"] / recipe.limit
 
     # ------------------------------------------------------------------ tell
 
@@ -214,6 +232,7 @@ class Ledger:
         folder = self.trial_folder(record.recipe)
         if not (folder / "record.json").exists():
             record.save(folder)
+        self.learn(record)
         trial = self._trial(frozen)
         if record.bytes is not None and OVER not in trial.constraints:
             trial.set_constraint(OVER, record.bytes - self.space.preset.limit)
@@ -227,8 +246,17 @@ class Ledger:
         else:
             self._close(number, FAIL, record.reason)
 
+    def learn(self, record: Record) -> None:
+        """Correct the forecasts by a finished trial."""
+        self.forecaster.learn(record)
+        self._known.clear()
+
     def reconcile(self) -> int:
         """Tell the study what the records on disk know and it does not; return how many trials that closed."""
+        for trial in self._trials(COMPLETE):
+            folder = self.trial_folder(trial.user_attrs.get("recipe", "unknown"))
+            if (folder / "record.json").exists():
+                self.learn(Record.load(folder))
         told = 0
         for trial in self._trials(RUNNING):
             folder = self.trial_folder(trial.user_attrs.get("recipe", "unknown"))

@@ -19,15 +19,15 @@ class FittingSampler(BaseSampler):
         self,
         space: Mapping[str, BaseDistribution],
         *,
-        fits: Callable[[Params], bool] | None = None,
+        overrun: Callable[[Params], float] | None = None,
         key: Callable[[Params], Hashable] | None = None,
         owners: Mapping[str, tuple[str, Any]] | None = None,
         starts: Iterable[Params] = (),
         seed: int = 0,
     ) -> None:
-        self._space, self._fits, self._key = (
+        self._space, self._overrun, self._key = (
             dict(space),
-            fits or (lambda params: True),
+            overrun or (lambda params: 0.0),
             key or (lambda params: tuple(sorted(params.items()))),
         )
         self._starts, self._seed = list(starts), seed
@@ -45,7 +45,7 @@ class FittingSampler(BaseSampler):
             if self._key(params) in seen:
                 continue
             asked += 1
-            if self._fits(params):
+            if self._overrun(params) <= 1:
                 return params, asked, dropped
             dropped += 1
         return None, asked, dropped

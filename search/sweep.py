@@ -16,7 +16,7 @@ from typing import Any
 
 from model.recipe import Recipe
 from model.record import Record, records_in
-from search.ledger import Fits, Ledger, read_experiment, write_experiment
+from search.ledger import Ledger, read_experiment, write_experiment
 from search.storage import open_storage
 from spaces.catalogue import space as find_space
 from spaces.presets import PRESETS, preset
@@ -44,7 +44,7 @@ class Options:
         gpus_per_trial: GPUs a trial is given; a fraction shares one.
         storage: Optuna URL; None keeps a journal file in the experiment's folder.
         runner: ``module:function`` that runs a recipe.
-        fits: ``module:function`` that forecasts a recipe's bytes.
+        forecaster: ``module:Class`` that forecasts a recipe's bytes and learns from records.
     """
 
     preset: str = "baseline"
@@ -63,7 +63,7 @@ class Options:
     gpus_per_trial: float = 0.0
     storage: str | None = None
     runner: str = "model.run:run"
-    fits: str = "search.forecast:fits"
+    forecaster: str = "search.forecast:Forecaster"
 
     @property
     def folder(self) -> Path:
@@ -176,7 +176,7 @@ def validated(options: Options) -> Options:
         raise ValueError("A trial needs a positive number of CPUs, and no negative number of GPUs.")
     Budget.parse(options.budget)
     options.load_space()
-    for dotted in (options.runner, options.fits):
+    for dotted in (options.runner, options.forecaster):
         _load(dotted)
     _writable(options.folder)
     return options
@@ -240,10 +240,11 @@ def open_ledger(options: Options) -> Ledger:
     """Open (or create) the experiment's ledger."""
     options.folder.mkdir(parents=True, exist_ok=True)
     space = options.load_space()
-    fits: Fits = _load(options.fits)
     starts = [preset(name, options.scale).with_(limit=space.preset.limit, seed=options.seed) for name in PRESETS]
     storage = open_storage(options.storage, options.folder)
-    return Ledger(options.folder, options.name, space, storage, fits, options.trials, options.seed, starts=starts)
+    return Ledger(
+        options.folder, options.name, space, storage, _load(options.forecaster)(), options.trials, options.seed, starts=starts
+    )
 
 
 def _tune(options: Options, ledger: Ledger, watcher: Any, clock: _Clock) -> tuple[str, bool]:

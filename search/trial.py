@@ -20,21 +20,24 @@ from typing import Any
 
 from ray import tune
 
+from model.calibration import Calibration
 from model.recipe import Recipe
 from model.record import Record
 
 Runner = Callable[..., Record]
+OnRung = Callable[[dict[str, Any]], str | None]
 Message = tuple[str, dict[str, Any]]
 
 
 class Session:
     """One run in a thread, held at each rung until it is told to go on or to stop."""
 
-    def __init__(self, runner: Runner, recipe: Recipe, folder: Path, cache: Path) -> None:
+    def __init__(self, runner: Runner, recipe: Recipe, folder: Path, cache: Path, **settings: Any) -> None:
         self._out: queue.Queue[Message] = queue.Queue()
         self._verdict: queue.Queue[str | None] = queue.Queue()
         self._waiting, self._stop = False, ""
         self._work = (runner, recipe, folder, cache)
+        self._settings = settings
         self._thread = threading.Thread(target=self._run, daemon=True, name=f"trial-{recipe.hash}")
         self._thread.start()
 
@@ -63,12 +66,12 @@ class Session:
 
     def _run(self) -> None:
         runner, recipe, folder, cache = self._work
-        record = run_safely(runner, recipe, folder, cache, self._on_rung)
+        record = run_safely(runner, recipe, folder, cache, self._on_rung, **self._settings)
         self._out.put(("record", asdict(record)))
 
 
 def run_safely(
-    runner: Runner, recipe: Recipe, folder: Path, cache: Path, on_rung: Callable[[dict[str, Any]], str | None] | None = None
+    runner: Runner, recipe: Recipe, folder: Path, cache: Path, on_rung: OnRung | None = None, **settings: Any
 ) -> Record:
     """Run a recipe and return its record whatever happens: a crash becomes a failed record, with its traceback in the log.
 
@@ -79,16 +82,18 @@ def run_safely(
     if (folder / "record.json").exists():
         return Record.load(folder)
     log = Log(folder / "log.txt")
+    log(f"{recipe} (seed {recipe.seed})")
+    settings |= {"on_rung": log.heard(on_rung), "on_step": log.point}
     try:
-        return runner(recipe, folder, cache, on_rung=on_rung, log=log)
+        return log.end(runner(recipe, folder, cache, **settings))
     except Exception as error:
         if _out_of_memory(error) and (smaller := _smaller(recipe)) is not None:
             log(f"out of memory; trying once more with {smaller.schedule.micro_tokens} tokens in flight")
-            return _retried(runner, recipe, smaller, folder, cache, on_rung, log)
+            return log.end(_retried(runner, recipe, smaller, folder, cache, log, settings))
         return failed(recipe, folder, error, log)
 
 
-def failed(recipe: Recipe, folder: Path, error: BaseException, log: Callable[[str], None]) -> Record:
+def failed(recipe: Recipe, folder: Path, error: BaseException, log: Log) -> Record:
     """Record a crash: the reason in the record, the traceback in the log."""
     log("".join(traceback.format_exception(error)))
     reason = f"{type(error).__name__}: {error}"
@@ -101,16 +106,10 @@ def failed(recipe: Recipe, folder: Path, error: BaseException, log: Callable[[st
 
 
 def _retried(
-    runner: Runner,
-    recipe: Recipe,
-    smaller: Recipe,
-    folder: Path,
-    cache: Path,
-    on_rung: Callable[[dict[str, Any]], str | None] | None,
-    log: Callable[[str], None],
+    runner: Runner, recipe: Recipe, smaller: Recipe, folder: Path, cache: Path, log: Log, settings: dict[str, Any]
 ) -> Record:
     try:
-        record = runner(smaller, folder, cache, on_rung=on_rung, log=log)
+        record = runner(smaller, folder, cache, **settings)
     except Exception as error:
         return failed(recipe, folder, error, log)
     record.recipe, record.spec = recipe.hash, recipe.to_json()  # it stands for the recipe that was asked for
@@ -133,6 +132,27 @@ def _smaller(recipe: Recipe) -> Recipe | None:
 class Log:
     """Appends lines with the time to a trial's log; a full disk silences it rather than ending the run."""
 
+    def point(self, point: dict[str, Any]) -> None:
+        """Write a point of the training curve."""
+        self(" ".join(f"{key}={value:.6g}" if isinstance(value, float) else f"{key}={value}" for key, value in point.items()))
+
+    def heard(self, on_rung: OnRung | None) -> OnRung | None:
+        """``on_rung``, with the rung and the verdict written down."""
+
+        def listening(rung: dict[str, Any]) -> str | None:
+            self.point(rung)
+            verdict = on_rung(rung) if on_rung else None
+            if verdict:
+                self(f"stopped: {verdict}")
+            return verdict
+
+        return listening if on_rung else None
+
+    def end(self, record: Record) -> Record:
+        """Write how it ended."""
+        self(f"{record.state} {record.reason} bpb={record.bpb} bytes={record.bytes}")
+        return record
+
     def __init__(self, path: Path) -> None:
         self._path = path
 
@@ -151,12 +171,14 @@ def load_runner(dotted: str) -> Runner:
 
 
 class GolfTrial(tune.Trainable):
-    """Tune's view of a worker. Its configuration: runner, recipe (JSON text), folder, cache."""
+    """Tune's view of a worker. Its configuration: runner, recipe and calibration (JSON text), folder, cache."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Start the first recipe."""
         recipe = Recipe.from_json(json.loads(config["recipe"]))
-        self._session = Session(load_runner(config["runner"]), recipe, Path(config["folder"]), Path(config["cache"]))
+        calibration = Calibration.from_json(json.loads(config["calibration"]))
+        folder, cache = Path(config["folder"]), Path(config["cache"])
+        self._session = Session(load_runner(config["runner"]), recipe, folder, cache, calibration=calibration)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Finish with the last recipe (the scheduler stopped it if it had not ended) and start another."""

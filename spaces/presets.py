@@ -22,12 +22,15 @@ FULL_LIMIT = 16_000_000
 PROXY_SHAPE = Shape(layers=5, width=128, heads=4, kv_heads=2, hidden=256, vocabulary=1024, context=256)
 PROXY_SCHEDULE = Schedule(tokens=524_288, batch_tokens=4_096, micro_tokens=4_096)
 # Binds about as often as 16,000,000 does at full scale: benchmarks/proxy_limit.py measures it.
-PROXY_LIMIT = 600_000
+PROXY_LIMIT = 730_000
 
 BASELINE = Recipe(
     shape=Shape(layers=9, width=512, heads=8, kv_heads=4, hidden=1024, vocabulary=1024, context=1024),
     schedule=FULL_SCHEDULE,
-    techniques=tuple(parse(text) for text in ("unet_skips", "resid_mix", "qk_norm", "q_gain", "softcap", "branch_scale")),
+    techniques=tuple(
+        parse(text)
+        for text in ("unet_skips", "resid_mix", "qk_norm", "q_gain", "softcap", "branch_scale", "row_bytes", "zlib_codec")
+    ),
     limit=FULL_LIMIT,
     name="baseline",
 )

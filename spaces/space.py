@@ -150,7 +150,9 @@ class Space:
         return [key if value is True else value for key, value in values.items() if value not in (False, OFF, None)]
 
     def _tuned(self, technique: Technique, params: Mapping[str, Any]) -> Technique:
-        start = next((t for t in self.preset.techniques if t.name == technique.name), technique)
+        start = next((t for t in self.preset.techniques if t.name == technique.name), None)
+        if start is None:  # its defaults are meant for the challenge's body plan
+            start = technique.rescale(Shape(), self.preset.shape)
         prefix = technique.name + "."
         changes = {key[len(prefix) :]: value for key, value in params.items() if key.startswith(prefix)}
         return dataclasses.replace(start, **changes) if changes else start  # type: ignore[type-var]
@@ -208,7 +210,7 @@ class Space:
                 rules = find(name).knobs()
                 if which not in ("", "*") and which not in rules:
                     raise ValueError(f"space {self.name!r}: {name} has no knob {which!r}; it has {', '.join(rules) or 'none'}.")
-                start = fixed.get(name) or find(name)()
+                start = fixed.get(name) or find(name)().rescale(Shape(), self.preset.shape)
                 for knob, rule in rules.items():
                     if which in ("", "*", knob):
                         table[f"{name}.{knob}"] = (rule, getattr(start, knob))

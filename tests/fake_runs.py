@@ -19,9 +19,16 @@ def size(recipe: Recipe) -> int:
     return 500_000 + sum(COSTS.get(t.name, 1_000) for t in recipe.techniques)
 
 
-def fits(recipe: Recipe) -> tuple[bool, dict[str, float]]:
-    mid = size(recipe)
-    return mid <= recipe.limit, {"low": mid * 0.99, "mid": mid, "high": mid * 1.01}
+class Forecaster:
+    def __call__(self, recipe: Recipe) -> dict[str, float]:
+        mid = size(recipe)
+        return {"low": mid * 0.99, "mid": mid, "high": mid * 1.01}
+
+    def learn(self, record: Record) -> None:
+        pass
+
+    def to_json(self) -> dict:
+        return {}
 
 
 def bpb(recipe: Recipe) -> float:
@@ -29,9 +36,9 @@ def bpb(recipe: Recipe) -> float:
     return 2.2 + sum(EFFECTS.get(t.name, 0.0) for t in recipe.techniques) + noise
 
 
-def run(recipe: Recipe, folder: Path, cache: Path, on_rung=None, log=print, seconds: float = 0.0) -> Record:
+def run(recipe: Recipe, folder: Path, cache: Path, on_rung=None, seconds: float = 0.0, **_) -> Record:
     """Four rungs; each start and each end is noted in ``evaluations.jsonl``, the witness of what was repeated."""
-    record = Record(recipe.hash, recipe.seed, recipe.name, "complete", recipe.to_json(), bytes_forecast=fits(recipe)[1])
+    record = Record(recipe.hash, recipe.seed, recipe.name, "complete", recipe.to_json(), bytes_forecast=Forecaster()(recipe))
     _note(cache, "start", recipe)
     for rung in range(4):
         time.sleep(seconds / 4)
@@ -50,11 +57,11 @@ def run(recipe: Recipe, folder: Path, cache: Path, on_rung=None, log=print, seco
     return record
 
 
-def slow(recipe: Recipe, folder: Path, cache: Path, on_rung=None, log=print) -> Record:
-    return run(recipe, folder, cache, on_rung, log, seconds=0.8)
+def slow(recipe: Recipe, folder: Path, cache: Path, on_rung=None, **_) -> Record:
+    return run(recipe, folder, cache, on_rung, seconds=0.8)
 
 
-def crashing(recipe: Recipe, folder: Path, cache: Path, on_rung=None, log=print) -> Record:
+def crashing(recipe: Recipe, folder: Path, cache: Path, on_rung=None, **_) -> Record:
     """Crashes where SmearGate is on, dies where XSA is on and it is the first attempt, else runs."""
     names = {t.name for t in recipe.techniques}
     if "smear_gate" in names:
@@ -64,7 +71,7 @@ def crashing(recipe: Recipe, folder: Path, cache: Path, on_rung=None, log=print)
         folder.mkdir(parents=True, exist_ok=True)
         marker.write_text("")
         os._exit(9)
-    return run(recipe, folder, cache, on_rung, log)
+    return run(recipe, folder, cache, on_rung)
 
 
 def _note(cache: Path, what: str, recipe: Recipe) -> None:
