@@ -1,0 +1,197 @@
+"""What the contract suite and the technique tests stand on: a tiny body, random text, and short runs through the real code."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model.artifact import pack, unpack
+from model.gpt import GPT
+from model.initialize import generator, initialize
+from model.layers import parameters_of
+from model.quantize import Quantised, quantise
+from model.recipe import Recipe, Schedule, Shape
+from model.shards import Stream
+from model.technique import SLOTS, Knob, Technique, catalogue, find, parse
+from model.train import Trained, train
+
+torch.set_num_threads(1)
+
+FULL = Shape()
+TINY = Shape(layers=4, width=32, heads=4, kv_heads=2, hidden=64, vocabulary=300, context=32)
+BATCH = 64
+STEPS = 8
+BASE = Recipe(
+    shape=TINY,
+    schedule=Schedule(tokens=STEPS * BATCH, batch_tokens=BATCH, micro_tokens=BATCH),
+    techniques=tuple(parse(t) for t in ("unet_skips", "resid_mix", "qk_norm", "q_gain", "softcap", "branch_scale", "warmdown:fraction=1")),
+    limit=10_000_000,
+)  # fmt: skip
+TRAINED_STAGES = ("data", "model", "train")
+
+
+# ------------------------------------------------------------------------------------------------ recipes
+
+
+def default(name: str) -> Technique:
+    """The technique with its default knobs, on the tiny body."""
+    return find(name)().rescale(FULL, TINY)
+
+
+def base_for(technique: Technique) -> Recipe:
+    """The base recipe without what clashes with ``technique`` and with what it needs, itself switched off."""
+    recipe = BASE.with_(*(default(other) for other in technique.needs))
+    for other in [technique.name, *clashing(technique, recipe)]:
+        if other in {t.name for t in recipe.techniques}:
+            recipe = recipe.without(other)
+    return recipe
+
+
+def clashing(technique: Technique, recipe: Recipe) -> list[str]:
+    return [t.name for t in recipe.techniques if t.name in technique.clashes or technique.name in t.clashes]
+
+
+def is_default(name: str) -> bool:
+    """Whether the technique fills its slot in every recipe that names no other."""
+    return SLOTS[find(name).slot].default == name
+
+
+def values_of(technique: Technique, knob_name: str) -> Iterator[Any]:
+    """Other values of a knob that are worth trying: its bounds, its choices, and some between."""
+    rule: Knob = type(technique).knobs()[knob_name]
+    own = getattr(technique, knob_name)
+    if rule.choices:
+        yield from (v for v in rule.choices if v != own)
+        return
+    low, high = float(rule.low or 0), float(rule.high or 0)
+    between = math.sqrt(low * high) if rule.log else (low + high) / 2
+    near = [8, 4, 2, 16, 1] if isinstance(own, int) else [own * 1.5, own * 0.6, 0.99]
+    for value in (low, between, high, *near):
+        value = round(value) if isinstance(own, int) else float(value)
+        if rule.allows(value) and value != own:
+            yield value
+
+
+# ------------------------------------------------------------------------------------------------ text
+
+
+def stream(tokens: int = 4096) -> Stream:
+    """Random tokens in documents of about twenty tokens, each beginning with BOS (1)."""
+    rng = np.random.default_rng(5)
+    ids = rng.integers(2, TINY.vocabulary, tokens)
+    ids[rng.random(tokens) < 0.05] = 1
+    ids[0] = 1
+    return Stream([ids.astype(np.uint16)])
+
+
+def documents(count: int = 6, length: int = 40) -> list[np.ndarray]:
+    """Random documents, each beginning with BOS."""
+    rng = np.random.default_rng(6)
+    return [np.append(1, rng.integers(2, TINY.vocabulary, length - 1)) for _ in range(count)]
+
+
+def ids_and_targets(rows: int = 2, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """A random batch (rows, context), with a BOS here and there."""
+    rng = torch.Generator().manual_seed(seed)
+    ids = torch.randint(2, TINY.vocabulary, (rows, TINY.context + 1), generator=rng)
+    ids[:, TINY.context // 3] = 1
+    return ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
+
+
+class Bytes:
+    """A tokenizer as far as evaluation needs one: every token is a byte, BOS none."""
+
+    bos = 1
+
+    def token_bytes(self, targets: np.ndarray, previous: np.ndarray) -> np.ndarray:
+        return (targets != self.bos).astype(np.int64)
+
+
+# ------------------------------------------------------------------------------------------------ models and runs
+
+
+def fresh(recipe: Recipe) -> GPT:
+    """The recipe's model at its initial weights."""
+    model = GPT(recipe)
+    initialize(model, recipe)
+    return model
+
+
+def awake(recipe: Recipe, progress: float = 1.0) -> GPT:
+    """The model with noise on every weight (by name), so that no zero or identity at the start hides anything."""
+    model = fresh(recipe)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.add_(torch.randn(p.shape, generator=generator(99, name)) * 0.15)
+    model.set_progress(progress)
+    return model
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+@functools.lru_cache(maxsize=None)
+def trained(recipe: Recipe) -> Trained:
+    """The recipe trained for its whole schedule on random text, through the real loop."""
+    tenant = recipe.tenant("batches")
+    assert tenant is not None
+    source = tenant.build(recipe.shape)(stream(), recipe.schedule.batch_tokens, recipe.seed)
+    return train(recipe, source)
+
+
+def finished(recipe: Recipe, weights: dict[str, Tensor]) -> tuple[dict[str, Quantised], bytes]:
+    """Weights as the recipe quantises and packs them."""
+    model = GPT(recipe)
+    model.set_progress(1.0)
+    load(model, weights)
+    rounding: Any = recipe.tenant("rounding")
+    hessians = rounding.calibrate(model, stream(), recipe) if hasattr(rounding, "calibrate") else None
+    quantised = quantise(weights, parameters_of(model), recipe, hessians)
+    return quantised, pack(quantised, recipe)
+
+
+def load(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(weights[name])
+
+
+def scored(recipe: Recipe, weights: dict[str, Tensor], tokens: np.ndarray | None = None) -> np.ndarray:
+    """Nats of every target of a text as the recipe evaluates it; NaN where it leaves one out."""
+    from model.evaluate import Evaluator
+
+    model = GPT(recipe)
+    model.set_progress(1.0)
+    load(model, weights)
+    return Evaluator(model, Bytes(), recipe).score(np.concatenate(documents()) if tokens is None else tokens)  # type: ignore[arg-type]
+
+
+def observed(recipe: Recipe) -> Tensor:
+    """Everything a recipe leads to, in one vector: exported weights seen through the model, bytes, scores of the unpacked weights."""
+    weights = trained(recipe).chosen(recipe.tenant("average"))
+    _, blob = finished(recipe, weights)
+    return torch.from_numpy(np.nan_to_num(scored(recipe, unpack(blob)), nan=-1.0)), blob
+
+
+def differs(a: Any, b: Any, tolerance: float = 1e-6) -> bool:
+    """Whether two results differ by more than rounding noise."""
+    if isinstance(a, bytes):
+        return a != b
+    if a.shape != b.shape:
+        return True
+    return bool((a - b).abs().max() > tolerance * b.abs().max())
+
+
+NAMES = list(catalogue())
+
+
+def of_stage(*stages: str) -> list[str]:
+    """Names of the techniques of these stages."""
+    return [name for name, cls in catalogue().items() if cls.stage() in stages]

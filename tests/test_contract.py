@@ -1,0 +1,439 @@
+"""The contract every technique keeps, checked over the whole catalogue: a new technique file is covered without an edit here.
+
+The numbers are those of the fourteen points; how techniques act exactly is tested beside each in ``tests/techniques``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from model.artifact import unpack
+from model.forecast import forecast
+from model.layers import Linear, Scale, Table, parameters_of
+from model.optimize import Adam, Optimizers
+from model.recipe import Recipe
+from model.technique import SLOTS, STAGES, catalogue, find, parse
+from model.train import Run
+from tests.contract_helpers import (
+    BASE,
+    FULL,
+    NAMES,
+    TINY,
+    TRAINED_STAGES,
+    awake,
+    base_for,
+    clashing,
+    default,
+    differs,
+    documents,
+    finished,
+    fresh,
+    ids_and_targets,
+    is_default,
+    observed,
+    of_stage,
+    scored,
+    stream,
+    trained,
+    values_of,
+    weights_of,
+)
+
+every = pytest.mark.parametrize("name", NAMES)
+every_model = pytest.mark.parametrize("name", of_stage("model"))
+every_trained = pytest.mark.parametrize("name", of_stage("model", "train"))
+every_stored = pytest.mark.parametrize("name", of_stage("quantise", "pack"))
+every_scoring = pytest.mark.parametrize("name", of_stage("evaluate"))
+
+
+def recipe_with(name: str) -> Recipe:
+    technique = default(name)
+    return base_for(technique).with_(technique).check()
+
+
+# ------------------------------------------------------------------------------------------------ 1 documented
+
+
+@every
+def test_is_documented_with_a_source_and_defaults_inside_their_ranges(name):
+    cls = find(name)
+    assert cls.name == name
+    assert cls.slot in SLOTS
+    assert cls.stage() in STAGES
+    assert 20 <= len(cls.summary()) <= 160
+    assert cls.summary().endswith((".", ":"))
+    assert cls.sources
+    assert all(isinstance(source, str) and source for source in cls.sources)
+    for knob, rule in cls.knobs().items():
+        value = getattr(cls(), knob)
+        assert rule.allows(value), f"{knob}={value} is not {rule}"
+        assert rule.choices or rule.low < rule.high
+        assert not rule.log or rule.low > 0, f"{knob} is searched on a log scale from {rule.low}"
+    for other, why in [*cls.clashes.items(), *cls.needs.items()]:
+        assert find(other).name == other
+        assert why.strip().endswith("."), f"the user is shown {why!r}"
+
+
+# ------------------------------------------------------------------------------------------------ 2 builds everywhere
+
+
+@every
+def test_builds_and_runs_at_every_bound_or_says_why_not(name):
+    """Every bound of every knob gives a recipe that trains a step and scores, or one clear refusal."""
+    technique, base = default(name), base_for(default(name))
+    tried = 0
+    for knob, rule in type(technique).knobs().items():
+        for value in rule.choices or (rule.low, rule.high):
+            recipe = base.with_(dataclasses.replace(technique, **{knob: value}), tokens=64)
+            try:
+                recipe.check()
+            except ValueError as refusal:
+                assert name in str(refusal) and len(str(refusal)) > 30, refusal
+                continue
+            tried += 1
+            _, blob = finished(recipe, trained(recipe).chosen(recipe.tenant("average")))
+            assert np.isfinite(scored(recipe, unpack(blob))[:32]).all(), f"{knob}={value}"
+    assert tried or not type(technique).knobs()
+
+
+@every
+def test_rescales_to_another_body_and_back_inside_its_ranges(name):
+    technique = find(name)()
+    for shape in (TINY, FULL, dataclasses.replace(FULL, layers=1), dataclasses.replace(FULL, width=2048, heads=16)):
+        moved = technique.rescale(FULL, shape)  # out of range raises
+        assert type(moved) is type(technique)
+    assert technique.rescale(FULL, FULL) == technique
+
+
+# ------------------------------------------------------------------------------------------------ 3 JSON
+
+
+@every
+def test_survives_json_and_the_command_line(name):
+    recipe = recipe_with(name)
+    back = Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
+    assert back == recipe
+    assert back.hash == recipe.hash
+    for technique in recipe.techniques:
+        assert parse(str(technique)) == technique
+
+
+# ------------------------------------------------------------------------------------------------ 4, 5 off leaves no trace, shared tensors
+
+
+@every
+def test_off_leaves_no_trace(name):
+    technique = default(name)
+    base = base_for(technique)
+    on = base.with_(technique)
+    off = on.without(name) if name in {t.name for t in on.techniques} else on
+    assert name not in {t.name for t in off.techniques}
+    if base.tenants(technique.slot) == off.tenants(technique.slot):
+        assert off == base
+        assert off.hash == base.hash
+    a, b = fresh(base), fresh(off)
+    assert list(weights_of(a)) == list(weights_of(b))
+    ids, _ = ids_and_targets()
+    assert torch.equal(a.logits(ids), b.logits(ids))
+
+
+@every_model
+def test_shared_tensors_start_bit_identical(name):
+    technique = default(name)
+    on, off = weights_of(fresh(base_for(technique).with_(technique))), weights_of(fresh(base_for(technique)))
+    shared = set(on) & set(off)
+    assert len(shared) >= min(len(on), len(off)) - 8 * TINY.layers
+    changed = {n for n in shared if not torch.equal(on[n], off[n])}
+    if technique.slot in ("init", "table_init"):
+        assert changed  # that is what they are for
+    else:
+        assert not changed
+
+
+# ------------------------------------------------------------------------------------------------ 6 alive
+
+
+@every
+def test_switching_it_on_changes_something(name):
+    """Trained, packed and scored with and without: a dead technique gives the same file and the same bits."""
+    technique = default(name)
+    base, on = base_for(technique), recipe_with(name)
+    if is_default(name):
+        mates = [m for m, cls in catalogue().items() if cls.slot == technique.slot and m != name]
+        rivals = [base_for(default(m)).with_(default(m)) for m in mates] or [with_other_knobs(name)]
+        assert all(changes(on, rival) for rival in rivals)
+    else:
+        assert changes(on, base)
+
+
+@pytest.mark.parametrize(("name", "knob"), [(n, k) for n in NAMES for k in find(n).knobs()])
+def test_every_knob_does_something(name, knob):
+    """Some other value of the knob, alone or beside another choice, changes the result."""
+    technique = default(name)
+    choices = [(k, v) for k, rule in type(technique).knobs().items() if k != knob for v in rule.choices]
+    for settings in [{}, *({k: v} for k, v in choices if getattr(technique, k) != v)]:
+        here = dataclasses.replace(technique, **settings)
+        on = base_for(technique).with_(here)
+        for value in values_of(technique, knob):
+            other = base_for(technique).with_(dataclasses.replace(here, **{knob: value}))
+            if works(on) and works(other) and changes(on, other):
+                return
+    pytest.fail(f"no value of {name}.{knob} changes anything")
+
+
+def works(recipe: Recipe) -> bool:
+    try:
+        recipe.check()
+    except ValueError:
+        return False
+    return True
+
+
+def changes(a: Recipe, b: Recipe) -> bool:
+    """Whether two recipes lead to different bytes or scores."""
+    return any(differs(x, y) for x, y in zip(observed(a), observed(b), strict=True))
+
+
+def with_other_knobs(name: str) -> Recipe:
+    technique = default(name)
+    knob = next(iter(type(technique).knobs()))
+    return base_for(technique).with_(dataclasses.replace(technique, **{knob: next(values_of(technique, knob))}))
+
+
+@every_trained
+def test_acts_the_same_traced_and_after_a_switch_in_mid_run(name):
+    """The traced loss equals the eager one before and after everything that switches during a run has switched (6, 10)."""
+    torch._dynamo.reset()
+    recipe = recipe_with(name)
+    model = awake(recipe, 0.0)
+    fake = recipe.tenant("fake_quant")
+    controller = None if fake is None else fake.build(recipe.shape)
+    if controller is not None:
+        controller.attach(model, recipe)
+    ids, targets = ids_and_targets()
+    traced = torch.compile(model, fullgraph=True, dynamic=False, backend="eager")
+    losses = []
+    for progress in (0.0, 0.999):
+        model.set_progress(progress)
+        if controller is not None:
+            controller.update(1.0 - progress)
+        eager, same = model(ids, targets), traced(ids, targets)
+        assert torch.allclose(eager, same, atol=2e-5), f"at progress {progress}: {eager.item()} eager, {same.item()} traced"
+        losses.append(eager.item())
+    if switches(recipe):
+        assert losses[0] != losses[1], "it says it switches on in mid-run and does not"
+
+
+def switches(recipe: Recipe) -> bool:
+    """Whether something in the recipe switches on as training goes on: a path that changes, or late fake quantisation."""
+    path, fake = recipe.tenant("path"), recipe.tenant("fake_quant")
+    late = getattr(fake, "threshold", 1.0) < 1.0
+    return late or (path is not None and path.build(TINY)(0.0) != path.build(TINY)(1.0))
+
+
+# ------------------------------------------------------------------------------------------------ 7, 8 causal, no leaks
+
+
+@every_model
+@pytest.mark.parametrize("cut", [1, TINY.context // 2, TINY.context - 1])
+def test_is_causal(name, cut):
+    """Changing tokens from ``cut`` on changes no earlier token's nats, and does change a later one's."""
+    model = awake(recipe_with(name))
+    ids, targets = ids_and_targets()
+    other = ids.clone()
+    other[:, cut:] = 2 + (ids[:, cut:] + 50) % (TINY.vocabulary - 2)
+    with torch.no_grad():
+        a, b = model.nats(ids, targets), model.nats(other, targets)
+    assert torch.allclose(a[:, :cut], b[:, :cut], atol=1e-5)
+    assert not torch.allclose(a[:, cut:], b[:, cut:], atol=1e-3)
+
+
+@every_model
+def test_rows_of_a_batch_do_not_see_each_other(name):
+    model = awake(recipe_with(name))
+    ids, targets = ids_and_targets(rows=3)
+    with torch.no_grad():
+        together, alone = model.nats(ids, targets), model.nats(ids[1:2], targets[1:2])
+    assert torch.allclose(together[1:2], alone, atol=1e-5)
+
+
+@every_model
+@pytest.mark.parametrize("start", [1, 20, TINY.context - 1])
+def test_the_tail_alone_is_the_tail_of_the_whole(name, start):
+    """``nats(start)``, which sliding windows use, is the full call's tail."""
+    model = awake(recipe_with(name))
+    ids, targets = ids_and_targets()
+    with torch.no_grad():
+        assert torch.allclose(model.nats(ids, targets, start), model.nats(ids, targets)[:, start:], atol=1e-5)
+
+
+@every_scoring
+def test_scoring_is_causal_and_proper(name):
+    """Changing later tokens changes no earlier token's nats; distributions sum to one and say what the score says."""
+    recipe = recipe_with(name)
+    weights = weights_of(awake(recipe))
+    text = np.concatenate(documents())
+    other = text.copy()
+    cut = len(text) // 2
+    other[cut:] = np.where(text[cut:] == 1, 1, 2 + (text[cut:] + 50) % (TINY.vocabulary - 2))
+    a, b = scored(recipe, weights, text), scored(recipe, weights, other)
+    assert np.allclose(a[: cut - 1], b[: cut - 1], atol=1e-5, equal_nan=True)
+    from model.evaluate import Evaluator
+    from tests.contract_helpers import Bytes
+
+    evaluator = Evaluator(awake(recipe), Bytes(), recipe)
+    for end in (40, 150):
+        probabilities = evaluator.distribution(text[:end])
+        assert math.isclose(probabilities.sum(), 1.0, abs_tol=1e-5)
+        assert math.isclose(-math.log(probabilities[text[end]]), evaluator.score(text[: end + 1])[-1], abs_tol=1e-4)
+
+
+# ------------------------------------------------------------------------------------------------ 9 parameters
+
+
+@every_trained
+def test_every_parameter_has_a_kind_an_optimiser_and_a_gradient(name):
+    recipe = recipe_with(name).with_(tokens=6 * 64)
+    run = Run(recipe, torch.device("cpu"), torch.float32)
+    owners = [m for m in run.model.modules() if isinstance(m, Linear | Table | Scale)]
+    assert {id(m.weight) for m in owners} == {id(p) for p in run.model.parameters()}
+    assert [i.name for i in parameters_of(run.model)] == run.names
+    dealt = dealt_names(run.optimizers)
+    assert sorted(dealt) == sorted(run.names), "every parameter is in exactly one optimiser group"
+    seen = set()
+    for step in range(6):
+        run.model.set_progress(step / 5)
+        ids, targets = ids_and_targets(seed=step)
+        run.model(ids, targets).backward()
+        seen |= {n for n, p in run.model.named_parameters() if p.grad is not None and bool(p.grad.abs().sum() > 0)}
+        run.optimizers.step(1.0, step / 6)
+        run.model.zero_grad(set_to_none=True)
+    assert not (never := set(run.names) - seen), f"no gradient in six steps: {sorted(never)}"
+
+
+def dealt_names(optimizers: Optimizers) -> list[str]:
+    names = []
+    for part in optimizers.parts:
+        if isinstance(part, Adam):
+            names += [n for group in part.names for n in group]
+        else:
+            names += {key.partition(".")[2] for key in part.state()}
+    return names
+
+
+# ------------------------------------------------------------------------------------------------ 11, 12 bytes
+
+
+@every_stored
+def test_forecast_holds_the_packed_bytes(name):
+    """On a body large enough for its matrices to be Gaussian, the true length lies in the forecast's interval."""
+    recipe = recipe_with(name).with_(width=96, hidden=256, vocabulary=512, layers=6)
+    model = awake(recipe)
+    quantised, blob = finished(recipe, weights_of(model))
+    told = forecast([q.info for q in quantised.values()], recipe, 0)
+    assert told.low <= told.mid <= told.high
+    assert told.low * 0.97 <= len(blob) <= told.high * 1.03, f"{len(blob)} bytes, forecast {told}"
+
+
+@every_stored
+def test_the_artifact_is_read_back_exactly(name):
+    recipe = recipe_with(name)
+    quantised, blob = finished(recipe, weights_of(awake(recipe)))
+    back = unpack(blob)
+    assert list(back) == list(quantised)
+    for key, q in quantised.items():
+        assert torch.equal(back[key], q.dequantised()), key
+        if q.grid is not None:
+            assert int(q.values.min()) >= q.grid.lowest
+            assert int(q.values.max()) <= q.grid.largest
+    assert finished(recipe, weights_of(awake(recipe)))[1] == blob
+
+
+# ------------------------------------------------------------------------------------------------ 13 deterministic
+
+
+@every
+def test_the_seed_decides_everything(name):
+    recipe = recipe_with(name).with_(tokens=3 * 64)
+    first = observed(recipe)
+    trained.cache_clear()
+    again = observed(recipe)
+    assert torch.equal(first[0], again[0])
+    assert first[1] == again[1]
+    assert first[1] != observed(recipe.with_(seed=1))[1]
+
+
+# ------------------------------------------------------------------------------------------------ 14 pairs
+
+
+@every
+def test_every_pair_that_does_not_clash_trains_three_finite_steps(name):
+    """With every later technique of the catalogue: three steps, then bytes, then scores, all finite."""
+    first, failures = default(name), []
+    for second in map(default, NAMES[NAMES.index(name) + 1 :]):
+        recipe = pair(first, second)
+        if recipe is None:
+            continue
+        try:
+            result = trained(reduced(recipe))
+            assert all(math.isfinite(point["loss"]) for point in result.curve)
+            weights = result.chosen(recipe.tenant("average"))
+            assert all(torch.isfinite(w).all() for w in weights.values())
+            if {type(first).stage(), type(second).stage()} - set(TRAINED_STAGES):
+                _, blob = finished(recipe, weights)
+                assert np.isfinite(scored(recipe, unpack(blob))[:32]).all()
+        except Exception as error:  # every failing pair is listed, not the first
+            failures.append(f"{first} + {second}: {type(error).__name__}: {error}")
+    assert not failures, "\n".join(failures)
+
+
+def reduced(recipe: Recipe) -> Recipe:
+    """The recipe with the default finish, under which its training is shared."""
+    names = [t.name for t in recipe.techniques if type(t).stage() not in TRAINED_STAGES]
+    read = {slot for t in recipe.techniques for slot in t.reads}
+    return recipe.without(*(n for n in names if find(n).slot not in read))
+
+
+def pair(first, second) -> Recipe | None:
+    """Both on the base, three steps long; None where they share a slot that holds one or clash."""
+    if first.slot == second.slot and not SLOTS[first.slot].many:
+        return None
+    base = base_for(first)
+    for other in clashing(second, base):
+        if other not in first.needs and other != first.name:
+            base = base.without(other)
+    recipe = base.with_(*(default(n) for n in second.needs), first, second, tokens=3 * 64)
+    names = {t.name for t in recipe.techniques}
+    if not ({first.name, second.name} - {n for n in NAMES if is_default(n)} <= names and works(recipe)):
+        return None
+    return recipe
+
+
+@pytest.mark.parametrize("slot", [s.name for s in SLOTS.values() if s.many])
+def test_slot_mates_commute(slot):
+    """Techniques that share a slot give the same result in either order."""
+    mates = [n for n, cls in catalogue().items() if cls.slot == slot]
+    for a, b in itertools.combinations(mates, 2):
+        one, two = BASE.with_(default(a), default(b)), BASE.with_(default(b), default(a))
+        assert one == two
+        if SLOTS[slot].stage == "model":
+            model, ids = awake(one), ids_and_targets()[0]
+            before = model.logits(ids)
+            modules = getattr(model, slot)
+            setattr(model, slot, torch.nn.ModuleDict(reversed(list(modules.items()))))
+            assert torch.allclose(model.logits(ids), before, atol=1e-5)
+
+
+def test_the_catalogue_is_whole():
+    """Every slot's default exists, and every slot has a tenant: a slot is there only where a technique fills it."""
+    filled = {cls.slot for cls in catalogue().values()}
+    assert not {s.default for s in SLOTS.values() if s.default} - set(NAMES)
+    assert set(SLOTS) == filled, f"empty slots: {sorted(set(SLOTS) - filled)}"
+    assert len(stream()) > TINY.context
