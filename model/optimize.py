@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.layers import parameters_of
+from model.layers import ParameterInfo, parameters_of
 from model.recipe import Recipe
 
 # Coefficients of the quintic that drives singular values to about 1 (Keller Jordan, Muon, 2024).
@@ -43,7 +43,7 @@ def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
 class MuonState:
     """The matrices of one shape, stacked."""
 
-    parameters: list[nn.Parameter]
+    parameters: list[Tensor]
     names: list[str]
     momentum: Tensor  # (count, rows, columns) float32
 
@@ -99,8 +99,8 @@ class Muon:
                 self._update(group, live, mu, rate)
 
     def _update(self, group: MuonState, live: list[int], mu: float, rate: float) -> None:
-        parameters = [group.parameters[i] for i in live]
-        gradient = torch.stack([p.grad for p in parameters])  # type: ignore[arg-type]
+        parameters: list[Tensor] = [group.parameters[i] for i in live]
+        gradient = torch.stack([p.grad for p in parameters])  # type: ignore[misc]
         whole = len(live) == len(group.parameters)
         buffer = group.momentum if whole else group.momentum[live]
         buffer.mul_(mu).add_(gradient)
@@ -114,7 +114,7 @@ class Muon:
             update = self.prepare(update)
         return orthogonalize(update, self.steps).to(torch.float32)
 
-    def _apply(self, parameters: list[nn.Parameter], update: Tensor, rate: float) -> None:
+    def _apply(self, parameters: list[Tensor], update: Tensor, rate: float) -> None:
         """Decay, then subtract the stacked update at this rate and the shape's own factor."""
         rows, columns = update.shape[-2:]
         torch._foreach_mul_(parameters, 1.0 - rate * self.weight_decay)
@@ -147,6 +147,9 @@ class AdamGroup:
     coupled: bool = False
 
 
+Grouping = Callable[[list[ParameterInfo]], list[AdamGroup]]  # what the slot `groups` builds, with betas and epsilon
+
+
 class Adam:
     """PyTorch's fused Adam and AdamW over groups, behind the same three methods as `Muon`."""
 
@@ -175,7 +178,7 @@ class Adam:
 
     def state(self) -> dict[str, Tensor]:
         """Moments and step counts by parameter name."""
-        out = {}
+        out: dict[str, Tensor] = {}
         for (optimizer, _), names in zip(self.optimizers, self.names, strict=True):
             for name, parameter in zip(names, optimizer.param_groups[0]["params"], strict=True):
                 out |= {f"adam.{key}.{name}": value for key, value in optimizer.state.get(parameter, {}).items()}

@@ -201,6 +201,7 @@ class Recipe:
         """
         names = {t.name for slot in SLOTS for t in self.tenants(slot)}
         for t in self.techniques:
+            why: str | None
             for other, why in t.clashes.items():
                 if other in names:
                     raise ValueError(f"{t.name} cannot be combined with {other}: {why} Switch one of them off.")

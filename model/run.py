@@ -6,6 +6,7 @@ Every stage is looked up in the stage cache first; what is scored is always what
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import platform
 import time
@@ -15,19 +16,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from model.artifact import pack, unpack
+from model.calibration import Calibration
 from model.evaluate import Score, evaluate
-from model.forecast import Calibration, Forecast, forecast
+from model.forecast import Forecast, forecast, inventory
 from model.gpt import GPT
-from model.layers import ParameterInfo, parameters_of
+from model.layers import parameters_of
 from model.quantize import quantise
 from model.recipe import Recipe
 from model.record import Record
-from model.script import script
+from model.script import code_bytes
 from model.stages import Cache, stage_keys
 from model.tokens import TokenData, prepare
 from model.train import Trained, TrainingFailed, average_key, riding, train
@@ -68,15 +69,9 @@ def _bfloat16_is_faster() -> bool:
     return best(torch.bfloat16) < best(torch.float32)
 
 
-def inventory(recipe: Recipe) -> list[ParameterInfo]:
-    """Every parameter the recipe's model has, without allocating any."""
-    with torch.device("meta"):
-        return parameters_of(GPT(recipe))
-
-
 def forecast_bytes(recipe: Recipe, calibration: Calibration | None = None) -> Forecast:
     """Packed weights + code of a recipe that was not trained yet, as an interval."""
-    return forecast(inventory(recipe), recipe, len(script(recipe)), calibration)
+    return forecast(inventory(recipe), recipe, code_bytes(recipe), calibration)
 
 
 @dataclass
@@ -143,7 +138,7 @@ def run(
     job = _Job(recipe, Cache(cache), place, data, keys, on_rung, on_step, compiled)
     job.stages["prepare"] = round(time.perf_counter() - started, 3)
     record = Record(recipe.hash, recipe.seed, recipe.name, "failed", recipe.to_json(), machine=machine(place))
-    record.bytes_forecast = forecast_bytes(recipe, calibration).to_json()
+    record.bytes_forecast = dict(forecast_bytes(recipe, calibration).to_json())
     record.training, record.stages = keys["train"], job.stages
     score = None
     try:
@@ -178,7 +173,7 @@ def _finish(job: _Job, trained: Trained, record: Record) -> Score:
     model = GPT(recipe, job.place.dtype).to(job.place.device)
     model.set_progress(1.0)
     blob = artifact(job, model, weights)
-    record.code_bytes = len(script(recipe))
+    record.code_bytes = code_bytes(recipe)
     record.bytes = len(blob) + record.code_bytes
     before = _scored(job, model, weights, "float")
     score = _scored(job, model, unpack(blob), "evaluate")
@@ -226,11 +221,14 @@ def _read_trained(tensors: dict[str, Tensor], told: dict[str, Any]) -> Trained:
     return Trained(sets["last"], averages, told["curve"], told["tokens"], told["seconds"])
 
 
-def _at_rung(job: _Job, point: dict[str, Any], model: nn.Module) -> str | None:
+def _at_rung(job: _Job, point: dict[str, Any], model: GPT) -> str | None:
     """Measure a run in progress: really quantise and pack its weights, score a part of dev, and ask what to do."""
     assert job.on_rung is not None
     weights = {name: p.detach() for name, p in model.named_parameters()}
-    plain = job.recipe.without(own.name) if (own := job.recipe.tenant("rounding")) in job.recipe.techniques else job.recipe
+    # Plain rounding and plain scoring: Hessians and adapters cost more than the run's next steps, and change bytes by little.
+    plain = dataclasses.replace(
+        job.recipe, techniques=tuple(t for t in job.recipe.techniques if t.slot != "rounding" and t.stage() != "evaluate")
+    )
     blob = pack(quantise(weights, parameters_of(model), plain), plain)
     documents, left = [], RUNG_TOKENS
     for document in job.data.split(job.recipe.data.split):
@@ -238,8 +236,8 @@ def _at_rung(job: _Job, point: dict[str, Any], model: nn.Module) -> str | None:
         left -= len(documents[-1])
         if left <= 0:
             break
-    score = _evaluate(job, model, documents)
-    point |= {"bpb": score.bpb, "bytes": len(blob) + len(script(job.recipe))}
+    score = evaluate(model, documents, job.data.tokenizer, plain)
+    point |= {"bpb": score.bpb, "bytes": len(blob) + code_bytes(job.recipe)}
     job.rungs.append(point)
     return job.on_rung(point)
 
@@ -265,17 +263,14 @@ def _hessians(job: _Job, model: GPT) -> dict[str, Tensor] | None:
 
 def _scored(job: _Job, model: GPT, weights: dict[str, Tensor], stage: str) -> Score:
     """Score weights on the recipe's split, or find the score."""
+    recipe, resume = job.recipe, job.cache.path("evaluate", job.keys[stage], "partial")
     with job.timed("evaluate"):
         if (stored := job.cache.read("evaluate", job.keys[stage])) is not None:
             return Score.from_tensors(*stored)
         _load(model, weights)
-        score = _evaluate(job, model, job.data.split(job.recipe.data.split))
+        score = evaluate(model, job.data.split(recipe.data.split), job.data.tokenizer, recipe, resume=resume)
         job.cache.write("evaluate", job.keys[stage], *score.to_tensors())
         return score
-
-
-def _evaluate(job: _Job, model: nn.Module, documents: list[np.ndarray]) -> Score:
-    return evaluate(model, documents, job.data.tokenizer, job.recipe)
 
 
 def _load(model: nn.Module, weights: dict[str, Tensor]) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,9 @@ from model.record import write_atomic
 from model.technique import SLOTS, Technique
 
 _CODE = {
-    "train": ["technique", "recipe", "layers", "kernels", "gpt", "initialize", "optimize", "train", "tokens", "batches"],
-    "pack": ["quantize", "gptq", "artifact", "coder"],
-    "evaluate": ["evaluate"],
+    "train": ["kernels", "layers", "rotary", "gpt", "initialize", "optimize", "train", "fake_quant", "tokens", "batches"],
+    "pack": ["layers", "gpt", "quantize", "gptq", "artifact", "coder"],
+    "evaluate": ["kernels", "layers", "gpt", "tokens", "windows", "adapt", "evaluate"],
 }
 
 
@@ -134,8 +136,19 @@ def _told(techniques: list[Technique]) -> list[str]:
 
 def _code(stage: str, techniques: list[Technique]) -> str:
     """Hash of the source of a stage's modules and of its techniques."""
-    here = Path(__file__).parent
-    files = {here / f"{module}.py" for module in _CODE[stage]}
-    files |= {here.parent.joinpath(*type(t).__module__.split(".")).with_suffix(".py") for t in techniques}
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files) if path.exists()]
-    return digest(digests)
+    names = {f"model.{module}" for module in _CODE[stage]}
+    for t in techniques:
+        names |= _with_imports(type(t).__module__)
+    return digest([hashlib.sha256(_source(name)).hexdigest() for name in sorted(names)])
+
+
+@functools.cache
+def _with_imports(name: str) -> frozenset[str]:
+    """A technique's module and the techniques it imports."""
+    imported = re.findall(rb"from (model\.techniques\.[\w.]+) import", _source(name))
+    return frozenset({name}).union(*(_with_imports(other.decode()) for other in imported))
+
+
+@functools.cache
+def _source(name: str) -> bytes:
+    return Path(__file__).parent.parent.joinpath(*name.split(".")).with_suffix(".py").read_bytes()

@@ -116,7 +116,7 @@ class Run:
         initialize(self.model, recipe)
         self.model.to(device)
         self.names = [name for name, _ in self.model.named_parameters()]
-        self.parameters = list(self.model.parameters())
+        self.parameters: list[Tensor] = list(self.model.parameters())
         self.optimizers = Optimizers(self.model, recipe)
         self.averages: list[tuple[Technique, Average]] = [(t, t.build(recipe.shape)) for t in riding(recipe)]
         for _, average in self.averages:

@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 
 from model.recipe import Recipe, Shape
+from model.rotary import Rotary, ntk_base
 from model.technique import Technique, knob
-from model.techniques.model.rope import Rotary, ntk_base
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from model.layers import ParameterInfo
-from model.optimize import AdamGroup
+from model.optimize import AdamGroup, Grouping
 from model.recipe import Shape
 from model.technique import Technique, knob
-
-Grouping = Callable[[list[ParameterInfo]], list[AdamGroup]]
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.layers import ParameterInfo
-from model.optimize import AdamGroup
+from model.optimize import AdamGroup, Grouping
 from model.recipe import Shape
 from model.technique import Technique, knob
-from model.techniques.train.adam_groups import Grouping
 
 
 @dataclass(frozen=True)

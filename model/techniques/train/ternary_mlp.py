@@ -20,9 +20,7 @@ class TernaryMLP(Technique):
 
     slot = "fake_quant"
     sources = ("PR #211", "PR #640", "arXiv 2402.17764")
-    doubt = (
-        "#211's module was never published, its score belongs to another model. Averages, decay and XSA hurt (#640)."
-    )
+    doubt = "#211's module was never published, its score belongs to another model. Averages, decay and XSA hurt (#640)."
     reads = ("bits", "clip")
     clashes = {
         "ema": "an average of ternary weights rounds to other ternary weights (+0.12 to +0.52 bpb in #640 and #760).",
