@@ -12,17 +12,18 @@ arXiv:1311.2540; Giesen, arXiv:1402.3392).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 BITS = 16  # of a probability
 LOW = 1 << 24  # states live in [LOW, LOW << 16); 16-bit words leave and enter
-WIDTH = 128  # lines of a block
+NARROW, WIDE = 8, 128  # lines of the first block and, at most, of later ones
 RATIO = 1.148698354997035  # 2^(1/5): magnitude levels per octave
 LEVELS = 64  # from 2^-6 to 2^6.8
 SMALLEST = 0.015625
-LINE_PRIOR, CROSS_PRIOR = 12.0, 24.0  # how many integers the plane's mean counts for in a line's estimate
 PRIOR_COUNT = 40.0  # how many integers a histogram's Gaussian start counts for
 STEP = 32  # a coded integer's count, so that the start may have fractions
 FLAT, BYTES, ROWS, COLUMNS, CONSTANT = range(5)  # how a plane is coded
@@ -91,33 +92,36 @@ def magnitude_start(largest: int) -> np.ndarray:
 class Estimates:
     """Expected magnitude of every integer of a plane, from what was coded before it.
 
-    The plane (times, lines) is walked in blocks of `WIDTH` lines; in a block, all lines go forward together, a few times
-    per step, so that every line has its own running mean. What a time's other lines showed in earlier blocks scales it.
+    The plane (times, lines) is walked in blocks of lines; in a block, all lines go forward together, a few times per step,
+    so that every line has its own running mean. What a time's other lines showed in earlier blocks scales it; the first
+    blocks are narrow, so that this is known early.
 
     Args:
         times, lines: the plane's shape as it is walked.
         mean: of the plane's magnitudes, roughly.
+        priors: how many integers that mean counts for in the estimate of a line, and of a time (`Traits.priors`).
         lanes: integers per step, at most.
     """
 
-    def __init__(self, times: int, lines: int, mean: float, lanes: int) -> None:
-        self.times, self.lines, self.mean, self.lanes = times, lines, mean, lanes
+    def __init__(self, times: int, lines: int, mean: float, priors: tuple[float, float], lanes: int) -> None:
+        self.times, self.lines, self.mean, self.priors, self.lanes = times, lines, mean, priors, lanes
         self.cross = np.zeros(times, dtype=np.int64)
 
     def steps(self) -> Iterator[tuple[slice, slice, np.ndarray]]:
         """Yield (times, lines, contexts (times · lines,)); `saw` must be told the magnitudes before the next step."""
-        width = min(WIDTH, self.lanes)
-        for left in range(0, self.lines, width):
-            block = slice(left, min(left + width, self.lines))
+        left, (line_prior, cross_prior) = 0, self.priors
+        while left < self.lines:
+            block = slice(left, min(left + min(max(left, NARROW), WIDE, self.lanes), self.lines))
             count = block.stop - left
             self.sums = np.zeros(count, dtype=np.int64)
-            factors = (self.cross + CROSS_PRIOR * self.mean) / ((left + CROSS_PRIOR) * self.mean)
+            factors = (self.cross + cross_prior * self.mean) / ((left + cross_prior) * self.mean)
             portion = self.lanes // count
             for top in range(0, self.times, portion):
                 now = slice(top, min(top + portion, self.times))
-                line = (self.sums + LINE_PRIOR * self.mean) / (top + LINE_PRIOR)
+                line = (self.sums + line_prior * self.mean) / (top + line_prior)
                 expected = factors[now, None] * line[None, :]
                 yield now, block, np.searchsorted(_LEVELS, expected.ravel())
+            left = block.stop
 
     def saw(self, now: slice, magnitudes: np.ndarray) -> None:
         """Take in the magnitudes (times, lines) of the step just coded."""
@@ -200,19 +204,45 @@ class Decoder:
             raise ValueError("artifact: the coded stream does not end where it must; it is damaged.")
 
 
-def level_of(mean: float) -> int:
-    """The magnitude level a plane's mean falls into; one byte in the file."""
-    return int(np.searchsorted(_LEVELS, mean))
+class Traits(NamedTuple):
+    """What is told about a plane before its integers, in three bytes.
+
+    Attributes:
+        mode: `ROWS` or `COLUMNS` are its lines, or `CONSTANT`: all zeros.
+        level: of its mean magnitude.
+        priors: log2 of the integers its mean counts for in the estimates of a line and of a time, four bits each.
+    """
+
+    mode: int
+    level: int
+    priors: int
+
+    @property
+    def mean(self) -> float:
+        """The mean magnitude that ``level`` stands for."""
+        return float(_LEVELS[min(self.level, LEVELS - 2)])
+
+    @property
+    def weights(self) -> tuple[float, float]:
+        """The two priors as numbers of integers."""
+        return float(1 << (self.priors >> 4)), float(1 << (self.priors & 15))
+
+    @property
+    def valid(self) -> bool:
+        """Whether `traits_of` can have said this."""
+        return self.mode in (ROWS, COLUMNS, CONSTANT) and self.level < LEVELS
 
 
-def level_mean(level: int) -> float:
-    """The mean a level stands for."""
-    return float(_LEVELS[min(level, LEVELS - 2)])
+def traits_of(magnitudes: np.ndarray) -> Traits:
+    """Look at a plane's magnitudes (rows, columns): whose deviations differ more, beyond what chance makes of equal ones?
 
-
-def better_lines(magnitudes: np.ndarray) -> int:
-    """`ROWS` or `COLUMNS`: whose deviations differ more, beyond what chance makes of equal ones."""
-    mean = float(magnitudes.mean())
-    spread = float(magnitudes.var())
-    excess = [float(magnitudes.mean(axis=axis).var()) - spread / magnitudes.shape[axis] for axis in (1, 0)]
-    return ROWS if mean > 0 and excess[0] > excess[1] else COLUMNS
+    The prior of an estimate is the variance of one magnitude over the variance of true means: the more lines differ, the
+    sooner their own integers are believed.
+    """
+    mean, spread = float(magnitudes.mean()), float(magnitudes.var())
+    if mean == 0:
+        return Traits(CONSTANT, 0, 0)
+    rows, columns = (float(magnitudes.mean(axis=axis).var()) - spread / magnitudes.shape[axis] for axis in (1, 0))
+    first, second = [min(15, max(1, round(math.log2(max(spread, 1e-9) / max(x, 1e-9))))) for x in (rows, columns)]
+    level = int(np.searchsorted(_LEVELS, mean))
+    return Traits(ROWS, level, first << 4 | second) if rows > columns else Traits(COLUMNS, level, second << 4 | first)

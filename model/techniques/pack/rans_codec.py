@@ -10,21 +10,18 @@ import numpy as np
 from model.artifact import Plane
 from model.coder import (
     BYTES,
-    COLUMNS,
     CONSTANT,
     FLAT,
-    LEVELS,
     ROWS,
     STEP,
     Decoder,
     Encoder,
     Estimates,
     Histograms,
-    better_lines,
+    Traits,
     lanes_for,
-    level_mean,
-    level_of,
     magnitude_start,
+    traits_of,
 )
 from model.recipe import Shape
 from model.technique import Technique
@@ -51,7 +48,7 @@ class RansCodec(Technique):
 class Rans:
     """Planes to one rANS stream and back.
 
-    Payload: log2 of the lanes · per grid its largest magnitude · per plane how it is coded and the level of its mean · stream.
+    Payload: log2 of the lanes · per grid its largest magnitude · per plane three bytes of `Traits` · stream.
     """
 
     def encode(self, contents: list[np.ndarray], forms: list[Plane]) -> bytes:
@@ -74,7 +71,7 @@ class Rans:
     def decode(self, payload: bytes, forms: list[Plane]) -> list[np.ndarray]:
         """Payload -> planes; ValueError if it is damaged."""
         grids = list(dict.fromkeys(form.largest for form in forms if form.largest))
-        side = 1 + len(grids) + 2 * len(forms)
+        side = 1 + len(grids) + 3 * len(forms)
         if len(payload) < side or not 4 <= payload[0] <= 12:
             raise ValueError("artifact: the rans payload is too short or has an impossible number of lanes.")
         reach = dict(zip(grids, payload[1:], strict=False))
@@ -83,39 +80,40 @@ class Rans:
         models = {largest: Histograms(magnitude_start(reach[largest])) for largest in grids}
         decoder, planes = Decoder(payload[side:], 1 << payload[0]), []
         for index, form in enumerate(forms):
-            mode, level = payload[side - 2 * (len(forms) - index) :][:2]
+            at = side - 3 * (len(forms) - index)
             if form.largest:
-                planes.append(_take_integers(decoder, models[form.largest], form, reach[form.largest], mode, level))
+                traits = Traits(*payload[at : at + 3])
+                planes.append(_take_integers(decoder, models[form.largest], form, reach[form.largest], traits))
             else:
-                planes.append(_take_bytes(decoder, form, mode, level))
+                planes.append(_take_bytes(decoder, form, payload[at], payload[at + 1]))
         decoder.finish()
         return planes
 
 
 def _put_integers(encoder: Encoder, model: Histograms, plane: np.ndarray, reach: int) -> bytes:
-    """Code a plane (rows, columns) of integers; returns its two bytes of side information."""
+    """Code a plane (rows, columns) of integers; returns its three bytes of side information."""
+    if not plane.any():
+        return bytes([CONSTANT, 0, 0])
     magnitudes = np.abs(plane)
-    if not magnitudes.any():
-        return bytes([CONSTANT, 0])
-    mode, level = better_lines(magnitudes), level_of(float(magnitudes.mean()))
-    walked, sizes = (plane.T, magnitudes.T) if mode == ROWS else (plane, magnitudes)  # (times, lines)
-    estimates = Estimates(walked.shape[0], walked.shape[1], level_mean(level), encoder.lanes)
+    traits = traits_of(magnitudes)
+    walked, sizes = (plane.T, magnitudes.T) if traits.mode == ROWS else (plane, magnitudes)  # (times, lines)
+    estimates = Estimates(walked.shape[0], walked.shape[1], traits.mean, traits.weights, encoder.lanes)
     for now, block, contexts in estimates.steps():
         indices = contexts * model.size + walked[now, block].ravel() + reach
         encoder.put(model.starts[indices], model.frequencies[indices])
         model.learn(indices)
         estimates.saw(now, sizes[now, block])
-    return bytes([mode, level])
+    return bytes(traits)
 
 
-def _take_integers(decoder: Decoder, model: Histograms, form: Plane, reach: int, mode: int, level: int) -> np.ndarray:
+def _take_integers(decoder: Decoder, model: Histograms, form: Plane, reach: int, traits: Traits) -> np.ndarray:
+    if not traits.valid:
+        raise ValueError(f"artifact: the rans payload codes a plane in an unknown way {tuple(traits)}.")
     plane = np.zeros((form.rows, form.columns), dtype=np.int8)
-    if mode == CONSTANT:
+    if traits.mode == CONSTANT:
         return plane
-    if mode not in (ROWS, COLUMNS) or level >= LEVELS:
-        raise ValueError(f"artifact: the rans payload codes a plane in an unknown way ({mode}, {level}).")
-    walked = plane.T if mode == ROWS else plane
-    estimates = Estimates(walked.shape[0], walked.shape[1], level_mean(level), len(decoder.states))
+    walked = plane.T if traits.mode == ROWS else plane
+    estimates = Estimates(walked.shape[0], walked.shape[1], traits.mean, traits.weights, len(decoder.states))
     for now, block, contexts in estimates.steps():
         indices = model.find(contexts, decoder.slots(len(contexts)))
         decoder.take(model.starts[indices], model.frequencies[indices])
@@ -133,7 +131,7 @@ def _bytes_model(flat: bool) -> Histograms:
 def _put_bytes(encoder: Encoder, values: np.ndarray) -> bytes:
     """Code plain bytes; noise is coded flat, so that learning nothing costs nothing."""
     if values.size and (values == values[0]).all():
-        return bytes([CONSTANT, int(values[0])])
+        return bytes([CONSTANT, int(values[0]), 0])
     counts = np.bincount(values, minlength=256)
     shares = counts[counts > 0] / max(1, values.size)
     gain = values.size * (8 + float((shares * np.log2(shares)).sum()))
@@ -144,7 +142,7 @@ def _put_bytes(encoder: Encoder, values: np.ndarray) -> bytes:
         encoder.put(model.starts[indices], model.frequencies[indices])
         if mode == BYTES:
             model.learn(indices)
-    return bytes([mode, 0])
+    return bytes([mode, 0, 0])
 
 
 def _take_bytes(decoder: Decoder, form: Plane, mode: int, value: int) -> np.ndarray:
