@@ -1,8 +1,7 @@
-"""Will it fit? The model's forecast of bytes, cheap enough to be asked hundreds of times, taught by finished trials."""
+"""Will it fit? The model's forecast of bytes, taught by finished trials."""
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +9,7 @@ from model.calibration import Calibration
 from model.forecast import forecast, inventory, raw_forecast, scheme
 from model.recipe import Recipe
 from model.record import Record
-from model.script import script
-from model.technique import find
+from model.script import code_bytes
 
 
 @dataclass
@@ -24,16 +22,9 @@ class Forecaster:
 
     calibration: Calibration = field(default_factory=Calibration)
 
-    def __call__(self, recipe: Recipe, exact: bool = False) -> dict[str, float]:
-        """Low, mid and high bytes, code included.
-
-        Args:
-            recipe: not trained yet.
-            exact: build the script to know the code's length; otherwise it is estimated to a few hundred bytes, from
-                what each technique adds to it, since compressing it takes most of a forecast's time.
-        """
-        code = len(script(recipe)) if exact else _code_bytes(recipe)
-        return dict(forecast(inventory(recipe), recipe, code, self.calibration).to_json())
+    def __call__(self, recipe: Recipe) -> dict[str, float]:
+        """Low, mid and high bytes, code included."""
+        return dict(forecast(inventory(recipe), recipe, code_bytes(recipe), self.calibration).to_json())
 
     def learn(self, record: Record) -> None:
         """Take in a trial whose bytes were measured."""
@@ -44,24 +35,3 @@ class Forecaster:
     def to_json(self) -> dict[str, Any]:
         """The calibration, for a worker."""
         return self.calibration.to_json()
-
-
-def _code_bytes(recipe: Recipe) -> int:
-    bare = _bare(recipe)
-    return _length(bare) + sum([_added(t.name, bare) for t in recipe.techniques])
-
-
-def _bare(recipe: Recipe) -> Recipe:
-    """A recipe without techniques; what its script is long does not depend on the rest."""
-    return Recipe(name=recipe.name)
-
-
-@functools.cache
-def _length(recipe: Recipe) -> int:
-    return len(script(recipe))
-
-
-@functools.cache
-def _added(name: str, bare: Recipe) -> int:
-    """Bytes a technique adds to the script of a recipe that has none."""
-    return len(script(bare.with_(find(name)()))) - _length(bare)

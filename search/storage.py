@@ -88,12 +88,23 @@ class Presence:
         if name == self.name:
             return True
         try:
-            with open(self._folder / name, "ab") as file:
+            with open(self._folder / name, "rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         except OSError:
             return False
+        return False
+
+    @staticmethod
+    def any_alive(folder: Path) -> bool:
+        """Whether any driver of an experiment still runs."""
+        for path in (folder / "drivers").glob("*"):
+            with open(path, "ab") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return True
         return False
 
     def leave(self) -> None:

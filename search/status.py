@@ -1,0 +1,99 @@
+"""How a search stands, read from its ledger and records without touching them; and the dashboards over the same storage."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from rich.console import Console
+
+from model.record import records_in
+from search.ledger import read_experiment
+from search.storage import Presence, open_storage
+
+
+def status_of(folder: Path) -> dict[str, Any]:
+    """State, counts, best, running and failed trials of an experiment, as JSON values.
+
+    Raises:
+        ValueError: there is no such experiment.
+    """
+    told = read_experiment(folder)
+    options = told["options"]
+    study = optuna.load_study(study_name=told["name"], storage=open_storage(options.get("storage"), folder))
+    trials = [t for t in study.get_trials(deepcopy=False) if not t.user_attrs.get("withdrawn")]
+    records = {record.recipe: record for _, record in records_in(folder / "trials")}
+    complete = [
+        r for r in records.values() if r.state == "complete" and r.bpb is not None and (r.bytes or 0) <= r.spec["limit"]
+    ]
+    best = min(complete, key=lambda r: r.bpb or 0.0, default=None)
+    driven = Presence.any_alive(folder)
+    return {
+        "name": told["name"],
+        "state": "running" if driven else ("interrupted" if told["state"] == "running" else told["state"]),
+        "reason": told.get("reason", ""),
+        "trials": options.get("trials"),
+        "counts": told["counts"],
+        "spent": told.get("spent", {}),
+        "budget": options.get("budget", ""),
+        "seconds": told["seconds"] + (time.time() - told["updated"] if driven else 0.0),
+        "best": None if best is None else best.summary() | {"techniques": sorted(best.spec["techniques"])},
+        "running": [_running(t) for t in trials if t.state == TrialState.RUNNING],
+        "failed": [
+            {"recipe": r.recipe, "reason": r.reason, "log": str(_log(folder, r.recipe))}
+            for r in records.values()
+            if r.state == "failed"
+        ],
+        "resume": told["resume"],
+    }
+
+
+def _running(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    steps = sorted(trial.intermediate_values)
+    began = trial.datetime_start.timestamp() if trial.datetime_start else time.time()
+    return {
+        "trial": trial.number,
+        "recipe": trial.user_attrs.get("recipe"),
+        "step": steps[-1] if steps else 0,
+        "bpb": trial.intermediate_values[steps[-1]] if steps else None,
+        "seconds": round(time.time() - began, 1),
+    }
+
+
+def _log(folder: Path, recipe: str) -> Path:
+    return folder / "trials" / recipe / "log.txt"
+
+
+def serve_dashboard(folder: Path, host: str, port: int, console: Console) -> None:
+    """Serve optuna-dashboard over the experiment's storage until Ctrl-C, after writing its curves for TensorBoard.
+
+    Raises:
+        ValueError: there is no such experiment, or optuna-dashboard is not installed.
+    """
+    told = read_experiment(folder)
+    try:
+        from optuna_dashboard import run_server
+    except ImportError:
+        raise ValueError("optuna-dashboard is not installed: `pip install golflab[dashboard]`.") from None
+    curves = write_curves(folder)
+    console.print(f"http://{host}:{port}/dashboard/   curves: tensorboard --logdir {curves}", highlight=False, soft_wrap=True)
+    run_server(open_storage(told["options"].get("storage"), folder), host=host, port=port)
+
+
+def write_curves(folder: Path) -> Path:
+    """Write every record's curve as TensorBoard events; return the folder that holds them."""
+    from tensorboardX import SummaryWriter
+
+    target = folder / "tensorboard"
+    for path, record in records_in(folder / "trials"):
+        if (target / path.name).exists():
+            continue
+        with SummaryWriter(str(target / path.name), write_to_disk=True) as writer:
+            for point in record.curve:
+                for key in ("loss", "bpb", "bytes"):
+                    if point.get(key) is not None:
+                        writer.add_scalar(key, point[key], int(point["step"]))
+    return target
