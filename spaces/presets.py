@@ -11,6 +11,7 @@ import difflib
 
 from model.recipe import Recipe, Schedule, Shape
 from model.technique import parse
+from spaces.seeds import seeds
 
 SCALES = ("proxy", "full")
 
@@ -35,7 +36,7 @@ BASELINE = Recipe(
     name="baseline",
 )
 
-PRESETS: dict[str, Recipe] = {recipe.name: recipe for recipe in (BASELINE,)}
+PRESETS: dict[str, Recipe] = {"baseline": BASELINE, **seeds(BASELINE)}
 
 
 def preset(name: str, scale: str = "proxy") -> Recipe:

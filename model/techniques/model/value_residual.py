@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,12 @@ from model.layers import Scale
 from model.recipe import Shape
 from model.technique import Technique, knob
 
-_STARTS = {"pair": (0.5, 0.5), "softmax": (0.95, 0.05), "gate": (0.0,)}
+_STARTS = {
+    "pair": (0.5, 0.5),
+    "softmax": (0.95, 0.05),
+    "softmax_logs": (math.log(0.95), math.log(0.05)),
+    "gate": (0.0,),
+}
 
 
 class ValueMix(nn.Module):
@@ -29,7 +35,7 @@ class ValueMix(nn.Module):
         weight = self.weight(torch.float32)
         if self.form == "gate":
             return v + weight.sigmoid().to(v.dtype) * v0
-        if self.form == "softmax":
+        if self.form.startswith("softmax"):
             own, other = weight.softmax(0).to(v.dtype)
         else:
             other, own = weight.to(v.dtype)
@@ -40,16 +46,17 @@ class ValueMix(nn.Module):
 class ValueResidual(Technique):
     """Adds the first layer's values to every later layer's, by learned weights.
 
-    ``pair``: v ← λ0·v0 + λ1·v from (½, ½), unconstrained. ``softmax``: v ← p0·v + p1·v0 with p = softmax of raw (0.95, 0.05),
-    which starts at (0.711, 0.289), not at the (0.95, 0.05) its authors write (#1499). ``gate``: v + σ(α)·v0 from α = 0 (#569).
-    v0 includes the value embedding. ``first_layer_pair`` keeps the first layer's own weights, unread, as #680 does.
+    ``pair``: v ← λ0·v0 + λ1·v from (½, ½), unconstrained. ``softmax``: v ← p0·v + p1·v0 with p = softmax of raw (0.95,
+    0.05), which starts at (0.711, 0.289), not at the (0.95, 0.05) its authors write (#1499); ``softmax_logs`` starts
+    there. ``gate``: v + σ(α)·v0 from α = 0 (#569). v0 includes the value embedding. ``first_layer_pair`` keeps the first
+    layer's own weights, unread, as #680 does.
     """
 
     slot = "value_mix"
     sources = ("arXiv 2410.17897", "PR #413", "PR #680", "PR #1499", "PR #569")
     doubt = "−0.015 bpb in 1,000-step runs, about zero at full length, redundant with a value embedding (#609, #670)."
 
-    form: str = knob("pair", choices=("pair", "softmax", "gate"))
+    form: str = knob("pair", choices=("pair", "softmax", "softmax_logs", "gate"))
     first_layer_pair: bool = knob(False, choices=(False, True))
 
     def build(self, shape: Shape, layer: int | None = None) -> ValueMix | None:
