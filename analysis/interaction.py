@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.contribution import Model, fit_model
+from analysis.contribution import Model, fit_model, second_order
 from analysis.regression import Design
 from analysis.significance import benjamini_hochberg, detectable, holm
 
 COLUMNS = "a b delta_bpb se low high p p_holm q_bh runs mde in_model aliases doubt".split()
-KINDS = 4  # both, only a, only b, neither
 
 
 def interaction(table: pd.DataFrame | Model, *, heredity: bool = True, level: float = 0.95) -> pd.DataFrame:
@@ -31,6 +30,7 @@ def interaction(table: pd.DataFrame | Model, *, heredity: bool = True, level: fl
     model = table if isinstance(table, Model) else fit_model(table)
     if model is None or len(model.names) < 2:
         return pd.DataFrame(columns=COLUMNS)
+    model = second_order(model)
     frame = _all_pairs(model, level)
     frame["p_holm"], frame["q_bh"] = holm(frame["p"].to_numpy()), benjamini_hochberg(frame["p"].to_numpy())
     frame["doubt"] = [_doubt(row) for row in frame.itertuples(index=False)]
@@ -123,7 +123,7 @@ def _model(table: pd.DataFrame | Model) -> Model:
     model = table if isinstance(table, Model) else fit_model(table)
     if model is None:
         raise ValueError("interaction: no technique varies among the complete runs, so there is nothing to compare. Run an ablation first.")
-    return model
+    return second_order(model)
 
 
 def _inside(model: Model, preset: list[str] | None) -> list[str]:

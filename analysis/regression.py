@@ -236,6 +236,19 @@ def select_pairs(design: Design, y: np.ndarray, parents: list[int], alpha: float
     return chosen
 
 
+def pair_leak(design: Design, count: int) -> float:
+    """How much pairs leak into the main effects of the first ``count`` techniques, relative to independent noise of their size.
+
+    0 in a folded design, about 1 where combinations are random, more where the design entangles them.
+    """
+    plain = design.columns.shape[1]
+    gram = design.gram(np.zeros((len(design.columns), 1)))[:-1, :-1]
+    inverse, _ = _pseudo_inverse(gram[:plain, :plain])
+    alias = (inverse @ gram[:plain, plain:])[1 : count + 1]
+    noise = np.diag(inverse)[1 : count + 1] / 16  # a pair's column has variance 1/16 per run
+    return float(np.mean((alias**2).mean(axis=1) / np.maximum(noise, 1e-300)))
+
+
 def _pseudo_inverse(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Inverse of a Gram matrix and a basis of its null space (size, k), in the units of the columns."""
     scale = np.sqrt(np.where(np.diag(gram) > 0, np.diag(gram), 1.0))

@@ -1,0 +1,244 @@
+"""Plan an ablation before anything is spent: which recipes, how many trainings, how long, and how small an effect it could show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from model.recipe import Recipe, digest
+from model.technique import SLOTS, Technique
+from search import design as designs
+
+DESIGNS = ("leave-one-out", "add-one-in", "pairs", "screen", "d-optimal", "factorial")
+AFTER_TRAINING = ("quantise", "pack", "evaluate")
+NOISE = 0.0007  # bits per byte between seeds, the median of 23 published submissions; a proxy's own is measured as soon as it has runs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an ablation will run.
+
+    Attributes:
+        design: its name, after "screen" has become folded Plackett-Burman or D-optimal.
+        preset: what varies around.
+        techniques: names that are switched.
+        recipes: to run, the preset first where the design has it.
+        trainings: how many of them must train; the others differ only after training.
+        se: standard error expected of an effect, bits per byte.
+        smallest: smallest effect that shows at 5 % with power 0.8, bits per byte.
+        noise: assumed standard deviation of one run.
+        seconds: expected wall time on one worker, None if unknown.
+        notes: what a reader should know before paying.
+    """
+
+    design: str
+    preset: Recipe
+    techniques: tuple[str, ...]
+    recipes: tuple[Recipe, ...]
+    trainings: int
+    se: float
+    smallest: float
+    noise: float
+    seconds: float | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def json(self) -> dict[str, Any]:
+        """The plan as one JSON object, recipes by hash."""
+        return {
+            "design": self.design, "preset": self.preset.name, "techniques": list(self.techniques), "runs": len(self.recipes), "trainings": self.trainings,
+            "seconds": self.seconds, "noise": self.noise, "se": _finite(self.se), "smallest": _finite(self.smallest), "recipes": [r.hash for r in self.recipes], "notes": list(self.notes),
+        }  # fmt: skip
+
+    def text(self, console: Any) -> None:
+        """Print the plan to a `rich` console."""
+        from rich.table import Table
+
+        grid = Table(show_header=False, title=f"Plan: {self.design} ablation of {self.preset.name or 'a recipe'}", title_justify="left")
+        grid.add_row("techniques", f"{len(self.techniques)}: {', '.join(self.techniques)}")
+        grid.add_row("runs", str(len(self.recipes)))
+        grid.add_row("trainings", f"{self.trainings} (the other {len(self.recipes) - self.trainings} differ only after training)")
+        grid.add_row("expected time", "unknown until one run has been timed" if self.seconds is None else f"{self.seconds / 60:.0f} min on one worker")
+        shows = f"{self.smallest:.4f} bits per byte" if math.isfinite(self.smallest) else "nothing: no degree of freedom is left for an error; add --seeds"
+        grid.add_row("smallest effect it can show", f"{shows} (5 %, power 80 %, if one run's noise is {self.noise:.4f})")
+        for note in self.notes:
+            grid.add_row("note", note)
+        console.print(grid)
+
+
+def plan(
+    preset: Recipe,
+    design: str = "screen",
+    *,
+    techniques: Sequence[str | Technique] = (),
+    seeds: int = 1,
+    iso_size: bool = False,
+    runs: int | None = None,
+    fits: Any = None,
+    resize: Any = None,
+    existing: Sequence[Recipe] = (),
+    noise: float = NOISE,
+    seconds_per_training: float | None = None,
+) -> Plan:
+    """Choose the recipes of an ablation.
+
+    Args:
+        preset: the recipe to take apart.
+        design: one of `DESIGNS`. ``screen`` is folded Plackett-Burman where all its combinations are possible and D-optimal over
+            the possible ones where they are not.
+        techniques: what to vary; by default what the preset has on. Names of the preset's techniques, or techniques to try on top
+            (needed for ``add-one-in`` from a bare recipe).
+        seeds: runs of every combination, with the same seeds in all of them (common random numbers).
+        iso_size: hand the bytes a removed technique frees back to the MLP, so that all arms have the preset's size.
+        runs: number of combinations of a D-optimal design; by default as many as folded Plackett-Burman would take.
+        fits: recipe -> bool, whether its forecast fits the limit; None lets every size through.
+        resize: (recipe, preset) -> recipe of the preset's size; needed for ``iso_size``.
+        existing: recipes already run: a D-optimal design complements them.
+        noise: standard deviation of one run, for the smallest effect.
+        seconds_per_training: for the expected time.
+
+    Raises:
+        ValueError: an unknown design or technique, nothing to vary, or no possible combination.
+    """
+    if design not in DESIGNS:
+        raise ValueError(f"ablate: unknown design {design!r}; it is one of {', '.join(DESIGNS)}.")
+    if seeds < 1:
+        raise ValueError(f"ablate: seeds={seeds} must be 1 at least.")
+    if iso_size and resize is None:
+        raise ValueError("ablate: iso_size needs `resize`, a function that widens a recipe to the preset's size.")
+    switched = _switched(preset, techniques)
+    names = list(switched)
+    build = _Builder(preset, switched, fits, resize if iso_size else None)
+    name, combinations, notes = _combinations(design, names, build, runs, existing)
+    dropped = [c for c in combinations if not build.possible(c)]
+    kept = list(dict.fromkeys(c for c in combinations if build.possible(c)))
+    if dropped:
+        notes.append(f"{len(dropped)} of {len(combinations)} combinations are not possible and are left out, e.g. {_reason(build, dropped[0], names)}")
+    if len(kept) < 2:
+        raise ValueError("ablate: fewer than two combinations are possible, so nothing can be compared. Raise the byte limit or take other techniques.")
+    recipes = [build.recipe(c).with_(seed=preset.seed + s) for c in kept for s in range(seeds)]
+    recipes = list({r.hash: r for r in recipes}.values())
+    se, smallest, blind = _resolution(kept, names, seeds, noise)
+    notes += [f"cannot be told apart by these runs: {', '.join(blind)}"] if blind else []
+    trainings = len({training_key(r) for r in recipes})
+    seconds = None if seconds_per_training is None else trainings * seconds_per_training
+    return Plan(name, preset, tuple(names), tuple(recipes), trainings, se, smallest, noise, seconds, tuple(notes))
+
+
+def training_key(recipe: Recipe) -> str:
+    """Digest of everything training depends on: recipes that share it share one training."""
+    body = recipe.to_json()
+    body["techniques"] = {t.name: t.settings() for t in recipe.techniques if t.stage() not in AFTER_TRAINING or _consulted(t, recipe)}
+    return digest({k: body[k] for k in ("shape", "schedule", "data", "techniques", "seed")} | {"corpus only": body["data"]["corpus"]})
+
+
+@dataclass
+class _Builder:
+    """From combinations to recipes, with what is possible remembered."""
+
+    preset: Recipe
+    switched: dict[str, Technique]
+    fits: Any
+    resize: Any
+    _known: dict[designs.Combination, str] = field(default_factory=dict)
+
+    def recipe(self, on: designs.Combination) -> Recipe:
+        """The preset with exactly these of the switched techniques on."""
+        have = {t.name for t in self.preset.techniques}
+        off = sorted((set(self.switched) & have) - on)
+        made = self.preset.without(*off).with_(*(self.switched[n] for n in sorted(on)))
+        return made if self.resize is None else self.resize(made, self.preset)
+
+    def why_not(self, on: designs.Combination) -> str:
+        """Why a combination is impossible, empty if it is possible."""
+        if on not in self._known:
+            try:
+                made = self.recipe(on).check()
+                missing = on - {t.name for t in made.techniques}
+                why = f"{sorted(missing)[0]} shares its slot with another" if missing else ""
+                self._known[on] = why or ("" if self.fits is None or self.fits(made) else "it cannot fit the byte limit")
+            except ValueError as error:
+                self._known[on] = str(error)
+        return self._known[on]
+
+    def possible(self, on: designs.Combination) -> bool:
+        """Whether a combination can be run."""
+        return not self.why_not(on)
+
+
+def _switched(preset: Recipe, techniques: Sequence[str | Technique]) -> dict[str, Technique]:
+    """The techniques that vary, by name. A technique equal to its slot's default is always there and cannot."""
+    here = {t.name: t for t in preset.techniques}
+    asked: dict[str, Technique] = {}
+    for item in techniques or list(here):
+        if isinstance(item, Technique):
+            asked[item.name] = item
+        elif item in here:
+            asked[item] = here[item]
+        else:
+            raise ValueError(f"ablate: {item!r} is not switched on in {preset.name or 'the recipe'}. On are: {', '.join(here) or 'none'}.")
+    asked = {n: t for n, t in asked.items() if SLOTS[t.slot].default != n or t != type(t)()}
+    if len(asked) < 2:
+        raise ValueError(f"ablate: {preset.name or 'the recipe'} has {len(asked)} technique(s) to switch; at least two are needed. Name some to try on top.")
+    return asked
+
+
+def _combinations(
+    design: str, names: list[str], build: _Builder, runs: int | None, existing: Sequence[Recipe]
+) -> tuple[str, list[designs.Combination], list[str]]:
+    """The design's own name, its combinations and what should be said about them."""
+    simple = {"leave-one-out": designs.leave_one_out, "add-one-in": designs.add_one_in, "pairs": designs.all_pairs, "factorial": designs.full_factorial}
+    if design in simple:
+        return design, simple[design](names), []
+    folded = designs.folded_plackett_burman(names)
+    if design == "screen" and not existing and all(build.possible(c) for c in folded):
+        return "folded Plackett-Burman", folded, []
+    count = runs or len(folded)
+    done = [frozenset(t.name for t in r.techniques) & set(names) for r in existing]
+    chosen = designs.d_optimal(names, count, build.possible, done)
+    notes = [] if design == "d-optimal" else ["some of the folded design's combinations are not possible, so this one is D-optimal over those that are"]
+    return "D-optimal", chosen, notes
+
+
+def _resolution(kept: list[designs.Combination], names: list[str], seeds: int, noise: float) -> tuple[float, float, list[str]]:
+    """Median standard error, the effect that shows with power 0.8 at 5 %, and the techniques these runs leave blind."""
+    rows = np.array([[1.0, *(0.5 if n in c else -0.5 for n in names)] for c in kept])
+    values, vectors = np.linalg.eigh(rows.T @ rows)
+    null = vectors[:, values < 1e-9 * len(rows)]
+    seen = (null[1:] ** 2).sum(axis=1) < 1e-8
+    blind = [n for n, s in zip(names, seen, strict=True) if not s]
+    df = len(kept) * seeds - (len(names) + 1 - null.shape[1]) - (seeds - 1)
+    variance = np.diag(np.linalg.pinv(rows.T @ rows, hermitian=True))[1:][seen] / seeds
+    se = noise * float(np.sqrt(np.median(variance))) if seen.any() else math.nan
+    return se, se * detectable(df) if df >= 1 else math.inf, blind
+
+
+def detectable(df: float, alpha: float = 0.05, power: float = 0.8) -> float:
+    """Standard errors an effect must measure to be seen by a two-sided t test (as `analysis.significance.detectable`, kept apart by the arrows)."""
+    crit = float(stats.t.ppf(1 - alpha / 2, df))
+    low, high = 0.0, crit + 1.0
+    while stats.nct.sf(crit, df, high) < power:
+        high *= 1.5
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if stats.nct.sf(crit, df, middle) < power else (low, middle)
+    return high
+
+
+def _consulted(technique: Technique, recipe: Recipe) -> bool:
+    """Whether a technique of training reads this later technique's slot, so that it is part of training after all."""
+    return any(technique.slot in t.reads for t in recipe.techniques if t.stage() not in AFTER_TRAINING)
+
+
+def _reason(build: _Builder, on: designs.Combination, names: list[str]) -> str:
+    off = [n for n in names if n not in on]
+    label = f"without {', '.join(off)}" if len(off) <= len(on) else f"with {', '.join(sorted(on)) or 'none'}"
+    return f"{label[:120]}: {build.why_not(on)}"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
