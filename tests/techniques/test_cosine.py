@@ -1,0 +1,14 @@
+import pytest
+
+from model.recipe import Shape
+from model.techniques.train.cosine import Cosine
+
+
+@pytest.mark.parametrize(("progress", "expected"), [(0.0, 1.0), (0.5, 1.0), (0.75, 0.5), (1.0, 0.0)])
+def test_half_a_cosine_over_the_last_half(progress: float, expected: float):
+    assert Cosine(fraction=0.5).build(Shape())(progress) == pytest.approx(expected, abs=1e-12)
+
+
+def test_it_never_rises():
+    values = [Cosine(fraction=0.7).build(Shape())(i / 100) for i in range(101)]
+    assert values == sorted(values, reverse=True)
