@@ -20,11 +20,12 @@ import numpy as np
 
 BITS = 16  # of a probability
 LOW = 1 << 24  # states live in [LOW, LOW << 16); 16-bit words leave and enter
-NARROW, WIDE = 8, 128  # lines of the first block and, at most, of later ones
+NARROW, WIDE = 8, 64  # lines of the first block and, at most, of later ones
 RATIO = 1.148698354997035  # 2^(1/5): magnitude levels per octave
 LEVELS = 64  # from 2^-6 to 2^6.8
 SMALLEST = 0.015625
-PRIOR_COUNT = 40.0  # how many integers a histogram's Gaussian start counts for
+PRIOR_COUNT = 200.0  # how many integers a histogram's Gaussian start counts for
+SEGMENT = 512  # bytes a lane walks, at least
 STEP = 32  # a coded integer's count, so that the start may have fractions
 FLAT, BYTES, ROWS, COLUMNS, CONSTANT = range(5)  # how a plane is coded
 
@@ -41,7 +42,8 @@ class Histograms:
     def __init__(self, start: np.ndarray) -> None:
         self.counts = start
         self.size = start.shape[1]
-        self.fresh, self.patience = 0, 256
+        self.fresh: list[np.ndarray] = []
+        self.patience = self.waiting = 256
         self._rebuild()
 
     def _rebuild(self) -> None:
@@ -63,11 +65,13 @@ class Histograms:
 
     def learn(self, indices: np.ndarray) -> None:
         """Count coded symbols, given as flat indices; rebuild the frequencies ever more rarely."""
-        self.counts += np.bincount(indices, minlength=self.counts.size).reshape(self.counts.shape) * STEP
-        self.fresh += len(indices)
-        if self.fresh >= self.patience:
+        self.fresh.append(indices)
+        self.waiting -= len(indices)
+        if self.waiting <= 0:
+            seen = np.bincount(np.concatenate(self.fresh), minlength=self.counts.size)
+            self.counts += seen.reshape(self.counts.shape) * STEP
             self.patience = min(self.patience + self.patience // 4, 1 << 16)
-            self.fresh = 0
+            self.fresh, self.waiting = [], self.patience
             self._rebuild()
 
 
@@ -87,6 +91,24 @@ def magnitude_start(largest: int) -> np.ndarray:
         weights = weights + factor
     totals = np.add.accumulate(weights, axis=1)[:, -1:]
     return (weights / totals * (PRIOR_COUNT * STEP)).astype(np.int64) + 1
+
+
+def byte_start(flat: bool) -> np.ndarray:
+    """Counts (256, 256) of a byte after each byte, near ones likelier, as in the high halves of neighbouring numbers.
+
+    Flat, (1, 256): equal counts, for noise.
+    """
+    if flat:
+        return np.ones((1, 256), dtype=np.int64)
+    gaps = np.abs(np.arange(256)[:, None] - np.arange(256)[None, :])
+    return 12 * STEP // (1 + gaps * gaps) + 1
+
+
+def segments(count: int, lanes: int) -> Iterator[np.ndarray]:
+    """Positions coded side by side: each lane walks a stretch of its own, so that it knows the byte before."""
+    length = max(SEGMENT, -(-count // lanes))
+    for offset in range(min(length, count)):
+        yield np.arange(offset, count, length)
 
 
 class Estimates:

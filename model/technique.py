@@ -94,7 +94,7 @@ SLOTS: dict[str, Slot] = {
         Slot("clip", "quantise", "matrix (out,in), largest level, its info -> one scale per row", default="row_max"),
         Slot("rounding", "quantise", "matrix, scales, grid, Hessian, mask to keep -> integers", default="nearest"),
         Slot("trim", "quantise", "quantised parameters, their packed size, room -> parameters that pack into fewer bytes"),
-        Slot("layout", "pack", "integers and fp16 numbers -> planes of bytes and back", default="byte_shuffle"),
+        Slot("layout", "pack", "integers and fp16 numbers -> planes of bytes and back", default="shared_row"),
         Slot("codec", "pack", "planes of bytes -> fewer bytes and back", default="rans_codec"),
         Slot("windows", "evaluate", "document tokens -> windows and the positions each scores", default="chunked"),
         Slot("adapt", "evaluate", "scored text -> a model changed for the text that follows"),

@@ -13,14 +13,15 @@ from model.coder import (
     CONSTANT,
     FLAT,
     ROWS,
-    STEP,
     Decoder,
     Encoder,
     Estimates,
     Histograms,
     Traits,
+    byte_start,
     lanes_for,
     magnitude_start,
+    segments,
     traits_of,
 )
 from model.recipe import Shape
@@ -124,22 +125,20 @@ def _take_integers(decoder: Decoder, model: Histograms, form: Plane, reach: int,
     return plane
 
 
-def _bytes_model(flat: bool) -> Histograms:
-    return Histograms(np.full((1, 256), 1 if flat else STEP // 8, dtype=np.int64))
-
-
 def _put_bytes(encoder: Encoder, values: np.ndarray) -> bytes:
-    """Code plain bytes; noise is coded flat, so that learning nothing costs nothing."""
+    """Code plain bytes, each in the context of the one before; noise goes flat, so that learning nothing costs nothing."""
     if values.size and (values == values[0]).all():
         return bytes([CONSTANT, int(values[0]), 0])
     counts = np.bincount(values, minlength=256)
     shares = counts[counts > 0] / max(1, values.size)
     gain = values.size * (8 + float((shares * np.log2(shares)).sum()))
     mode = BYTES if gain > 5.0 * np.count_nonzero(counts) else FLAT
-    model = _bytes_model(mode == FLAT)
-    for start in range(0, values.size, encoder.lanes):
-        indices = values[start : start + encoder.lanes].astype(np.int64)
+    model, before = Histograms(byte_start(mode == FLAT)), np.zeros(encoder.lanes, dtype=np.int64)
+    for places in segments(values.size, encoder.lanes):
+        symbols = values[places].astype(np.int64)
+        indices = before[: len(places)] * 256 * (mode == BYTES) + symbols
         encoder.put(model.starts[indices], model.frequencies[indices])
+        before[: len(places)] = symbols
         if mode == BYTES:
             model.learn(indices)
     return bytes([mode, 0, 0])
@@ -150,13 +149,13 @@ def _take_bytes(decoder: Decoder, form: Plane, mode: int, value: int) -> np.ndar
         return np.full((form.rows, form.columns), value, dtype=np.uint8)
     if mode not in (BYTES, FLAT):
         raise ValueError(f"artifact: the rans payload codes bytes in an unknown way ({mode}).")
-    values, model = np.zeros(form.size, dtype=np.uint8), _bytes_model(mode == FLAT)
-    lanes = len(decoder.states)
-    for start in range(0, form.size, lanes):
-        count = min(lanes, form.size - start)
-        indices = model.find(np.zeros(count, dtype=np.int64), decoder.slots(count))
+    lanes, values = len(decoder.states), np.zeros(form.size, dtype=np.uint8)
+    model, before = Histograms(byte_start(mode == FLAT)), np.zeros(lanes, dtype=np.int64)
+    for places in segments(form.size, lanes):
+        contexts = before[: len(places)] * (mode == BYTES)
+        indices = model.find(contexts, decoder.slots(len(places)))
         decoder.take(model.starts[indices], model.frequencies[indices])
-        values[start : start + count] = indices
+        before[: len(places)] = values[places] = indices - contexts * 256
         if mode == BYTES:
             model.learn(indices)
     return values.reshape(form.rows, form.columns)
