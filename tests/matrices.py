@@ -30,7 +30,9 @@ def weights(parameters, seed=0, spread=0.3, size=0.1):
 
 def matrix(rows=64, columns=96, seed=0, spread=0.0):
     dice = torch.Generator().manual_seed(seed)
-    lines = torch.exp(spread * torch.randn(rows, 1, generator=dice)) * torch.exp(spread * torch.randn(1, columns, generator=dice))
+    lines = torch.exp(spread * torch.randn(rows, 1, generator=dice)) * torch.exp(
+        spread * torch.randn(1, columns, generator=dice)
+    )
     return lines * torch.randn(rows, columns, generator=dice)
 
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from tests.matrices import matrix
 from model.gptq import collect, factorise, generate, gptq_round, weighted_error
 from model.layers import Linear, Table
 from model.quantize import grid_of, round_to
+from tests.matrices import matrix
 
 GRID = grid_of(4)
 

@@ -3,10 +3,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.matrices import infos, weights
 from model.quantize import SMALLEST_SCALE, Grid, dequantise, grid_of, quantise, rounding_error, stored_scales
 from model.recipe import Recipe
 from model.technique import parse
+from tests.matrices import infos, weights
 
 RECIPE = Recipe()
 
@@ -86,5 +86,7 @@ def test_error_is_at_most_half_a_step_without_clipping(size, seed):
 
 def test_rounding_error_is_the_reconstruction_error():
     w, scales = torch.randn(5, 40), stored_scales(torch.full((5,), 0.1))
-    slow = sum((w[r, c] - max(-7, min(7, round(float(w[r, c] / scales[r])))) * scales[r]) ** 2 for r in range(5) for c in range(40))
+    slow = sum(
+        (w[r, c] - max(-7, min(7, round(float(w[r, c] / scales[r])))) * scales[r]) ** 2 for r in range(5) for c in range(40)
+    )
     assert float(rounding_error(w, scales, 7).sum()) == pytest.approx(float(slow), rel=1e-4)
