@@ -68,7 +68,7 @@ class Bill:
     total: Forecast
     parameters: int
 
-    def by_role(self) -> dict[str, tuple[int, int]]:
+    def by_kind(self) -> dict[str, tuple[int, int]]:
         """Role -> (parameters, bytes), largest first."""
         sums: dict[str, tuple[int, int]] = {}
         for line in self.lines:

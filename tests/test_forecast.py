@@ -82,7 +82,7 @@ def test_gaussian_weights_pack_to_the_forecast(codec, bits):
     recipe = Recipe().with_(parse(codec), parse(bits))
     packed = len(pack(quantise(weights(parameters, spread=0.1), parameters, recipe), recipe))
     # Byte codecs have their overheads from models of full size; on 300,000 weights they do worse.
-    assert packed == pytest.approx(forecast(parameters, recipe, 0).mid, rel=0.01 if codec == "rans_codec" else 0.09)
+    assert packed == pytest.approx(forecast(parameters, recipe, 0).mid, rel=0.025 if codec == "rans_codec" else 0.09)
 
 
 def test_forecast_needs_no_weights_and_counts_code():
@@ -99,7 +99,7 @@ def test_the_bill_adds_up():
         whole.total.mid, abs=len(parameters)
     )
     assert whole.parameters == sum(i.count for i in parameters)
-    assert sum(size for _, size in whole.by_role().values()) == sum(line.bytes for line in whole.lines)
+    assert sum(size for _, size in whole.by_kind().values()) == sum(line.bytes for line in whole.lines)
     body = whole.to_json()
     assert set(body) == {"parameters", "bytes", "code_bytes", "tensors"}
     assert all(set(t) == {"name", "kind", "count", "bits", "bytes"} for t in body["tensors"])
