@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -44,7 +45,7 @@ class AdamwTtt(Technique):
 
     rate: float = knob(5e-4, 1e-5, 1e-2, log=True)
     epochs: int = knob(4, 1, 10)
-    chunk: int = knob(32_768, 512, 262_144, log=True)
+    chunk: int = knob(32_768, 64, 262_144, log=True)
     rows: int = knob(16, 1, 128, log=True)
     blocks: int = knob(2, 1, 16)
     freeze: str = knob("as_run", choices=("as_run", "as_written"))
@@ -65,6 +66,10 @@ class AdamwTtt(Technique):
             byte_weighted=self.byte_weighted,
             polyak=self.polyak,
         )
+
+    def rescale(self, old: Shape, new: Shape) -> AdamwTtt:
+        """A chunk stays the same number of training sequences."""
+        return dataclasses.replace(self, chunk=min(262_144, max(64, self.chunk * new.context // old.context)))
 
     def _rate(self, c: int, chunks: int) -> float:
         cosine = 0.5 * (1 + math.cos(math.pi * c / max(1, chunks - 1)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,13 +44,23 @@ class HedgeMixer(Technique):
 
     entropy_expert: str = knob("uniform", choices=("uniform", "as_published"))
     rate: float = knob(0.1, 0.001, 1.0, log=True)
-    chunk: int = knob(32_768, 256, 262_144, log=True)
+    chunk: int = knob(32_768, 64, 262_144, log=True)
     update: int = knob(2_048, 64, 65_536, log=True)
     warm: int = knob(10_000, 0, 1_000_000)
 
     def build(self, shape: Shape, layer: int | None = None) -> Hedge:
         """Return what mixes a scored text."""
         return Hedge(self, shape.vocabulary)
+
+    def rescale(self, old: Shape, new: Shape) -> HedgeMixer:
+        """A chunk stays the same number of windows, and the waits keep their share of it."""
+        ratio = new.context / old.context
+        return dataclasses.replace(
+            self,
+            chunk=min(262_144, max(64, round(self.chunk * ratio))),
+            update=min(65_536, max(64, round(self.update * ratio))),
+            warm=min(1_000_000, round(self.warm * ratio)),
+        )
 
 
 class Hedge:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -37,7 +38,7 @@ class SgdTtt(Technique):
 
     rate: float = knob(0.002, 1e-4, 0.1, log=True)
     epochs: int = knob(3, 1, 10)
-    chunk: int = knob(32_768, 512, 262_144, log=True)
+    chunk: int = knob(32_768, 64, 262_144, log=True)
     rows: int = knob(32, 1, 128, log=True)
     momentum: float = knob(0.9, 0.0, 0.99)
     freeze: int = knob(2, 0, 16)
@@ -58,3 +59,7 @@ class SgdTtt(Technique):
             epochs=self.epochs,
             rows=self.rows,
         )
+
+    def rescale(self, old: Shape, new: Shape) -> SgdTtt:
+        """A chunk stays the same number of training sequences."""
+        return dataclasses.replace(self, chunk=min(262_144, max(64, self.chunk * new.context // old.context)))
