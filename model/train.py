@@ -20,7 +20,7 @@ from model.initialize import initialize
 from model.optimize import Optimizers
 from model.recipe import Recipe
 from model.stages import read_tensors, write_tensors
-from model.technique import Technique, find
+from model.technique import Technique, catalogue, find
 
 RUNGS = (0.25, 0.5, 0.75)  # shares of the run at which a run is measured and may be stopped
 CURVE_POINTS = 100
@@ -79,8 +79,12 @@ def average_key(average: Technique) -> str:
 
 
 def riding(recipe: Recipe) -> list[Technique]:
-    """The averages kept in a training: the usual ones always, so that they share it, and the recipe's own."""
-    usual = [find(name)(**knobs) for name in ("ema", "swa") for knobs in find(name).rides]  # type: ignore[attr-defined]
+    """The averages kept in a training: the usual ones always, so that they share it, and the recipe's own.
+
+    An exported script carries only its own average, so the usual ones are those that are there.
+    """
+    there = [name for name in ("ema", "swa") if name in catalogue()]
+    usual = [find(name)(**knobs) for name in there for knobs in find(name).rides]  # type: ignore[attr-defined]
     own = recipe.tenant("average")
     return usual if own is None or own in usual else [*usual, own]
 
