@@ -28,7 +28,7 @@ from model.layers import parameters_of
 from model.quantize import quantise
 from model.recipe import Recipe
 from model.record import Record
-from model.script import code_bytes
+from model.script import code_bytes, script
 from model.stages import Cache, stage_keys
 from model.tokens import TokenData, prepare
 from model.train import Trained, TrainingFailed, average_key, riding, train
@@ -173,7 +173,7 @@ def _finish(job: _Job, trained: Trained, record: Record) -> Score:
     model = GPT(recipe, job.place.dtype).to(job.place.device)
     model.set_progress(1.0)
     blob = artifact(job, model, weights)
-    record.code_bytes = code_bytes(recipe)
+    record.code_bytes = len(script(recipe))
     record.bytes = len(blob) + record.code_bytes
     before = _scored(job, model, weights, "float")
     score = _scored(job, model, unpack(blob), "evaluate")
