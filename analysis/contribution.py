@@ -39,6 +39,9 @@ class Model:
         pairs: pairs in the model, as names.
         adjusted: knobs, shapes and seeds adjusted for.
         notes: what a reader should know, in words.
+        full: the design with every pair, fitted or not.
+        moments: its cross products with ``responses``, gathered once.
+        responses: names of the columns whose effects can be given.
     """
 
     rows: pd.DataFrame
@@ -48,6 +51,16 @@ class Model:
     pairs: list[tuple[str, str]]
     adjusted: list[str]
     notes: list[str]
+    full: Design
+    moments: np.ndarray
+    responses: list[str]
+
+    def gram(self, design: Design, response: int = 0) -> np.ndarray:
+        """Cross products for a sub-design of ``full`` and one response."""
+        plain = design.columns.shape[1]
+        place = {pair: plain + k for k, pair in enumerate(self.full.pairs)}
+        at = [*range(plain), *(place[pair] for pair in design.pairs), self.full.size + response]
+        return self.moments[np.ix_(at, at)]
 
 
 def usable(table: pd.DataFrame, metric: str = "bpb") -> pd.DataFrame:
@@ -93,7 +106,7 @@ def contribution(
     model = fit_model(table, metric=metric, interactions=interactions) if model is None else model
     if model is None:
         return _refused(table, metric)
-    adaptive = bool(table.attrs.get("experiment", {}).get("adaptive", False)) if adaptive is None else adaptive
+    adaptive = _chosen_by_search(table.attrs.get("experiment", {})) if adaptive is None else adaptive
     frame = _effects(model, metric, level)
     by_rung = signs(table, model.names)
     frame["sign_by_rung"] = [by_rung.get(name, "") for name in frame["technique"]]
@@ -122,30 +135,28 @@ def fit_model(table: pd.DataFrame, *, metric: str = "bpb", interactions: bool = 
     coded = rows[names].to_numpy(float) - 0.5
     blocks, block_names = _seed_blocks(rows, len(names))
     covariates, covariate_names, notes = _covariates(rows, 1 + len(names) + blocks.shape[1])
-    matrix = np.hstack([np.ones((len(rows), 1)), coded, blocks, covariates])
     labels = ("1", *names, *block_names, *covariate_names)
-    y = rows[metric].to_numpy(float)
-    groups = _trainings(rows)
-    design = Design(matrix, labels)
-    if interactions:
-        design = _with_pairs(design, y, len(names))
-    fit = least_squares(design, y, groups)
-    if groups is None:
-        fit, note = _check_variance(fit, rows, y, names)
-        notes += note
-    pairs = [(labels[a], labels[b]) for a, b in design.pairs]
+    plain = Design(np.hstack([np.ones((len(rows), 1)), coded, blocks, covariates]), labels)
+    full = (all_pairs(plain, len(names)) if interactions else None) or plain
+    measured = [metric, *(c for c in ("bytes", "seconds") if c != metric and c in rows and np.isfinite(rows[c].to_numpy(float)).all())]
+    moments = full.gram(rows[measured].to_numpy(float))
     columns = {name: 1 + k for k, name in enumerate(names)}
-    return Model(rows, fit, names, columns, pairs, [*block_names[:1], *covariate_names], notes)
+    empty = least_squares(Design(np.ones((1, 1)), ("1",)), np.zeros(1))
+    model = Model(rows, empty, names, columns, [], [*block_names[:1], *covariate_names], notes, full, moments, measured)
+    design = _with_pairs(model, plain)
+    fit = least_squares(design, rows[metric].to_numpy(float), _trainings(rows), model.gram(design))
+    if fit.errors == "pooled":
+        fit, note = _check_variance(fit, rows[metric].to_numpy(float), len(names))
+        notes += note
+    return replace(model, fit=fit, pairs=[(labels[a], labels[b]) for a, b in design.pairs])
 
 
 def response(model: Model, column: str) -> Fit | None:
-    """The same model for another column of the same runs (bytes, seconds); None if a run lacks it."""
-    if column not in model.rows:
+    """The same model for another column of the same runs (bytes, seconds); None if a run lacks it or none varies."""
+    if column not in model.responses or len(model.rows) <= model.fit.design.size:
         return None
-    y = model.rows[column].to_numpy(float)
-    if not np.isfinite(y).all() or len(y) <= model.fit.design.size:
-        return None
-    return least_squares(model.fit.design, y, _trainings(model.rows))
+    y, design = model.rows[column].to_numpy(float), model.fit.design
+    return least_squares(design, y, _trainings(model.rows), model.gram(design, model.responses.index(column)))
 
 
 def needed_runs(table: pd.DataFrame, seeds: int = 3) -> pd.DataFrame:
@@ -228,7 +239,7 @@ def _seed_blocks(rows: pd.DataFrame, size: int) -> tuple[np.ndarray, list[str]]:
 
 def _covariates(rows: pd.DataFrame, size: int) -> tuple[np.ndarray, list[str], list[str]]:
     """Columns for the shape and for knobs (centred over the runs that have them), as many as half the runs can carry."""
-    iso = bool(rows.attrs.get("experiment", {}).get("iso_size"))
+    iso = bool(_option(rows, "iso_size"))
     wanted = [*([] if iso else shapes(rows)), *knobs(rows)]
     columns, names = [], []
     for name in wanted:
@@ -256,21 +267,21 @@ def _numeric(rows: pd.DataFrame, name: str) -> list[tuple[str, np.ndarray]]:
     return [(f"{name}={v}", np.where(values.notna(), (values == v) - (values == v)[values.notna()].mean(), 0.0)) for v in levels]
 
 
-def _with_pairs(design: Design, y: np.ndarray, count: int) -> Design:
+def _with_pairs(model: Model, plain: Design) -> Design:
     """Let interactions of techniques into the model where that makes its errors truer.
 
     With runs in plenty all pairs enter. In a design whose main effects are clear of pairs (folded Plackett-Burman), the pairs
     that show enter and leave the residual cleaner. Anywhere else choosing pairs would bend the main effects after the fact, so
     pairs stay out, and their leak into an effect is as random as the residual that pays for it.
     """
-    full = all_pairs(design, count)
-    if full is None or len(y) < design.size + 8:
-        return design
-    if len(y) >= 3 * full.size:
+    full, n, count = model.full, len(model.rows), len(model.names)
+    if not full.pairs or n < plain.size + 8:
+        return plain
+    if n >= 3 * full.size:
         return full
-    if pair_leak(full, count) > 0.25:
-        return design
-    return full.take(sorted(select_pairs(full, y, list(range(1, count + 1)), alpha=ENTER)))
+    if pair_leak(full, model.gram(full), count) > 0.25:
+        return plain
+    return full.take(sorted(select_pairs(full, model.gram(full), n, list(range(1, count + 1)), alpha=ENTER)))
 
 
 def all_pairs(design: Design, count: int) -> Design | None:
@@ -283,22 +294,22 @@ def second_order(model: Model) -> Model:
     """The model with the pairs that show (all of them where runs abound): for interactions, Shapley values and removals."""
     if model.pairs:
         return model
-    count, y = len(model.names), model.rows["bpb"].to_numpy(float)
-    full = all_pairs(model.fit.design, count)
-    if full is None or len(y) < model.fit.design.size + 8:
+    full, n = model.full, len(model.rows)
+    if not full.pairs or n < model.fit.design.size + 8:
         return model
-    design = full.take(sorted(select_pairs(full, y, list(range(1, count + 1)))))
-    fit = least_squares(design, y, _trainings(model.rows))
+    design = full.take(sorted(select_pairs(full, model.gram(full), n, list(range(1, len(model.names) + 1)))))
+    y = model.rows[model.responses[0]].to_numpy(float)
+    fit = least_squares(design, y, _trainings(model.rows), model.gram(design))
     return replace(model, fit=fit, pairs=[(design.names[a], design.names[b]) for a, b in design.pairs])
 
 
-def _check_variance(fit: Fit, rows: pd.DataFrame, y: np.ndarray, names: list[str]) -> tuple[Fit, list[str]]:
+def _check_variance(fit: Fit, y: np.ndarray, count: int) -> tuple[Fit, list[str]]:
     """Pooled errors assume equal variances; where the runs contradict that, use errors that do not."""
     df = float(fit.df.max())
     rest = residuals(fit, y)
-    if df < 15 or len(y) < 2 * len(names) or np.ptp(rest) < 1e-12:
+    if df < 15 or len(y) < 2 * count or np.ptp(rest) < 1e-12:
         return fit, []
-    flags = fit.design.columns[:, 1 : 1 + len(names)]
+    flags = fit.design.columns[:, 1 : 1 + count]
     squares = rest**2 / np.mean(rest**2)
     gram = np.hstack([np.ones((len(y), 1)), flags])
     explained = gram @ np.linalg.lstsq(gram, squares, rcond=None)[0]
@@ -306,7 +317,7 @@ def _check_variance(fit: Fit, rows: pd.DataFrame, y: np.ndarray, names: list[str
     p = float(stats.chi2.sf(statistic, np.linalg.matrix_rank(gram) - 1))
     if p >= 0.01:
         return fit, []
-    robust = hc3(fit, y)
+    robust = hc3(fit, rest)
     used = "errors that allow for it (HC3) are used" if robust.errors == "HC3" else "pooled errors are used all the same, so read them with care"
     return robust, [f"The spread differs between techniques (Breusch-Pagan p = {p:.2g}); {used}."]
 
@@ -354,6 +365,17 @@ def _company(rows: pd.DataFrame, name: str, others: list[str]) -> list[str]:
 def _constant(rows: pd.DataFrame, name: str) -> str:
     state = "on" if len(rows) and rows[name].all() else "off"
     return f"not identifiable: {state} in every complete run"
+
+
+def _option(rows: pd.DataFrame, key: str) -> Any:
+    experiment = rows.attrs.get("experiment", {})
+    return experiment.get(key, experiment.get("options", {}).get(key))
+
+
+def _chosen_by_search(experiment: dict[str, Any]) -> bool:
+    """Whether an experiment proposed its recipes looking at earlier ones: it had a space, and no design."""
+    told = experiment | experiment.get("options", {})
+    return bool(told.get("space")) and not told.get("design")
 
 
 def _refused(table: pd.DataFrame, metric: str) -> pd.DataFrame:

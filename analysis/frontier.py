@@ -8,17 +8,18 @@ import pandas as pd
 from analysis.ranking import ranking
 
 
-def frontier(table: pd.DataFrame, seconds: bool = False) -> pd.DataFrame:
+def frontier(table: pd.DataFrame, seconds: bool = False, recipes: pd.DataFrame | None = None) -> pd.DataFrame:
     """Every recipe with its bytes, bits per byte and seconds, and whether any other is at least as good in all of them.
 
     Args:
         table: runs.
         seconds: count the training seconds as a third cost.
+        recipes: of `ranking` for the same table, if it is at hand.
 
     Returns:
         by bytes: recipe, preset, techniques, bytes, bpb, se, seconds, fits, efficient, doubt. Recipes run with several seeds are one row.
     """
-    frame = ranking(table).dropna(subset=["bytes", "bpb"])
+    frame = (ranking(table) if recipes is None else recipes).dropna(subset=["bytes", "bpb"]).copy()
     columns = ["bytes", "bpb", *(["seconds"] if seconds else [])]
     costs = frame[columns].to_numpy(float)
     frame["efficient"] = _efficient(costs)
@@ -34,21 +35,21 @@ def best_that_fits(table: pd.DataFrame, limit: float | None = None) -> pd.DataFr
     return frame[fits].head(1).reset_index(drop=True)
 
 
-def shadow_price(table: pd.DataFrame, limit: float | None = None, draws: int = 400) -> pd.DataFrame:
+def shadow_price(table: pd.DataFrame, limit: float | None = None, draws: int = 200, recipes: pd.DataFrame | None = None) -> pd.DataFrame:
     """What one more kilobyte would buy at the limit: the slope of the frontier's lower convex hull there.
 
     Returns:
         one row: limit, bpb_per_kb (negative: more bytes buy fewer bits), se, low, high (95 %, bootstrap over recipes), recipes,
         doubt.
     """
-    frame = frontier(table)
+    frame = frontier(table, recipes=recipes)
     limit = float(limit if limit is not None else np.nanmedian(table["limit"])) if "limit" in table or limit is not None else float("nan")
     points = frame[["bytes", "bpb"]].to_numpy(float)
     if len(points) < 3 or not np.isfinite(limit):
         nothing = {"limit": limit, "bpb_per_kb": np.nan, "se": np.nan, "low": np.nan, "high": np.nan, "recipes": len(points)}
         return pd.DataFrame([nothing | {"doubt": f"{len(points)} recipes are too few"}])
     generator = np.random.default_rng(0)
-    sample = points if len(points) <= 5000 else points[generator.choice(len(points), 5000, replace=False)]
+    sample = points if len(points) <= 2000 else points[generator.choice(len(points), 2000, replace=False)]
     slopes = np.array([_slope(sample[generator.integers(len(sample), size=len(sample))], limit) for _ in range(draws)])
     low, high = np.quantile(slopes, [0.025, 0.975])
     doubt = "not distinguishable from zero" if high >= 0 else ""

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.contribution import Model, fit_model, second_order
-from analysis.regression import Design
+from analysis.regression import pseudo_inverse
 from analysis.significance import benjamini_hochberg, detectable, holm
 
 COLUMNS = "a b delta_bpb se low high p p_holm q_bh runs mde in_model aliases doubt".split()
@@ -155,15 +155,14 @@ def _give_up_order(model: Model, inside: list[str]) -> list[str]:
 
 def _all_pairs(model: Model, level: float) -> pd.DataFrame:
     """Estimates for every pair of techniques, from one Gram matrix of the second-order model."""
-    fit, count = model.fit, len(model.names)
+    fit, n = model.fit, len(model.rows)
     plain = fit.design.columns.shape[1]
-    every = tuple((i, j) for i in range(1, count + 1) for j in range(i + 1, count + 1))
-    y = model.rows["bpb"].to_numpy(float)
-    total = Design(fit.design.columns, fit.design.names, every).gram(y[:, None])
+    every = model.full.pairs
+    total = model.gram(model.full)
     inside = [*range(plain), *(plain + every.index(p) for p in fit.design.pairs)]
-    inverse = np.linalg.pinv(total[np.ix_(inside, inside)], rcond=1e-10, hermitian=True)
+    inverse, null = pseudo_inverse(total[np.ix_(inside, inside)])
     beta = inverse @ total[inside, -1]
-    rss, df = float(total[-1, -1] - beta @ total[inside, -1]), len(y) - np.linalg.matrix_rank(total[np.ix_(inside, inside)], hermitian=True)
+    rss, df = float(total[-1, -1] - beta @ total[inside, -1]), n - (len(inside) - null.shape[1])
     at = np.arange(plain, plain + len(every))
     cross = total[np.ix_(at, inside)]
     left_over = total[np.ix_(at, at)] - cross @ inverse @ cross.T
@@ -177,10 +176,10 @@ def _all_pairs(model: Model, level: float) -> pd.DataFrame:
         if (i, j) in fit.design.pairs:
             c = plain + fit.design.pairs.index((i, j))
             value, se, dof, alias = fit.beta[c], fit.se[c], float(fit.df[c]), ""
-        elif room[k] > 1e-6 * len(y) / 16 and df > 1:
+        elif room[k] > 1e-6 * n / 16 and df > 1:
             value = pull[k] / room[k]
             se, dof = np.sqrt(max(rss - pull[k] ** 2 / room[k], 0.0) / (df - 1) / room[k]), df - 1.0
-            near = np.flatnonzero((np.abs(correlation[k]) > 0.7) & (room > 1e-6 * len(y) / 16))[:3]
+            near = np.flatnonzero((np.abs(correlation[k]) > 0.7) & (room > 1e-6 * n / 16))[:3]
             alias = ", ".join(f"{model.names[every[m][0] - 1]} × {model.names[every[m][1] - 1]}" for m in near)
         else:
             value, se, dof, alias = np.nan, np.nan, np.nan, ""

@@ -153,10 +153,10 @@ def _best_names(told: Report) -> list[str]:
 
 
 def _frontier(told: Report) -> dict[str, Any]:
-    table = frontier(told.table)
+    table = frontier(told.table, recipes=told.recipes)
     if len(table) < 2:
         return {}
-    price = shadow_price(told.table).iloc[0]
+    price = shadow_price(told.table, recipes=told.recipes).iloc[0]
     table["named"] = table["recipe"].map(told.table.attrs["experiment"].get("presets", {})).fillna("")
     lead = "Every completed recipe by its packed bytes; those that nothing else beats in both are joined."
     if np.isfinite(price["bpb_per_kb"]):
@@ -220,7 +220,7 @@ def _failures(told: Report) -> dict[str, Any]:
 
 def _machine(told: Report) -> dict[str, Any]:
     attrs, experiment = told.table.attrs, told.table.attrs["experiment"]
-    facts = {k: v for k, v in experiment.items() if not isinstance(v, dict | list)}
+    facts = {k: v for k, v in (experiment | experiment.get("options", {})).items() if not isinstance(v, dict | list) and v not in (None, "")}
     facts |= {k: ", ".join(f"{value} ({runs} runs)" if len(seen) > 1 else value for value, runs in seen.items()) for k, seen in attrs["machines"].items()}
     facts |= {"conditions": "; ".join(f"{c} ({n} runs)" for c, n in told.table["condition"].value_counts().items())}
     facts |= {"seeds": ", ".join(f"{s:g}" for s in sorted(told.table["seed"].dropna().unique())[:40]), "techniques every run had": ", ".join(attrs["always"]) or "none"}

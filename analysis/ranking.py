@@ -7,6 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.contribution import Model, fit_model, usable
+from analysis.regression import fitted
 from analysis.table import knobs, shapes, techniques
 
 
@@ -79,8 +80,7 @@ def _shrunk(frame: pd.DataFrame, rows: pd.DataFrame, model: Model | None, sigma:
     mean, noise = frame["bpb"].to_numpy(), sigma**2 / frame["runs"].to_numpy()
     center = np.full(len(frame), mean.mean())
     if model is not None and len(model.rows) == len(rows):
-        predicted = np.concatenate([model.fit.design.block(s) @ np.nan_to_num(model.fit.beta) for s in range(0, len(rows), 8192)])
-        center = predicted[frame["first"].to_numpy(int)]
+        center = fitted(model.fit)[frame["first"].to_numpy(int)]
     left = max(float(np.mean((mean - center) ** 2 - noise)), 0.0) if np.isfinite(sigma) else np.inf
     if not np.isfinite(sigma):
         return mean, np.full(len(mean), np.nan)

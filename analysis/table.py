@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -98,84 +99,119 @@ def shapes(table: pd.DataFrame) -> list[str]:
 
 def from_records(bodies: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Build the table from records as JSON holds them (an iterable is read once; nothing but columns is kept)."""
-    plain: dict[str, list[Any]] = {name: [] for name in (*PLAIN, "condition", "folder", "limit", "curve")}
-    forecast: dict[str, list[float]] = {f"forecast_{edge}": [] for edge in FORECAST}
-    sparse: dict[str, dict[int, Any]] = {}
-    machines: Counter[tuple[str, str]] = Counter()
-    rows = 0
-    for rows, body in enumerate(bodies, start=1):
-        spec = body.get("spec") or {}
-        for name in PLAIN:
-            plain[name].append(body.get(name))
-        plain["condition"].append(_condition(spec))
-        plain["folder"].append(body.get("folder", ""))
-        plain["limit"].append(spec.get("limit"))
-        plain["curve"].append(body.get("curve") or [])
-        edges = body.get("bytes_forecast") or {}
-        for edge in FORECAST:
-            forecast[f"forecast_{edge}"].append(edges.get(edge, np.nan))
-        _spread(spec, rows - 1, sparse)
-        for stage, seconds in (body.get("stages") or {}).items():
-            sparse.setdefault(f"stage.{stage}", {})[rows - 1] = seconds
-        machines.update((str(k), str(v)) for k, v in (body.get("machine") or {}).items())
-    return _frame(plain | forecast, sparse, rows, machines)
-
-
-def _spread(spec: Mapping[str, Any], row: int, sparse: dict[str, dict[int, Any]]) -> None:
-    """Note the techniques, knobs and shape of one recipe under their column names."""
-    for name, settings in (spec.get("techniques") or {}).items():
-        if settings is None:  # a parquet struct names absent techniques too
-            continue
-        sparse.setdefault(name, {})[row] = True
-        for key, value in settings.items():
-            sparse.setdefault(f"{name}.{key}", {})[row] = value
-    for part in PARTS:
-        for key, value in (spec.get(part) or {}).items():
-            sparse.setdefault(f"{part}.{key}", {})[row] = value
-
-
-def _frame(
-    plain: dict[str, list[Any]], sparse: dict[str, dict[int, Any]], rows: int, machines: Counter[tuple[str, str]]
-) -> pd.DataFrame:
-    """Columns side by side, in a fixed order; what is the same in every run becomes an attribute."""
-    columns: dict[str, Any] = {}
-    for name, values in plain.items():
-        numeric = name in NUMBERS or name == "limit" or name.startswith("forecast")
-        columns[name] = np.array([np.nan if v is None else v for v in values], float) if numeric else values
-    columns["trained"] = np.array([v is None or bool(v) for v in columns["trained"]], bool)
-    always = []
-    for name in sorted(sparse, key=lambda n: ("." in n, n)):
-        told = sparse[name]
-        if "." not in name:
-            if len(told) == rows:
-                always.append(name)
-            else:
-                columns[name] = np.zeros(rows, bool)
-                columns[name][list(told)] = True
-        elif name.startswith("stage.") or len(told) < rows or len(set(map(repr, told.values()))) > 1:
-            columns[name] = _column(told, rows)
+    plain: dict[str, list[Any]] = {name: [] for name in (*PLAIN, "folder", "curve")}
+    takes = [(plain[name].append, name) for name in PLAIN]
+    forecasts: list[Mapping[str, float]] = []
+    conditions: list[str] = []
+    limits: list[Any] = []
+    sparse = _Sparse()
+    machines: Counter[str] = Counter()
+    known: dict[tuple[Any, ...], str] = {}
+    for row, body in enumerate(bodies):
+        get = body.get
+        for take, name in takes:
+            take(get(name))
+        plain["folder"].append(get("folder", ""))
+        plain["curve"].append(get("curve") or [])
+        forecasts.append(get("bytes_forecast") or {})
+        spec = get("spec") or {}
+        limits.append(spec.get("limit"))
+        schedule, data = spec.get("schedule") or {}, spec.get("data") or {}
+        key = (*schedule.values(), *data.values())
+        if key not in known:
+            known[key] = _condition(schedule, data)
+        conditions.append(known[key])
+        sparse.add(row, spec, get("stages") or {})
+        machines[json.dumps(get("machine") or {}, sort_keys=True)] += 1
+    columns: dict[str, Any] = {n: _floats(v) if n in NUMBERS else v for n, v in plain.items()}
+    columns["trained"] = np.array([v is None or bool(v) for v in plain["trained"]], bool)
+    columns |= {"condition": conditions, "limit": _floats(limits)}
+    columns |= {f"forecast_{edge}": _floats([f.get(edge) for f in forecasts]) for edge in FORECAST}
+    always = sparse.columns(len(limits), columns)
     table = pd.DataFrame(columns)
-    seen: dict[str, dict[str, int]] = {}
-    for (key, value), count in machines.items():
-        seen.setdefault(key, {})[value] = count
-    table.attrs.update(experiment={}, always=always, machines=seen)
+    table.attrs.update(experiment={}, always=always, machines=_machines(machines))
     return table
 
 
-def _column(told: dict[int, Any], rows: int) -> np.ndarray:
+class _Sparse:
+    """Columns that not every run has, gathered as rows and values by part and key."""
+
+    def __init__(self) -> None:
+        self.flags: dict[str, list[int]] = {}
+        self.parts: dict[str, dict[str, tuple[list[int], list[Any]]]] = {}
+
+    def add(self, row: int, spec: Mapping[str, Any], stages: Mapping[str, float]) -> None:
+        """Note the techniques, knobs, shape, schedule and stages of one run."""
+        for name, settings in (spec.get("techniques") or {}).items():
+            if settings is None:  # a parquet struct names absent techniques too
+                continue
+            if name not in self.flags:
+                self.flags[name] = []
+            self.flags[name].append(row)
+            if settings:
+                self._note(name, settings, row)
+        for part in PARTS:
+            self._note(part, spec.get(part) or {}, row)
+        self._note("stage", stages, row)
+
+    def _note(self, part: str, values: Mapping[str, Any], row: int) -> None:
+        here = self.parts.setdefault(part, {})
+        for key, value in values.items():
+            if key not in here:
+                here[key] = ([], [])
+            rows, told = here[key]
+            rows.append(row)
+            told.append(value)
+
+    def columns(self, rows: int, into: dict[str, Any]) -> list[str]:
+        """Add a column for everything that varies; return the techniques every run had."""
+        always = []
+        for name in sorted(self.flags):
+            if len(self.flags[name]) == rows:
+                always.append(name)
+            else:
+                into[name] = np.zeros(rows, bool)
+                into[name][self.flags[name]] = True
+        for part in sorted(self.parts):
+            for key, (at, told) in sorted(self.parts[part].items()):
+                partial = len(at) < rows and part not in self.flags
+                if part == "stage" or partial or _varies(told):
+                    into[f"{part}.{key}"] = _column(at, told, rows)
+        return always
+
+
+def _varies(told: list[Any]) -> bool:
+    first = told[0]
+    return any(v != first for v in told)
+
+
+def _floats(values: list[Any]) -> np.ndarray:
+    return np.array([np.nan if v is None else v for v in values], float)
+
+
+def _machines(counts: Counter[str]) -> dict[str, dict[str, int]]:
+    """What varies and what does not among versions and hardware: key -> value -> runs."""
+    seen: dict[str, dict[str, int]] = {}
+    for text, runs in counts.items():
+        for key, value in json.loads(text).items():
+            at = seen.setdefault(key, {})
+            at[str(value)] = at.get(str(value), 0) + runs
+    return seen
+
+
+def _column(at: list[int], told: list[Any], rows: int) -> np.ndarray:
     """A knob's column: float with NaN where every value is a number, otherwise text with None."""
-    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in told.values() if v is not None):
+    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in told if v is not None):
         column: np.ndarray = np.full(rows, np.nan)
-        values = np.array([np.nan if v is None else v for v in told.values()], float)
+        column[at] = _floats(told)
     else:
-        column, values = np.full(rows, None, object), np.array([str(v) for v in told.values()], object)
-    column[np.fromiter(told, int, len(told))] = values
+        column = np.full(rows, None, object)
+        column[at] = [str(v) for v in told]
     return column
 
 
-def _condition(spec: Mapping[str, Any]) -> str:
-    """Schedule and data as text. The batch is part of the recipe's shape of training, not of its condition."""
-    schedule, data = spec.get("schedule") or {}, spec.get("data") or {}
+def _condition(schedule: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """Schedule and data as text. The batch is part of how a recipe trains, not of its condition."""
     bound = [f"{schedule[k]:g} {k}" for k in ("tokens", "seconds") if schedule.get(k) is not None]
     return ", ".join([*bound, *(str(data[k]) for k in ("corpus", "tokenizer", "split") if k in data)])
 
@@ -190,8 +226,12 @@ def _bodies(path: Path) -> Iterator[dict[str, Any]]:
         return
     root = path / "trials" if (path / "trials").is_dir() else path
     for folder in _folders(root):
-        with open(f"{folder}/record.json", "rb") as file:
-            body = json.loads(file.read())
+        try:
+            with open(f"{folder}/record.json", "rb") as file:
+                body = json.loads(file.read())
+        except json.JSONDecodeError as error:
+            warnings.warn(f"{folder}/record.json is damaged and left out: {error}", stacklevel=3)
+            continue
         body["folder"] = folder
         yield body
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from model.forecast import fit
 from model.recipe import Recipe, digest
 from model.technique import SLOTS, Technique
 from search import design as designs
+from search.forecast import Forecaster
 
 DESIGNS = ("leave-one-out", "add-one-in", "pairs", "screen", "d-optimal", "factorial")
 AFTER_TRAINING = ("quantise", "pack", "evaluate")
-NOISE = 0.0007  # bits per byte between seeds, the median of 23 published submissions; a proxy's own is measured as soon as it has runs
+# Standard deviation of one run, bits per byte. Full scale: the median of 23 published submissions. Proxy: what is left of 0.014 between
+# seeds once arms share seeds, at 0.6 million tokens. An experiment's own is measured as soon as it has runs.
+NOISE_FULL, NOISE_PROXY = 0.0007, 0.004
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,9 @@ def plan(
     seeds: int = 1,
     iso_size: bool = False,
     runs: int | None = None,
-    fits: Any = None,
-    resize: Any = None,
+    forecaster: Callable[[Recipe], dict[str, float]] | None = None,
     existing: Sequence[Recipe] = (),
-    noise: float = NOISE,
+    noise: float | None = None,
     seconds_per_training: float | None = None,
 ) -> Plan:
     """Choose the recipes of an ablation.
@@ -93,12 +96,13 @@ def plan(
         techniques: what to vary; by default what the preset has on. Names of the preset's techniques, or techniques to try on top
             (needed for ``add-one-in`` from a bare recipe).
         seeds: runs of every combination, with the same seeds in all of them (common random numbers).
-        iso_size: hand the bytes a removed technique frees back to the MLP, so that all arms have the preset's size.
+        iso_size: widen or narrow the MLP of every recipe until it is as large as the preset (or as the limit, if that is less), so that
+            the bytes a removed technique frees are given back.
         runs: number of combinations of a D-optimal design; by default as many as folded Plackett-Burman would take.
-        fits: recipe -> bool, whether its forecast fits the limit; None lets every size through.
-        resize: (recipe, preset) -> recipe of the preset's size; needed for ``iso_size``.
+        forecaster: recipe -> low, mid and high bytes; by default the search's own. A combination whose middle forecast is over the
+            limit is not possible.
         existing: recipes already run: a D-optimal design complements them.
-        noise: standard deviation of one run, for the smallest effect.
+        noise: standard deviation of one run, for the smallest effect; by default what is usual at the preset's scale.
         seconds_per_training: for the expected time.
 
     Raises:
@@ -108,16 +112,20 @@ def plan(
         raise ValueError(f"ablate: unknown design {design!r}; it is one of {', '.join(DESIGNS)}.")
     if seeds < 1:
         raise ValueError(f"ablate: seeds={seeds} must be 1 at least.")
-    if iso_size and resize is None:
-        raise ValueError("ablate: iso_size needs `resize`, a function that widens a recipe to the preset's size.")
+    forecaster = Forecaster() if forecaster is None else forecaster
+    if noise is None:
+        noise = NOISE_FULL if (preset.schedule.tokens or 10**9) >= 10**8 else NOISE_PROXY
     switched = _switched(preset, techniques)
     names = list(switched)
-    build = _Builder(preset, switched, fits, resize if iso_size else None)
+    target = min(preset.limit, int(forecaster(preset)["mid"])) if iso_size else None
+    build = _Builder(preset, switched, lambda r: forecaster(r)["mid"], target)
     name, combinations, notes = _combinations(design, names, build, runs, existing)
     dropped = [c for c in combinations if not build.possible(c)]
     kept = list(dict.fromkeys(c for c in combinations if build.possible(c)))
     if dropped:
-        notes.append(f"{len(dropped)} of {len(combinations)} combinations are not possible and are left out, e.g. {_reason(build, dropped[0], names)}")
+        notes.append(f"left out, because not possible: {len(dropped)} of {len(combinations)} combinations, e.g. {_reason(build, dropped[0], names)}")
+    if dropped and not iso_size and any("fit" in build.why_not(c) for c in dropped):
+        notes.append("with --iso-size the MLP is narrowed until they fit")
     if len(kept) < 2:
         raise ValueError("ablate: fewer than two combinations are possible, so nothing can be compared. Raise the byte limit or take other techniques.")
     recipes = [build.recipe(c).with_(seed=preset.seed + s) for c in kept for s in range(seeds)]
@@ -142,32 +150,77 @@ class _Builder:
 
     preset: Recipe
     switched: dict[str, Technique]
-    fits: Any
-    resize: Any
+    size: Callable[[Recipe], float]
+    target: int | None
     _known: dict[designs.Combination, str] = field(default_factory=dict)
+    _rules: dict[designs.Combination, str] = field(default_factory=dict)
 
     def recipe(self, on: designs.Combination) -> Recipe:
-        """The preset with exactly these of the switched techniques on."""
+        """The preset with exactly these of the switched techniques on, at the preset's size if that was asked for."""
+        made = self._made(on)
+        return made if self.target is None else fit(made, self.target, self.size)
+
+    def _made(self, on: designs.Combination) -> Recipe:
         have = {t.name for t in self.preset.techniques}
         off = sorted((set(self.switched) & have) - on)
-        made = self.preset.without(*off).with_(*(self.switched[n] for n in sorted(on)))
-        return made if self.resize is None else self.resize(made, self.preset)
+        return self.preset.without(*off).with_(*(self.switched[n] for n in sorted(on)))
+
+    def rule(self, on: designs.Combination) -> str:
+        """Why a combination breaks a rule (slots, clashes, needs), whatever its size; empty if it breaks none."""
+        if on not in self._rules:
+            mates = [n for n in sorted(on) if any(m < n and _exclusive(self.switched[m], self.switched[n]) for m in on)]
+            try:
+                self._rules[on] = f"{mates[0]} shares its slot with another" if mates else ""
+                if not mates:
+                    self._made(on).check()
+            except ValueError as error:
+                self._rules[on] = str(error)
+        return self._rules[on]
 
     def why_not(self, on: designs.Combination) -> str:
         """Why a combination is impossible, empty if it is possible."""
         if on not in self._known:
+            self._known[on] = self.rule(on)
             try:
-                made = self.recipe(on).check()
-                missing = on - {t.name for t in made.techniques}
-                why = f"{sorted(missing)[0]} shares its slot with another" if missing else ""
-                self._known[on] = why or ("" if self.fits is None or self.fits(made) else "it cannot fit the byte limit")
+                made = self.recipe(on) if not self._known[on] else None
+                size = self.size(made) if made is not None else 0.0
+                if made is not None and size > made.limit:
+                    self._known[on] = f"it does not fit: {size:,.0f} bytes forecast, {made.limit:,} allowed"
             except ValueError as error:
                 self._known[on] = str(error)
         return self._known[on]
 
+    def guess(self, names: list[str]) -> designs.Allowed:
+        """A quick stand-in for `possible`: the rules as they are, the size from a product of one factor per technique."""
+        if self.target is not None:
+            return lambda on: not self.rule(on)
+        bare, change = _log_sizes(self, names)
+        room = math.log(self.preset.limit) - bare
+        return lambda on: (self._known[on] == "" if on in self._known else sum(change[n] for n in on) <= room and not self.rule(on))
+
     def possible(self, on: designs.Combination) -> bool:
         """Whether a combination can be run."""
         return not self.why_not(on)
+
+
+def _log_sizes(build: _Builder, names: list[str]) -> tuple[float, dict[str, float]]:
+    """Log bytes with every possible technique on, and what taking each one out adds to it."""
+    full: set[str] = set()
+    for name in names:
+        if not build.rule(frozenset(full | {name})):
+            full.add(name)
+    whole = math.log(build.size(build.recipe(frozenset(full))))
+    out = {}
+    for name in names:
+        other = frozenset(full ^ {name} if name in full else {m for m in full if not _exclusive(build.switched[m], build.switched[name])} | {name})
+        change = math.log(build.size(build.recipe(other))) - whole if not build.rule(other) else 0.0
+        out[name] = -change if name in full else change
+    return whole - sum(out[n] for n in full), out
+
+
+def _exclusive(a: Technique, b: Technique) -> bool:
+    """Whether two techniques compete for a slot that holds one."""
+    return a.slot == b.slot and not SLOTS[a.slot].many
 
 
 def _switched(preset: Recipe, techniques: Sequence[str | Technique]) -> dict[str, Technique]:
@@ -197,11 +250,21 @@ def _combinations(
     folded = designs.folded_plackett_burman(names)
     if design == "screen" and not existing and all(build.possible(c) for c in folded):
         return "folded Plackett-Burman", folded, []
-    count = runs or len(folded)
     done = [frozenset(t.name for t in r.techniques) & set(names) for r in existing]
-    chosen = designs.d_optimal(names, count, build.possible, done)
+    chosen = _d_optimal(names, runs or len(folded), build, done)
     notes = [] if design == "d-optimal" else ["some of the folded design's combinations are not possible, so this one is D-optimal over those that are"]
     return "D-optimal", chosen, notes
+
+
+def _d_optimal(names: list[str], runs: int, build: _Builder, done: list[designs.Combination]) -> list[designs.Combination]:
+    """D-optimal over a cheap guess of what is possible; what then turns out not to be is chosen anew beside what is kept."""
+    guess = build.guess(names)
+    kept: list[designs.Combination] = []
+    for attempt in range(6):
+        missing = runs - len(kept)
+        if missing and missing + len(kept) + len(done) > len(names) + 1:
+            kept += [c for c in designs.d_optimal(names, missing, guess, [*done, *kept], seed=attempt, starts=1) if build.possible(c)]
+    return kept
 
 
 def _resolution(kept: list[designs.Combination], names: list[str], seeds: int, noise: float) -> tuple[float, float, list[str]]:
