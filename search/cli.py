@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,6 +44,7 @@ out, err = Console(), Console(stderr=True)
 def main() -> None:
     """Run the command line: a user's mistake is one message on stderr and exit code 2."""
     sys.path.insert(0, "")  # a space of the user's own is looked for where they are
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin while they wait slow a busy machine many times over
     try:
         app()
     except ValueError as mistake:

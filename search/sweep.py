@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import importlib
+import itertools
 import math
-import os
 import re
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from model.recipe import Recipe
-from model.record import Record, records_in
+from model.record import Record, records_in, write_atomic
 from search.ledger import Ledger, read_experiment, write_experiment
 from search.storage import open_storage
 from spaces.catalogue import space as find_space
@@ -284,10 +287,28 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: _Clock) -> tupl
             ),
         )
         try:
-            tuner.fit()
+            with _ending_like_ctrl_c():
+                tuner.fit()
         except KeyboardInterrupt:
             return f"interrupted; continue with `{options.resume_command}`", True
         return searcher.ended_because, False
+
+
+@contextlib.contextmanager
+def _ending_like_ctrl_c() -> Iterator[None]:
+    """Treat a request to terminate (a batch system's, say) like Ctrl-C; only a main thread can hear one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Clock:
@@ -380,7 +401,20 @@ def _load(dotted: str) -> Callable[..., Any]:
 
 
 def writable(folder: Path) -> None:
-    """Raise a clear error unless the experiment's folder can be created and written."""
-    existing = next(p for p in (folder, *folder.parents) if p.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise ValueError(f"{folder} cannot be written: {existing} is not a folder this user may write. Choose another --runs.")
+    """Create the folder, and raise a clear error unless it can be created and written.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / ".writable", b"")
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be written: {error.strerror}. Choose another folder with --runs.") from None
+
+
+def free_name(runs: Path, wish: str) -> str:
+    """``wish``, or with a number behind it where an experiment of that name exists."""
+    names = itertools.chain([wish], (f"{wish}-{n}" for n in itertools.count(2)))
+    return next(name for name in names if not (runs / name).exists())
