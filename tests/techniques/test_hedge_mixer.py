@@ -17,7 +17,7 @@ def with_tables(text, nats, entropy, sixth, chunk=128, update=64, warm=128, rate
     text = [int(t) for t in text]
     tables = [np.zeros((1, V)), np.zeros((V, V)), np.zeros((65_536, V)), np.zeros((32_768, V))]
     smoothing = (0.1, 0.1, 0.01, 0.005)
-    logs, counted, mixed, batch = np.array([2.0, 0, 0, 0, 0, 0]), 0, [], []
+    logs, counted, counted_at_start, mixed, batch = np.array([2.0, 0, 0, 0, 0, 0]), 0, 0, [], []
 
     def rows(i):
         p1, p2, p3 = text[i], text[i - 1] if i > 0 else 0, text[i - 2] if i > 1 else 0
