@@ -262,8 +262,7 @@ def _gradients(
     """Accumulate one step's gradients and return its mean loss (without penalties) over all processes."""
     rank, world = _place()
     ids, targets = (t.to(run.device, non_blocking=True) for t in source.batch(run.step, rank, world))
-    rows = max(1, run.recipe.schedule.micro_tokens // ids.size(1))
-    parts = list(zip(ids.split(rows), targets.split(rows), strict=True))
+    parts = _micro_batches(ids, targets, run.recipe.schedule.micro_tokens)
     for parameter in run.parameters:
         parameter.grad = None
     total = torch.zeros((), device=run.device)
@@ -281,6 +280,12 @@ def _gradients(
             dist.all_reduce(tensor)
             tensor /= world
     return float(total)
+
+
+def _micro_batches(ids: Tensor, targets: Tensor, micro_tokens: int) -> list[tuple[Tensor, Tensor]]:
+    """Cut a batch (rows,T) into as few equal parts of at most ``micro_tokens`` as there can be; equal, as each shape compiles."""
+    count = min(ids.size(0), -(-ids.numel() // micro_tokens))
+    return list(zip(ids.tensor_split(count), targets.tensor_split(count), strict=True))
 
 
 def _mark(run: Run, on_step: Callable[[dict[str, Any]], None] | None) -> None:
@@ -314,12 +319,12 @@ def _compile(run: Run, source: Source, fake: Any) -> Callable[[Tensor, Tensor], 
     """
     forward = torch.compile(run.model, dynamic=False)
     ids, targets = (t.to(run.device) for t in source.batch(0, *_place()))
-    rows = max(1, run.recipe.schedule.micro_tokens // ids.size(1))
+    ids, targets = _micro_batches(ids, targets, run.recipe.schedule.micro_tokens)[0]
     for progress, multiplier in ((1.0, 0.0), (1.0, 1.0), (0.0, 0.0), (0.0, 1.0)):
         run.model.set_progress(progress)
         if fake is not None:
             fake.update(multiplier)
-        forward(ids[:rows], targets[:rows]).backward()
+        forward(ids, targets).backward()
     return forward
 
 
