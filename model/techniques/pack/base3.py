@@ -49,7 +49,7 @@ class Trits(Shuffled):
         padded = np.zeros((rows, -(-columns // TRITS) * TRITS), dtype=np.int64)
         padded[:, :columns] = integers
         powers = 3 ** np.arange(TRITS)
-        return [((padded + 1).reshape(rows, -1, TRITS) @ powers).astype(np.uint8)]
+        return [((padded + 1).reshape(rows, padded.shape[1] // TRITS, TRITS) @ powers).astype(np.uint8)]
 
     def gather(self, contents: list[np.ndarray], rows: int, columns: int, grid: Grid) -> np.ndarray:
         """The inverse; ValueError for the 13 bytes that stand for nothing."""
@@ -59,7 +59,7 @@ class Trits(Shuffled):
         if plane.size and plane.max() >= 3**TRITS:
             raise ValueError("artifact: a byte of five trits is above 242.")
         trits = plane[:, :, None] // 3 ** np.arange(TRITS, dtype=np.int64) % 3 - 1
-        flat = trits.reshape(rows, -1)
+        flat = trits.reshape(rows, trits.shape[1] * TRITS)
         if (flat[:, columns:] != 0).any():
             raise ValueError("artifact: the padding of a ternary row is not zero.")
         return flat[:, :columns].astype(np.int8)
