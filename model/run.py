@@ -119,8 +119,8 @@ def run(
             a returned text stops the run for that reason, and its record is ``pruned``.
         on_step: called after each point of the training curve.
         device: ``auto``, ``cpu`` or ``cuda``.
-        compiled: use ``torch.compile`` for training; None does where it pays: on a GPU. On a CPU it takes 800 steps of the proxy
-            to earn back its own time.
+        compiled: use ``torch.compile`` for training; None does where it pays: on a GPU. On a CPU the proxy would need 800
+            steps to earn back its compilation.
         calibration: what finished runs taught the forecast.
 
     Returns:

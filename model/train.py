@@ -283,7 +283,7 @@ def _gradients(
 
 
 def _micro_batches(ids: Tensor, targets: Tensor, micro_tokens: int) -> list[tuple[Tensor, Tensor]]:
-    """Cut a batch (rows,T) into as few equal parts of at most ``micro_tokens`` as there can be; equal, as each shape compiles."""
+    """Cut a batch (rows,T) into as few equal parts of at most ``micro_tokens`` as can be: a shape is a graph."""
     count = min(ids.size(0), -(-ids.numel() // micro_tokens))
     return list(zip(ids.tensor_split(count), targets.tensor_split(count), strict=True))
 
