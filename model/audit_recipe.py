@@ -1,0 +1,120 @@
+"""Audits a recipe of ours: its packed weights, loaded in a fresh process, under its own evaluate stage.
+
+A preset or a trial is audited from the stage cache (and trained first if it never was); an exported artifact from its file.
+Everything is scored in float32, so that a score differs for a reason and not by rounding.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+
+from model.artifact import unpack
+from model.audit import LIMIT_SECONDS, Audit, Package, audit
+from model.evaluate import Evaluator
+from model.gpt import GPT
+from model.recipe import Recipe
+from model.tokens import TokenData, Tokenizer, prepare
+
+TOLERANCE = 2e-4  # nats; batches of another shape move float32 scores by less
+
+
+def audit_recipe(
+    recipe: Recipe, cache: Path, *, tokens: int = 40_000, seconds: float = LIMIT_SECONDS, device: str = "auto"
+) -> Audit:
+    """Audit a preset or a trial; what of it is not in the stage cache is computed first.
+
+    Args:
+        recipe: what is judged.
+        cache: the stage cache of its runs.
+        tokens: how much text the experiments use.
+        seconds: the time limit of the whole evaluation.
+        device: where it is trained if it has to be.
+
+    Raises:
+        ValueError: it cannot be run, or its run did not complete.
+    """
+    from model.run import packed, run
+
+    record = run(recipe, None, cache, device=device)
+    if record.state != "complete":
+        raise ValueError(f"audit: the run ended {record.state} ({record.reason}); only a complete one can be audited.")
+    data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data")
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = Path(folder) / "model.bin"
+        artifact.write_bytes(packed(recipe, cache, device))
+        return audit_artifact(recipe, artifact, data, code_bytes=record.code_bytes, tokens=tokens, seconds=seconds)
+
+
+def audit_artifact(
+    recipe: Recipe,
+    artifact: Path,
+    data: TokenData,
+    *,
+    code_bytes: int | None = None,
+    tokens: int = 40_000,
+    seconds: float = LIMIT_SECONDS,
+) -> Audit:
+    """Audit packed weights.
+
+    Args:
+        recipe: what they are the weights of.
+        artifact: the packed file.
+        data: its split's text, and the tokenizer.
+        code_bytes: length of the code that travels; None makes the script and measures it.
+        tokens: how much text the experiments use.
+        seconds: the time limit of the whole evaluation.
+
+    Raises:
+        ValueError: the artifact does not fit the recipe.
+    """
+    if code_bytes is None:
+        from model.script import script
+
+        code_bytes = len(script(recipe))
+    documents = data.split(recipe.data.split)
+    with tempfile.TemporaryDirectory() as folder:
+        told, tokenizer = Path(folder) / "recipe.json", Path(folder) / "tokenizer.model"
+        told.write_text(json.dumps(recipe.to_json()))
+        tokenizer.write_bytes(data.tokenizer.proto)
+        paths = (str(told), str(artifact.resolve()), str(tokenizer))
+        package = Package(
+            factory=f"{__name__}:load",
+            arguments=paths,
+            files=(artifact,),
+            code=(Path(__file__).resolve().parent,),
+            free=(told, tokenizer),  # the recipe travels inside the script, and a tokenizer is not counted
+            code_bytes=code_bytes,
+        )
+        return audit(
+            load(*paths),
+            documents,
+            decode=data.tokenizer.decode,
+            package=package,
+            limit=recipe.limit,
+            seconds=seconds,
+            whole=sum(map(len, documents)),
+            tokens=tokens,
+            tolerance=TOLERANCE,
+        )
+
+
+def load(recipe: str, artifact: str, tokenizer: str) -> Evaluator:
+    """What the fresh process calls: three files to an evaluator, in float32 on the CPU.
+
+    Raises:
+        ValueError: the artifact is damaged, or has other tensors than the recipe's model.
+    """
+    body = Recipe.from_json(json.loads(Path(recipe).read_text()))
+    model = GPT(body, torch.float32)
+    model.set_progress(1.0)
+    weights = unpack(Path(artifact).read_bytes())
+    if missing := sorted(set(dict(model.named_parameters())) ^ set(weights)):
+        raise ValueError(f"audit: artifact and recipe do not fit: {missing[0]} is in only one of them.")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
+    return Evaluator(model, Tokenizer(Path(tokenizer).read_bytes()), body)
