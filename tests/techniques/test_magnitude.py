@@ -34,7 +34,7 @@ def test_the_mask_holds_through_gptq_and_without_it_zeros_are_refilled():
         recipe = Recipe().with_(parse("int8_rows"), parse("gptq"), parse(f"magnitude:fraction=0.3,mask={mask}"))
         zeros[mask] = float((quantise({"w": matrix(64, 96)}, [LINEAR], recipe, hessian)["w"].values == 0).float().mean())
     assert zeros["true"] >= 0.2999
-    assert zeros["false"] < 0.2
+    assert zeros["false"] < zeros["true"] - 0.02
 
 
 def test_small_matrices_are_left_alone_on_request():
