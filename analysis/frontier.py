@@ -35,7 +35,9 @@ def best_that_fits(table: pd.DataFrame, limit: float | None = None) -> pd.DataFr
     return frame[fits].head(1).reset_index(drop=True)
 
 
-def shadow_price(table: pd.DataFrame, limit: float | None = None, draws: int = 200, recipes: pd.DataFrame | None = None) -> pd.DataFrame:
+def shadow_price(
+    table: pd.DataFrame, limit: float | None = None, draws: int = 200, recipes: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """What one more kilobyte would buy at the limit: the slope of the frontier's lower convex hull there.
 
     Returns:
@@ -43,7 +45,11 @@ def shadow_price(table: pd.DataFrame, limit: float | None = None, draws: int = 2
         doubt.
     """
     frame = frontier(table, recipes=recipes)
-    limit = float(limit if limit is not None else np.nanmedian(table["limit"])) if "limit" in table or limit is not None else float("nan")
+    limit = (
+        float(limit if limit is not None else np.nanmedian(table["limit"]))
+        if "limit" in table or limit is not None
+        else float("nan")
+    )
     points = frame[["bytes", "bpb"]].to_numpy(float)
     if len(points) < 3 or not np.isfinite(limit):
         nothing = {"limit": limit, "bpb_per_kb": np.nan, "se": np.nan, "low": np.nan, "high": np.nan, "recipes": len(points)}
@@ -53,7 +59,15 @@ def shadow_price(table: pd.DataFrame, limit: float | None = None, draws: int = 2
     slopes = np.array([_slope(sample[generator.integers(len(sample), size=len(sample))], limit) for _ in range(draws)])
     low, high = np.quantile(slopes, [0.025, 0.975])
     doubt = "not distinguishable from zero" if high >= 0 else ""
-    row = {"limit": limit, "bpb_per_kb": _slope(points, limit), "se": slopes.std(ddof=1), "low": low, "high": high, "recipes": len(points), "doubt": doubt}
+    row = {
+        "limit": limit,
+        "bpb_per_kb": _slope(points, limit),
+        "se": slopes.std(ddof=1),
+        "low": low,
+        "high": high,
+        "recipes": len(points),
+        "doubt": doubt,
+    }
     return pd.DataFrame([row])
 
 
@@ -61,6 +75,11 @@ def _efficient(costs: np.ndarray) -> np.ndarray:
     """(n,) whether no other row is at least as small everywhere and smaller somewhere."""
     order = np.lexsort(costs.T[::-1])
     out = np.zeros(len(costs), bool)
+    if costs.shape[1] == 2:
+        heights = costs[order, 1]
+        best = np.minimum.accumulate(np.concatenate([[np.inf], heights[:-1]]))
+        out[order] = heights < best
+        return out
     kept: list[np.ndarray] = []
     for k in order:
         if not kept or not (np.array(kept) <= costs[k]).all(axis=1).any():
@@ -75,7 +94,9 @@ def _slope(points: np.ndarray, limit: float) -> float:
     for p in points[np.lexsort((points[:, 1], points[:, 0]))]:
         if hull and p[1] >= min(h[1] for h in hull[-1:]):
             continue  # more bytes and no better: not on the falling part
-        while len(hull) > 1 and (hull[-1][1] - hull[-2][1]) * (p[0] - hull[-2][0]) >= (p[1] - hull[-2][1]) * (hull[-1][0] - hull[-2][0]):
+        while len(hull) > 1 and (hull[-1][1] - hull[-2][1]) * (p[0] - hull[-2][0]) >= (p[1] - hull[-2][1]) * (
+            hull[-1][0] - hull[-2][0]
+        ):
             hull.pop()
         hull.append(p)
     if len(hull) < 2:

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.contribution import Model, fit_model, second_order
+from analysis.effects import Model, fit_model, second_order
 from analysis.regression import pseudo_inverse
 from analysis.significance import benjamini_hochberg, detectable, holm
 
-COLUMNS = "a b delta_bpb se low high p p_holm q_bh runs mde in_model aliases doubt".split()
+COLUMNS = ["a", "b", "delta_bpb", "se", "low", "high", "p", "p_holm", "q_bh", "runs", "mde", "in_model", "aliases", "doubt"]
 
 
 def interaction(table: pd.DataFrame | Model, *, heredity: bool = True, level: float = 0.95) -> pd.DataFrame:
@@ -74,7 +74,9 @@ def shapley(table: pd.DataFrame | Model, preset: list[str] | None = None, level:
     frame["low"], frame["high"] = frame["shapley"] - half, frame["shapley"] + half
     frame["share"] = frame["shapley"] / frame["shapley"].sum()
     unknown = frame["shapley"].isna()
-    frame["doubt"] = np.where(unknown, "not identifiable", np.where((frame["low"] <= 0) & (frame["high"] >= 0), "not distinguishable from zero", ""))
+    frame["doubt"] = np.where(
+        unknown, "not identifiable", np.where((frame["low"] <= 0) & (frame["high"] >= 0), "not distinguishable from zero", "")
+    )
     return frame.sort_values("shapley", na_position="last").reset_index(drop=True)
 
 
@@ -99,7 +101,17 @@ def removal(table: pd.DataFrame | Model, preset: list[str] | None = None, level:
         swing = np.array([_pair(model, name, o) for o in inside if o != name])
         base = -model.fit.contrast(last)[0]
         firsts, lasts, path = model.fit.contrast(-first), model.fit.contrast(-last), model.fit.contrast(gone)
-        rows.append((name, *firsts, *lasts, -model.fit.contrast(average)[0], base - swing[swing > 0].sum(), base - swing[swing < 0].sum(), *path))
+        rows.append(
+            (
+                name,
+                *firsts,
+                *lasts,
+                -model.fit.contrast(average)[0],
+                base - swing[swing > 0].sum(),
+                base - swing[swing < 0].sum(),
+                *path,
+            )
+        )
     names = ["technique", "loses_first", "first_se", "loses_last", "last_se", "average", "least", "most", "path", "path_se"]
     frame = pd.DataFrame(rows, columns=names)
     half = frame["path_se"] * stats.t.ppf(0.5 + level / 2, max(float(model.fit.df.min()), 1.0))
@@ -122,7 +134,9 @@ def effect_weights(model: Model, name: str, others: dict[str, float]) -> np.ndar
 def _model(table: pd.DataFrame | Model) -> Model:
     model = table if isinstance(table, Model) else fit_model(table)
     if model is None:
-        raise ValueError("interaction: no technique varies among the complete runs, so there is nothing to compare. Run an ablation first.")
+        raise ValueError(
+            "interaction: no technique varies among the complete runs, so there is nothing to compare. Run an ablation first."
+        )
     return second_order(model)
 
 
@@ -187,7 +201,7 @@ def _all_pairs(model: Model, level: float) -> pd.DataFrame:
         p = 2 * stats.t.sf(abs(value / se), dof) if se > 0 else np.nan
         mde = se * detectable(round(dof, 1)) if dof >= 1 else np.nan
         rows.append((*name, value, se, value - half, value + half, p, runs, mde, (i, j) in fit.design.pairs, alias))
-    return pd.DataFrame(rows, columns="a b delta_bpb se low high p runs mde in_model aliases".split())
+    return pd.DataFrame(rows, columns=["a", "b", "delta_bpb", "se", "low", "high", "p", "runs", "mde", "in_model", "aliases"])
 
 
 def _doubt(row: object) -> str:

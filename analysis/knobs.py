@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.contribution import Model, fit_model, usable
+from analysis.effects import Model, fit_model, usable
 from analysis.regression import residuals
 from analysis.significance import benjamini_hochberg
 from analysis.table import knobs, shapes
 
-COLUMNS = "knob value delta_bpb se low high band p q_bh runs doubt".split()
+COLUMNS = ["knob", "value", "delta_bpb", "se", "low", "high", "band", "p", "q_bh", "runs", "doubt"]
 
 
 def response(table: pd.DataFrame, *, model: Model | None = None, points: int = 15, level: float = 0.95) -> pd.DataFrame:
@@ -40,7 +40,11 @@ def response(table: pd.DataFrame, *, model: Model | None = None, points: int = 1
             if label == name or label.startswith(f"{name}="):
                 own += np.nan_to_num(model.fit.beta[k]) * model.fit.design.columns[:, k]
         parts.append(_curve(rows[name], own, float(model.fit.df.max()), points, level))
-    frame = pd.concat([p for p in parts if len(p)], ignore_index=True) if any(len(p) for p in parts) else pd.DataFrame(columns=COLUMNS)
+    frame = (
+        pd.concat([p for p in parts if len(p)], ignore_index=True)
+        if any(len(p) for p in parts)
+        else pd.DataFrame(columns=COLUMNS)
+    )
     firsts = frame.groupby("knob")["p"].first()
     frame["q_bh"] = frame["knob"].map(dict(zip(firsts.index, benjamini_hochberg(firsts.to_numpy(float)), strict=True)))
     frame["doubt"] = np.where(frame["q_bh"] > 0.05, "no response distinguishable from none", "")
@@ -66,8 +70,15 @@ def importance(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
             continue
         low, high = float(values.min()), float(values.max())
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-        spread = {name: optuna.distributions.FloatDistribution(low, high, log=low > 0 and high / low >= 10)}
-        study.add_trials([optuna.trial.create_trial(params={name: float(v)}, distributions=spread, value=float(b)) for v, b in zip(here[name], here["bpb"], strict=True)])
+        spread: dict[str, optuna.distributions.BaseDistribution] = {
+            name: optuna.distributions.FloatDistribution(low, high, log=low > 0 and high / low >= 10)
+        }
+        study.add_trials(
+            [
+                optuna.trial.create_trial(params={name: float(v)}, distributions=spread, value=float(b))
+                for v, b in zip(here[name], here["bpb"], strict=True)
+            ]
+        )
         score = optuna.importance.PedAnovaImportanceEvaluator(evaluate_on_local=False).evaluate(study)
         doubt = "rests on few runs" if len(here) < 30 else ""
         out.append((name, float(score[name]), tests.get(name, np.nan), len(here), doubt))
@@ -108,5 +119,16 @@ def _curve(values: pd.Series, own: np.ndarray, df: float, points: int, level: fl
     f = float(beta @ (basis.T @ basis) @ beta) / basis.shape[1] / max(sigma2, 1e-300)
     half = se * stats.t.ppf(0.5 + level / 2, left)
     delta = ask @ beta
-    return pd.DataFrame({"knob": name, "value": shown, "delta_bpb": delta, "se": se, "low": delta - half, "high": delta + half, "band": ordered,
-                         "p": float(stats.f.sf(f, basis.shape[1], left)), "runs": len(y)})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "knob": name,
+            "value": shown,
+            "delta_bpb": delta,
+            "se": se,
+            "low": delta - half,
+            "high": delta + half,
+            "band": ordered,
+            "p": float(stats.f.sf(f, basis.shape[1], left)),
+            "runs": len(y),
+        }
+    )

@@ -31,7 +31,9 @@ def page(told: Report) -> str:
     from analysis.report import summary
 
     folder = Path(__file__).parent
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.get_template("report.html.j2").render(
         name=told.name, sentences=summary(told), cards=_cards(told), sections=_sections(told), plotly=get_plotlyjs()
     )
@@ -50,25 +52,46 @@ def _cards(told: Report) -> list[tuple[str, str, str]]:
     clear = told.contributions
     real = int(((clear["q_bh"] <= 0.05) & ((clear["low"] > 0) | (clear["high"] < 0))).sum())
     cards.append(("clear effects", f"{real} of {len(clear)}", "techniques, at 5 % false discovery"))
-    cards.append(("trainings", f"{told.counts['trained']}", f"{seconds / 3600:.1f} h of training" if seconds >= 5400 else f"{seconds / 60:.0f} min of training"))
+    cards.append(
+        (
+            "trainings",
+            f"{told.counts['trained']}",
+            f"{seconds / 3600:.1f} h of training" if seconds >= 5400 else f"{seconds / 60:.0f} min of training",
+        )
+    )
     return cards
 
 
 def _sections(told: Report) -> list[dict[str, Any]]:
     """Title, lead, figures and tables of each section, in reading order; empty ones are left out."""
     parts = [
-        _ranking(told), _recipes(told), _pairs(told), _frontier(told), _knobs(told), _bytes(told), _curves(told), _budget(told), _failures(told), _machine(told),
-    ]  # fmt: skip
+        _ranking(told),
+        _recipes(told),
+        _pairs(told),
+        _frontier(told),
+        _knobs(told),
+        _bytes(told),
+        _curves(told),
+        _budget(told),
+        _failures(told),
+        _machine(told),
+    ]
     return [p for p in parts if p]
 
 
-def _section(title: str, lead: str, figures: list[go.Figure] | None = None, tables: list[tuple[str, pd.DataFrame]] | None = None) -> dict[str, Any]:
+def _section(
+    title: str, lead: str, figures: list[go.Figure] | None = None, tables: list[tuple[str, pd.DataFrame]] | None = None
+) -> dict[str, Any]:
     return {
         "title": title,
         "id": title.lower().replace(" ", "-").replace(",", ""),
         "lead": lead,
         "figures": [_figure(f) for f in figures or []],
-        "tables": [{"caption": c, "head": list(t.columns), "rows": t.astype(str).to_numpy().tolist()} for c, t in tables or [] if len(t)],
+        "tables": [
+            {"caption": c, "head": list(t.columns), "rows": t.astype(str).to_numpy().tolist()}
+            for c, t in tables or []
+            if len(t)
+        ],
     }
 
 
@@ -80,7 +103,9 @@ def _figure(figure: go.Figure) -> str:
 def _ranking(told: Report) -> dict[str, Any]:
     table, attrs = told.contributions, told.contributions.attrs
     if not len(table):
-        return _section("What each technique was worth", "No technique varied between these runs, so there is nothing to compare.")
+        return _section(
+            "What each technique was worth", "No technique varied between these runs, so there is nothing to compare."
+        )
     lead = (
         "The change in bits per byte when a technique is switched on, averaged over the others being on or off, with its 95 % interval. "
         f"Grey is not distinguishable from zero at 5 % false discovery. {attrs['runs']} complete runs; errors: {attrs['errors']}, {attrs['df']:.0f} degrees of freedom, "
@@ -88,24 +113,48 @@ def _ranking(told: Report) -> dict[str, Any]:
     )
     if attrs.get("adjusted"):
         lead += f" Adjusted for {', '.join(attrs['adjusted'])}."
-    shown = pd.DataFrame({
-        "technique": table["technique"], "Δ bpb": _signed(table["delta_bpb"]), "± 95 %": _number(table["high"] - table["delta_bpb"]), "BH q": _small(table["q_bh"]),
-        "would see": _number(table["mde"]), "runs on / off": [f"{a:.0f} / {b:.0f}" for a, b in zip(table["runs"], table["runs_off"], strict=True)],
-        "Δ bytes": _bytes_text(table["bytes"], table["bytes_se"]), "doubt": table["doubt"].fillna(""), "Holm p": _small(table["p_holm"]), "p": _small(table["p"]),
-        "Δ bpb per kB": _signed(table["delta_per_kb"], 5), "Δ seconds": _signed(table["seconds"], 1), "by rung": table["sign_by_rung"].fillna(""),
-    })  # fmt: skip
-    return _section("What each technique was worth", lead, [plots.contributions(table)] if table["delta_bpb"].notna().any() else [], [("", shown)])
+    shown = pd.DataFrame(
+        {
+            "technique": table["technique"],
+            "Δ bpb": _signed(table["delta_bpb"]),
+            "± 95 %": _number(table["high"] - table["delta_bpb"]),
+            "BH q": _small(table["q_bh"]),
+            "would see": _number(table["mde"]),
+            "runs on / off": [f"{a:.0f} / {b:.0f}" for a, b in zip(table["runs"], table["runs_off"], strict=True)],
+            "Δ bytes": _bytes_text(table["bytes"], table["bytes_se"]),
+            "doubt": table["doubt"].fillna(""),
+            "Holm p": _small(table["p_holm"]),
+            "p": _small(table["p"]),
+            "Δ bpb per kB": _signed(table["delta_per_kb"], 5),
+            "Δ seconds": _signed(table["seconds"], 1),
+            "by rung": table["sign_by_rung"].fillna(""),
+        }
+    )
+    return _section(
+        "What each technique was worth",
+        lead,
+        [plots.contributions(table)] if table["delta_bpb"].notna().any() else [],
+        [("", shown)],
+    )
 
 
 def _recipes(told: Report) -> dict[str, Any]:
     top = told.recipes.head(10)
     if top.empty:
         return {}
-    shown = pd.DataFrame({
-        "recipe": top["recipe"], "bpb": [f"{v:.4f}" for v in top["bpb"]], "± 95 %": _number(top["high"] - top["bpb"]), "expected again": [f"{v:.4f}" for v in top["expected"]],
-        "is the best": [f"{v:.0%}" if np.isfinite(v) else "–" for v in top["p_best"]], "seeds": top["runs"], "bytes": [f"{v:,.0f}" for v in top["bytes"]],
-        "techniques": top["techniques"], "doubt": top["doubt"],
-    })  # fmt: skip
+    shown = pd.DataFrame(
+        {
+            "recipe": top["recipe"],
+            "bpb": [f"{v:.4f}" for v in top["bpb"]],
+            "± 95 %": _number(top["high"] - top["bpb"]),
+            "expected again": [f"{v:.4f}" for v in top["expected"]],
+            "is the best": [f"{v:.0%}" if np.isfinite(v) else "–" for v in top["p_best"]],
+            "seeds": top["runs"],
+            "bytes": [f"{v:,.0f}" for v in top["bytes"]],
+            "techniques": top["techniques"],
+            "doubt": top["doubt"],
+        }
+    )
     lead = "The ten best recipes. The best of many noisy scores is partly luck; “expected again” takes that luck out, “is the best” is the chance of being the best of those that fit."
     return _section("The best recipes", lead, tables=[("", shown)])
 
@@ -117,24 +166,48 @@ def _pairs(told: Report) -> dict[str, Any]:
     clear = table[(table["q_bh"] <= 0.05) | table["in_model"]]
     known = table[table["delta_bpb"].notna()]
     if known.empty:
-        return _section("Interactions", "These runs cannot tell any pair apart from its members: every run differs from the others in one technique. A folded screen (`--design screen`) or `--design pairs` can.")
+        return _section(
+            "Interactions",
+            "These runs cannot tell any pair apart from its members: every run differs from the others in one technique. A folded screen (`--design screen`) or `--design pairs` can.",
+        )
     words = ", ".join(f"{r.a} × {r.b} ({r.delta_bpb:+.4f} ± {r.high - r.delta_bpb:.4f})" for r in clear.itertuples())
-    lead = f"What two techniques are worth together beyond the sum of the two; negative helps. Shown: {words}." if words else f"What two techniques are worth together beyond the sum of the two. None of {len(table)} pairs is distinguishable from zero; the median pair would have shown at {known['mde'].median():.4f}."
+    lead = (
+        f"What two techniques are worth together beyond the sum of the two; negative helps. Shown: {words}."
+        if words
+        else f"What two techniques are worth together beyond the sum of the two. None of {len(table)} pairs is distinguishable from zero; the median pair would have shown at {known['mde'].median():.4f}."
+    )
     first = table.head(12)
-    shown = pd.DataFrame({
-        "pair": first["a"] + " × " + first["b"], "Δ bpb": _signed(first["delta_bpb"]), "± 95 %": _number(first["high"] - first["delta_bpb"]), "BH q": _small(first["q_bh"]),
-        "runs with both": first["runs"], "would see": _number(first["mde"]), "doubt": first["doubt"],
-    })  # fmt: skip
+    shown = pd.DataFrame(
+        {
+            "pair": first["a"] + " × " + first["b"],
+            "Δ bpb": _signed(first["delta_bpb"]),
+            "± 95 %": _number(first["high"] - first["delta_bpb"]),
+            "BH q": _small(first["q_bh"]),
+            "runs with both": first["runs"],
+            "would see": _number(first["mde"]),
+            "doubt": first["doubt"],
+        }
+    )
     preset = _best_names(told)
     tables = [("Strongest pairs", shown)]
     if preset:
         lost = removal(told.model, preset)
-        out = pd.DataFrame({
-            "technique": lost["technique"], "if removed first": _signed(lost["loses_first"]), "if removed last": _signed(lost["loses_last"]), "average over orders": _signed(lost["average"]),
-            "range over orders": [f"{a:+.4f} … {b:+.4f}" for a, b in zip(lost["least"], lost["most"], strict=True)],
-            "lost up to here": [f"{v:+.4f} ± {h - v:.4f}" for v, h in zip(lost["path"], lost["path_high"], strict=True)],
-        })  # fmt: skip
-        tables.append(("What the best recipe would lose, in the order in which techniques are best given up (positive: bits per byte lost)", out))
+        out = pd.DataFrame(
+            {
+                "technique": lost["technique"],
+                "if removed first": _signed(lost["loses_first"]),
+                "if removed last": _signed(lost["loses_last"]),
+                "average over orders": _signed(lost["average"]),
+                "range over orders": [f"{a:+.4f} … {b:+.4f}" for a, b in zip(lost["least"], lost["most"], strict=True)],
+                "lost up to here": [f"{v:+.4f} ± {h - v:.4f}" for v, h in zip(lost["path"], lost["path_high"], strict=True)],
+            }
+        )
+        tables.append(
+            (
+                "What the best recipe would lose, in the order in which techniques are best given up (positive: bits per byte lost)",
+                out,
+            )
+        )
     square = matrix(table[table["a"].isin(_leading(told)) & table["b"].isin(_leading(told))])
     return _section("Interactions", lead, [plots.pairs(square)] if len(square) > 2 else [], tables)
 
@@ -149,7 +222,11 @@ def _best_names(told: Report) -> list[str]:
     """The varying techniques of the best recipe."""
     best = told.best
     names = best["techniques"].split(", ") if best and best["techniques"] else []
-    return [n for n in names if told.model is not None and n in told.model.names and np.isfinite(told.model.fit.beta[told.model.columns[n]])]
+    return [
+        n
+        for n in names
+        if told.model is not None and n in told.model.names and np.isfinite(told.model.fit.beta[told.model.columns[n]])
+    ]
 
 
 def _frontier(told: Report) -> dict[str, Any]:
@@ -170,8 +247,15 @@ def _knobs(told: Report) -> dict[str, Any]:
     known = table.groupby("knob")["p"].first().sort_values().head(4) if len(table) else pd.Series(dtype=float)
     if known.empty:
         return {}
-    lead = "How the score moves with each knob while its technique is on, the rest of the recipe accounted for; the band is 95 %. "
-    lead += "; ".join(f"{k}: {table.loc[table['knob'] == k, 'doubt'].iloc[0] or 'a clear response'} (p {p:.2g})" for k, p in known.items()) + "."
+    lead = (
+        "How the score moves with each knob while its technique is on, the rest of the recipe accounted for; the band is 95 %. "
+    )
+    lead += (
+        "; ".join(
+            f"{k}: {table.loc[table['knob'] == k, 'doubt'].iloc[0] or 'a clear response'} (p {p:.2g})" for k, p in known.items()
+        )
+        + "."
+    )
     return _section("Knobs", lead, [plots.response(table, k) for k in known.index])
 
 
@@ -193,11 +277,21 @@ def _curves(told: Report) -> dict[str, Any]:
     if not any(len(c) > 1 for c in told.table["curve"]):
         return {}
     rungs = agreement(told.table)
-    shown = pd.DataFrame({
-        "rung": [f"{v:.0%}" for v in rungs["rung"]], "rank correlation with the end": [f"{v:.2f}" for v in rungs["spearman"]],
-        "95 %": [f"{a:.2f} … {b:.2f}" for a, b in zip(rungs["low"], rungs["high"], strict=True)], "runs": rungs["runs"], "doubt": rungs["doubt"],
-    })  # fmt: skip
-    return _section("Learning curves", "Training loss by tokens; the best run stands out.", [plots.curves(told.table)], [("Does an early score predict the final one?", shown)])
+    shown = pd.DataFrame(
+        {
+            "rung": [f"{v:.0%}" for v in rungs["rung"]],
+            "rank correlation with the end": [f"{v:.2f}" for v in rungs["spearman"]],
+            "95 %": [f"{a:.2f} … {b:.2f}" for a, b in zip(rungs["low"], rungs["high"], strict=True)],
+            "runs": rungs["runs"],
+            "doubt": rungs["doubt"],
+        }
+    )
+    return _section(
+        "Learning curves",
+        "Training loss by tokens; the best run stands out.",
+        [plots.curves(told.table)],
+        [("Does an early score predict the final one?", shown)],
+    )
 
 
 def _budget(told: Report) -> dict[str, Any]:
@@ -213,24 +307,45 @@ def _failures(told: Report) -> dict[str, Any]:
     bad = told.table[told.table["state"].isin(["failed", "pruned"])]
     if bad.empty:
         return _section("Failures", "No run failed and none was stopped early.")
-    grouped = bad.groupby(["state", bad["reason"].fillna("").astype(str)]).agg(runs=("recipe", "size"), example=("recipe", "first")).reset_index()
+    grouped = (
+        bad.groupby(["state", bad["reason"].fillna("").astype(str)])
+        .agg(runs=("recipe", "size"), example=("recipe", "first"))
+        .reset_index()
+    )
     grouped = grouped.sort_values("runs", ascending=False).head(ROWS_AT_MOST)
     return _section("Failures", "Runs that did not complete, by reason.", tables=[("", grouped)])
 
 
 def _machine(told: Report) -> dict[str, Any]:
     attrs, experiment = told.table.attrs, told.table.attrs["experiment"]
-    facts = {k: v for k, v in (experiment | experiment.get("options", {})).items() if not isinstance(v, dict | list) and v not in (None, "")}
-    facts |= {k: ", ".join(f"{value} ({runs} runs)" if len(seen) > 1 else value for value, runs in seen.items()) for k, seen in attrs["machines"].items()}
+    facts = {
+        k: v
+        for k, v in (experiment | experiment.get("options", {})).items()
+        if not isinstance(v, dict | list) and v not in (None, "")
+    }
+    facts |= {
+        k: ", ".join(f"{value} ({runs} runs)" if len(seen) > 1 else value for value, runs in seen.items())
+        for k, seen in attrs["machines"].items()
+    }
     facts |= {"conditions": "; ".join(f"{c} ({n} runs)" for c, n in told.table["condition"].value_counts().items())}
-    facts |= {"seeds": ", ".join(f"{s:g}" for s in sorted(told.table["seed"].dropna().unique())[:40]), "techniques every run had": ", ".join(attrs["always"]) or "none"}
+    facts |= {
+        "seeds": ", ".join(f"{s:g}" for s in sorted(told.table["seed"].dropna().unique())[:40]),
+        "techniques every run had": ", ".join(attrs["always"]) or "none",
+    }
     facts |= {"byte limit": ", ".join(f"{v:,.0f}" for v in sorted(told.table["limit"].dropna().unique()))}
     shown = pd.DataFrame({"what": facts.keys(), "value": [str(v) for v in facts.values()]})
     tables = [("", shown)]
     if told.contributions.attrs.get("adaptive"):
         runs = needed_runs(told.table).head(8)
-        tables.append(("Runs that would remove the search's own bias (the best recipe with one technique flipped, fresh seeds)", runs.assign(se=_number(runs["se"]))))
-    return _section("How it was run", "Everything needed to run it again; each run's full recipe lies beside its record.", tables=tables)
+        tables.append(
+            (
+                "Runs that would remove the search's own bias (the best recipe with one technique flipped, fresh seeds)",
+                runs.assign(se=_number(runs["se"])),
+            )
+        )
+    return _section(
+        "How it was run", "Everything needed to run it again; each run's full recipe lies beside its record.", tables=tables
+    )
 
 
 def _signed(values: pd.Series, digits: int = 4) -> list[str]:

@@ -13,7 +13,21 @@ from scipy import stats
 from analysis.ranking import arms
 from model.record import load_documents
 
-COLUMNS = "comparison delta_bpb se low high p correlation seeds documents se_seeds se_documents se_unpaired doubt".split()
+COLUMNS = [
+    "comparison",
+    "delta_bpb",
+    "se",
+    "low",
+    "high",
+    "p",
+    "correlation",
+    "seeds",
+    "documents",
+    "se_seeds",
+    "se_documents",
+    "se_unpaired",
+    "doubt",
+]
 
 
 def documents(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -27,7 +41,9 @@ def documents(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     bits, sizes = [], []
     for folder in rows["folder"]:
         if not folder or not (Path(folder) / "documents.npz").is_file():
-            raise ValueError(f"paired: {folder or 'a run'} has no documents.npz. Load the table from the experiment's folder, not from an export.")
+            raise ValueError(
+                f"paired: {folder or 'a run'} has no documents.npz. Load the table from the experiment's folder, not from an export."
+            )
         run_bits, run_bytes = load_documents(Path(folder))
         bits.append(run_bits)
         sizes.append(run_bytes)
@@ -37,7 +53,13 @@ def documents(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def paired(
-    new: np.ndarray, old: np.ndarray, document_bytes: np.ndarray, *, level: float = 0.95, draws: int = 2000, shared_seeds: bool = True
+    new: np.ndarray,
+    old: np.ndarray,
+    document_bytes: np.ndarray,
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    shared_seeds: bool = True,
 ) -> pd.DataFrame:
     """Compare two arms over seeds and documents.
 
@@ -57,9 +79,15 @@ def paired(
         one row: comparison, delta_bpb (new − old), se, low, high, p, correlation (between the arms over seeds, NaN below three),
         seeds, documents, se_seeds, se_documents, se_unpaired (what the error would be without pairing), doubt.
     """
-    new, old, size = np.atleast_2d(np.asarray(new, float)), np.atleast_2d(np.asarray(old, float)), np.asarray(document_bytes, float)
+    new, old, size = (
+        np.atleast_2d(np.asarray(new, float)),
+        np.atleast_2d(np.asarray(old, float)),
+        np.asarray(document_bytes, float),
+    )
     if new.shape[1] != len(size) or old.shape[1] != len(size) or (shared_seeds and len(new) != len(old)):
-        raise ValueError(f"paired: got bits {new.shape} and {old.shape} for {len(size)} documents; rows are seeds, columns documents.")
+        raise ValueError(
+            f"paired: got bits {new.shape} and {old.shape} for {len(size)} documents; rows are seeds, columns documents."
+        )
     a, b = new.sum(axis=1) / size.sum(), old.sum(axis=1) / size.sum()
     spread = new.mean(axis=0) - old.mean(axis=0)
     se_documents = _bootstrap(spread, size, draws)
@@ -79,7 +107,21 @@ def paired(
     if abs(delta) <= half:
         told.append("not distinguishable from zero")
     p = float(2 * stats.t.sf(abs(delta) / se, total_df)) if se > 0 else np.nan
-    row = ["new − old", delta, se, delta - half, delta + half, p, correlation, len(a), len(size), se_seeds, se_documents, se_unpaired, "; ".join(told)]
+    row = [
+        "new − old",
+        delta,
+        se,
+        delta - half,
+        delta + half,
+        p,
+        correlation,
+        len(a),
+        len(size),
+        se_seeds,
+        se_documents,
+        se_unpaired,
+        "; ".join(told),
+    ]
     return pd.DataFrame([row], columns=COLUMNS)
 
 
@@ -95,7 +137,9 @@ def compare(table: pd.DataFrame, new: str, old: str) -> pd.DataFrame:
     for recipe in (new, old):
         found = np.flatnonzero(rows["recipe"].to_numpy() == recipe)
         if not len(found):
-            raise ValueError(f"compare: there is no complete run of recipe {recipe!r} in this experiment. `golflab status NAME` lists them.")
+            raise ValueError(
+                f"compare: there is no complete run of recipe {recipe!r} in this experiment. `golflab status NAME` lists them."
+            )
         sides.append(rows[arm == arm[found[0]]].drop_duplicates("seed").set_index("seed").sort_index())
     common = sides[0].index.intersection(sides[1].index)
     shared = len(common) > 0
@@ -118,10 +162,22 @@ def seed_correlation(table: pd.DataFrame) -> pd.DataFrame:
         one row: correlation, low, high (95 %, from the F distribution), recipes, seeds, sigma (of one run), sigma_difference (paired), doubt.
     """
     rows = table[table["state"] == "complete"] if "state" in table else table
-    square = pd.DataFrame({"arm": arms(rows), "seed": rows["seed"].to_numpy(), "bpb": rows["bpb"].to_numpy()}).pivot_table(index="arm", columns="seed", values="bpb").dropna()
+    square = (
+        pd.DataFrame({"arm": arms(rows), "seed": rows["seed"].to_numpy(), "bpb": rows["bpb"].to_numpy()})
+        .pivot_table(index="arm", columns="seed", values="bpb")
+        .dropna()
+    )
     r, s = square.shape
     if r < 2 or s < 2:
-        empty = {"correlation": np.nan, "low": np.nan, "high": np.nan, "recipes": r, "seeds": s, "sigma": np.nan, "sigma_difference": np.nan}
+        empty = {
+            "correlation": np.nan,
+            "low": np.nan,
+            "high": np.nan,
+            "recipes": r,
+            "seeds": s,
+            "sigma": np.nan,
+            "sigma_difference": np.nan,
+        }
         return pd.DataFrame([empty | {"doubt": "needs two recipes run with the same two seeds"}])
     y = square.to_numpy()
     seeds = r * np.var(y.mean(axis=0), ddof=1)
@@ -135,8 +191,16 @@ def seed_correlation(table: pd.DataFrame) -> pd.DataFrame:
     upper, lower = stats.f.ppf([0.975, 0.025], s - 1, (r - 1) * (s - 1))
     between = max((seeds - error) / r, 0.0)
     doubt = "few seeds: hardly more than a guess" if s < 4 else ""
-    row = {"correlation": share(ratio), "low": share(ratio / upper), "high": share(ratio / lower), "recipes": r, "seeds": s,
-           "sigma": float(np.sqrt(between + error)), "sigma_difference": float(np.sqrt(2 * error)), "doubt": doubt}  # fmt: skip
+    row = {
+        "correlation": share(ratio),
+        "low": share(ratio / upper),
+        "high": share(ratio / lower),
+        "recipes": r,
+        "seeds": s,
+        "sigma": float(np.sqrt(between + error)),
+        "sigma_difference": float(np.sqrt(2 * error)),
+        "doubt": doubt,
+    }
     return pd.DataFrame([row])
 
 

@@ -20,16 +20,25 @@ def contributions(table: pd.DataFrame) -> go.Figure:
     known = table[table["delta_bpb"].notna()].iloc[::-1]
     clear = (known["q_bh"] <= 0.05) & ~((known["low"] <= 0) & (known["high"] >= 0))
     colors = np.where(~clear, UNSURE, np.where(known["delta_bpb"] < 0, GOOD, BAD))
-    text = [f"{d:+.4f} ± {h:.4f}<br>q {q:.3g}, {r:.0f} runs with it" for d, h, q, r in zip(known["delta_bpb"], known["high"] - known["delta_bpb"], known["q_bh"], known["runs"], strict=True)]  # fmt: skip
+    text = [
+        f"{d:+.4f} ± {h:.4f}<br>q {q:.3g}, {r:.0f} runs with it"
+        for d, h, q, r in zip(known["delta_bpb"], known["high"] - known["delta_bpb"], known["q_bh"], known["runs"], strict=True)
+    ]
     figure = go.Figure()
     for color, label in ((GOOD, "better"), (BAD, "worse"), (UNSURE, "not distinguishable from zero")):
         part = colors == color
         if part.any():
             half = (known["high"] - known["delta_bpb"])[part]
             figure.add_scatter(
-                x=known["delta_bpb"][part], y=known["technique"][part], mode="markers", name=label, marker={"color": color, "size": 9},
-                error_x={"array": half, "color": color, "thickness": 1.6, "width": 3}, hovertext=np.array(text)[part], hoverinfo="text+y",
-            )  # fmt: skip
+                x=known["delta_bpb"][part],
+                y=known["technique"][part],
+                mode="markers",
+                name=label,
+                marker={"color": color, "size": 9},
+                error_x={"array": half, "color": color, "thickness": 1.6, "width": 3},
+                hovertext=np.array(text)[part],
+                hoverinfo="text+y",
+            )
     figure.add_vline(x=0, line={"color": UNSURE, "width": 1})
     figure.update_yaxes(categoryorder="array", categoryarray=known["technique"].tolist())
     figure.update_xaxes(title="change in bits per byte (left is better)")
@@ -41,10 +50,18 @@ def pairs(square: pd.DataFrame) -> go.Figure:
     limit = float(np.nanmax(np.abs(square.to_numpy()))) if square.notna().to_numpy().any() else 1.0
     figure = go.Figure(
         go.Heatmap(
-            z=square.to_numpy(), x=list(square.columns), y=list(square.index), zmin=-limit, zmax=limit, colorscale=[[0, GOOD], [0.5, "#f4f4f2"], [1, BAD]],
-            hovertemplate="%{y} × %{x}: %{z:+.4f}<extra></extra>", colorbar={"title": "bpb", "thickness": 10}, xgap=1, ygap=1,
+            z=square.to_numpy(),
+            x=list(square.columns),
+            y=list(square.index),
+            zmin=-limit,
+            zmax=limit,
+            colorscale=[[0, GOOD], [0.5, "#f4f4f2"], [1, BAD]],
+            hovertemplate="%{y} × %{x}: %{z:+.4f}<extra></extra>",
+            colorbar={"title": "bpb", "thickness": 10},
+            xgap=1,
+            ygap=1,
         )
-    )  # fmt: skip
+    )
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(tickangle=-60)
     return _tidy(figure, 160 + 24 * len(square))
@@ -57,16 +74,30 @@ def frontier(table: pd.DataFrame, limit: float | None = None) -> go.Figure:
     for part, color, name in ((rest, UNSURE, "other recipes"), (best, ACCENT, "efficient")):
         if len(part):
             figure.add_scatter(
-                x=part["bytes"] / 1000, y=part["bpb"], name=name, mode="markers" if part is rest else "lines+markers",
-                line={"shape": "hv", "color": color, "width": 1.5}, marker={"color": color, "size": 7, "opacity": 0.75}, hovertext=part["techniques"].map(_wrap),
+                x=part["bytes"] / 1000,
+                y=part["bpb"],
+                name=name,
+                mode="markers" if part is rest else "lines+markers",
+                line={"shape": "hv", "color": color, "width": 1.5},
+                marker={"color": color, "size": 7, "opacity": 0.75},
+                hovertext=part["techniques"].map(_wrap),
                 error_y={"array": 1.96 * part["se"], "color": color, "thickness": 0.8, "width": 0} if len(part) < 200 else None,
-            )  # fmt: skip
+            )
     if "named" in table and table["named"].any():
         named = table[table["named"].astype(bool)]
-        figure.add_scatter(x=named["bytes"] / 1000, y=named["bpb"], mode="markers+text", text=named["named"], textposition="top center",
-                           marker={"symbol": "star", "size": 12, "color": BAD}, name="presets")  # fmt: skip
+        figure.add_scatter(
+            x=named["bytes"] / 1000,
+            y=named["bpb"],
+            mode="markers+text",
+            text=named["named"],
+            textposition="top center",
+            marker={"symbol": "star", "size": 12, "color": BAD},
+            name="presets",
+        )
     if limit and np.isfinite(limit):
-        figure.add_vline(x=limit / 1000, line={"color": BAD, "dash": "dot"}, annotation={"text": "limit", "font": {"color": BAD}})
+        figure.add_vline(
+            x=limit / 1000, line={"color": BAD, "dash": "dot"}, annotation={"text": "limit", "font": {"color": BAD}}
+        )
     figure.update_xaxes(title="packed bytes, kB")
     figure.update_yaxes(title="bits per byte")
     return _tidy(figure, 420)
@@ -78,10 +109,23 @@ def forecasts(table: pd.DataFrame) -> go.Figure:
     error = (known["bytes"] / known["forecast_mid"] - 1) * 100
     figure = go.Figure()
     figure.add_scatter(
-        x=known["forecast_mid"] / 1000, y=error, mode="markers", marker={"color": ACCENT, "size": 7, "opacity": 0.75}, name="true − forecast", showlegend=False,
-        error_y={"array": (known["forecast_high"] / known["forecast_mid"] - 1) * 100, "arrayminus": (1 - known["forecast_low"] / known["forecast_mid"]) * 100,
-                 "symmetric": False, "color": "rgba(53,104,212,0.25)", "thickness": 1, "width": 0} if len(known) < 300 else None,
-    )  # fmt: skip
+        x=known["forecast_mid"] / 1000,
+        y=error,
+        mode="markers",
+        marker={"color": ACCENT, "size": 7, "opacity": 0.75},
+        name="true − forecast",
+        showlegend=False,
+        error_y={
+            "array": (known["forecast_high"] / known["forecast_mid"] - 1) * 100,
+            "arrayminus": (1 - known["forecast_low"] / known["forecast_mid"]) * 100,
+            "symmetric": False,
+            "color": "rgba(53,104,212,0.25)",
+            "thickness": 1,
+            "width": 0,
+        }
+        if len(known) < 300
+        else None,
+    )
     figure.add_hline(y=0, line={"color": UNSURE, "width": 1})
     figure.update_xaxes(title="forecast before training, kB")
     figure.update_yaxes(title="true bytes over forecast, %")
@@ -92,7 +136,11 @@ def curves(table: pd.DataFrame, key: str = "loss") -> go.Figure:
     """Training curves; the best run stands out, runs that were stopped are red."""
     figure = go.Figure()
     shown = table[[len(c) > 1 for c in table["curve"]]].sort_values("bpb", na_position="last")
-    picked = shown.iloc[np.unique(np.linspace(0, len(shown) - 1, min(len(shown), CURVES_AT_MOST)).astype(int))] if len(shown) else shown
+    picked = (
+        shown.iloc[np.unique(np.linspace(0, len(shown) - 1, min(len(shown), CURVES_AT_MOST)).astype(int))]
+        if len(shown)
+        else shown
+    )
     lows = []
     for place, row in enumerate(picked[::-1].itertuples()):
         points = [p for p in row.curve if p.get(key) is not None]
@@ -101,9 +149,16 @@ def curves(table: pd.DataFrame, key: str = "loss") -> go.Figure:
         tokens, values = [p["tokens"] for p in points], [p[key] for p in points]
         lows += values[len(values) // 10 :]
         figure.add_scatter(
-            x=tokens, y=values, mode="lines", line={"color": color, "width": width}, opacity=1.0 if best else 0.55, showlegend=best,
-            name="best run" if best else row.recipe, hovertext=f"{row.recipe} {row.state}", hoverinfo="text+y",
-        )  # fmt: skip
+            x=tokens,
+            y=values,
+            mode="lines",
+            line={"color": color, "width": width},
+            opacity=1.0 if best else 0.55,
+            showlegend=best,
+            name="best run" if best else row.recipe,
+            hovertext=f"{row.recipe} {row.state}",
+            hoverinfo="text+y",
+        )
     if lows:
         margin = 0.05 * (max(lows) - min(lows)) + 1e-6
         figure.update_yaxes(range=[min(lows) - margin, max(lows) + margin])
@@ -118,7 +173,15 @@ def budget(counts: dict[str, int]) -> go.Figure:
     figure = go.Figure()
     for name, color in names.items():
         if counts.get(name):
-            figure.add_bar(x=[counts[name]], y=["proposed"], orientation="h", name=name.replace("_", " "), marker={"color": color}, text=[counts[name]], textposition="inside")
+            figure.add_bar(
+                x=[counts[name]],
+                y=["proposed"],
+                orientation="h",
+                name=name.replace("_", " "),
+                marker={"color": color},
+                text=[counts[name]],
+                textposition="inside",
+            )
     figure.update_layout(barmode="stack")
     figure.update_yaxes(visible=False)
     figure.update_xaxes(title="recipes")
@@ -131,7 +194,16 @@ def response(table: pd.DataFrame, knob: str) -> go.Figure:
     figure = go.Figure()
     if part["band"].any():
         for edge, fill in (("low", None), ("high", "tonexty")):
-            figure.add_scatter(x=part["value"], y=part[edge], mode="lines", line={"width": 0}, fill=fill, fillcolor="rgba(53,104,212,0.18)", showlegend=False, hoverinfo="skip")
+            figure.add_scatter(
+                x=part["value"],
+                y=part[edge],
+                mode="lines",
+                line={"width": 0},
+                fill=fill,
+                fillcolor="rgba(53,104,212,0.18)",
+                showlegend=False,
+                hoverinfo="skip",
+            )
     figure.add_scatter(x=part["value"], y=part["delta_bpb"], mode="lines+markers", line={"color": ACCENT}, showlegend=False)
     figure.add_hline(y=0, line={"color": UNSURE, "width": 1})
     figure.update_xaxes(title=knob)
@@ -147,9 +219,24 @@ def style(table: pd.DataFrame) -> pd.io.formats.style.Styler:
         tint = "" if not clear else (f"color: {GOOD}" if row["delta_bpb"] < 0 else f"color: {BAD}")
         return [tint if name in ("delta_bpb", "technique") else "" for name in row.index]
 
-    kinds = {"p": "{:.2g}", "p_holm": "{:.2g}", "q_bh": "{:.2g}", "bytes": "{:+,.0f}", "bytes_se": "{:,.0f}", "seconds": "{:+.1f}", "seconds_se": "{:.1f}", "vif": "{:.1f}", "runs": "{:.0f}", "runs_off": "{:.0f}"}  # fmt: skip
+    kinds = {
+        "p": "{:.2g}",
+        "p_holm": "{:.2g}",
+        "q_bh": "{:.2g}",
+        "bytes": "{:+,.0f}",
+        "bytes_se": "{:,.0f}",
+        "seconds": "{:+.1f}",
+        "seconds_se": "{:.1f}",
+        "vif": "{:.1f}",
+        "runs": "{:.0f}",
+        "runs_off": "{:.0f}",
+    }
     formats = {c: kinds.get(c, "{:+.5f}") for c in table.columns if pd.api.types.is_float_dtype(table[c]) or c in kinds}
-    return table.style.format(formats, na_rep="–").apply(color, axis=1).hide(axis="index") if "delta_bpb" in table else table.style.format(formats, na_rep="–").hide(axis="index")
+    return (
+        table.style.format(formats, na_rep="–").apply(color, axis=1).hide(axis="index")
+        if "delta_bpb" in table
+        else table.style.format(formats, na_rep="–").hide(axis="index")
+    )
 
 
 def _thin(table: pd.DataFrame) -> pd.DataFrame:
@@ -170,9 +257,15 @@ def _wrap(text: str, width: int = 60) -> str:
 def _tidy(figure: go.Figure, height: int) -> go.Figure:
     grid = "rgba(139,147,161,0.25)"
     figure.update_layout(
-        height=height, margin={"l": 8, "r": 8, "t": 24, "b": 8}, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", dragmode=False,
-        font={"family": "system-ui, sans-serif", "size": 12}, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}, hovermode="closest",
-    )  # fmt: skip
+        height=height,
+        margin={"l": 8, "r": 8, "t": 24, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        dragmode=False,
+        font={"family": "system-ui, sans-serif", "size": 12},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        hovermode="closest",
+    )
     figure.update_xaxes(gridcolor=grid, zeroline=False, automargin=True)
     figure.update_yaxes(gridcolor=grid, zeroline=False, automargin=True)
     return figure

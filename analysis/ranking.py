@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.contribution import Model, fit_model, usable
+from analysis.effects import Model, fit_model, usable
 from analysis.regression import fitted
 from analysis.table import knobs, shapes, techniques
 
@@ -31,17 +31,19 @@ def ranking(table: pd.DataFrame, *, level: float = 0.95, model: Model | None = N
     if rows.empty:
         return pd.DataFrame(columns=_COLUMNS)
     model = fit_model(table) if model is None else model
-    grouped = rows.assign(_arm=arms(rows)).groupby("_arm", sort=False)
-    frame = grouped.agg(
-        recipe=("recipe", "first"), preset=("preset", "first"), bpb=("bpb", "mean"), runs=("bpb", "size"), bytes=("bytes", "mean"),
-        bytes_max=("bytes", "max"), bytes_sd=("bytes", "std"), seconds=("seconds", "mean"), limit=("limit", "min"), first=("recipe", lambda s: s.index[0]),
-    )  # fmt: skip
-    sigma, df = _spread(rows, grouped, model)
+    _, first, group, counts = np.unique(arms(rows), return_index=True, return_inverse=True, return_counts=True)
+    frame = rows.iloc[first][["recipe", "preset"]].reset_index(drop=True)
+    frame["runs"], frame["first"] = counts, first
+    for name in ("bpb", "bytes", "seconds"):
+        frame[name] = np.bincount(group, rows[name].to_numpy(float)) / counts
+    frame["bytes_sd"] = _sd_within(rows["bytes"].to_numpy(float), group, counts)
+    over = rows["bytes"].to_numpy(float) > rows["limit"].to_numpy(float)
+    frame["fits"] = np.bincount(group, over) == 0
+    sigma, df = _spread(rows["bpb"].to_numpy(float), group, counts, model)
     frame["se"] = sigma / np.sqrt(frame["runs"])
     half = frame["se"] * (stats.t.ppf(0.5 + level / 2, df) if df > 0 else np.nan)
     frame["low"], frame["high"] = frame["bpb"] - half, frame["bpb"] + half
-    frame["fits"] = ~(frame["bytes_max"] > frame["limit"])
-    frame["techniques"] = _names(rows.loc[frame["first"]])
+    frame["techniques"] = _names(rows.iloc[first])
     frame["expected"], spread = _shrunk(frame, rows, model, sigma)
     frame["p_best"] = _p_best(frame["expected"].to_numpy(), spread, frame["fits"].to_numpy())
     frame["doubt"] = np.where(~frame["fits"], "over its byte limit", np.where(frame["runs"] < 2, "one seed only", ""))
@@ -50,12 +52,34 @@ def ranking(table: pd.DataFrame, *, level: float = 0.95, model: Model | None = N
     return out
 
 
-_COLUMNS = "recipe preset techniques bpb se low high expected p_best runs bytes bytes_sd seconds fits doubt".split()
+_COLUMNS = [
+    "recipe",
+    "preset",
+    "techniques",
+    "bpb",
+    "se",
+    "low",
+    "high",
+    "expected",
+    "p_best",
+    "runs",
+    "bytes",
+    "bytes_sd",
+    "seconds",
+    "fits",
+    "doubt",
+]
 
 
 def arms(rows: pd.DataFrame) -> np.ndarray:
     """(runs,) a number that two runs share if they differ in nothing but their seed."""
-    varying = [*techniques(rows), *knobs(rows), *shapes(rows), *(c for c in rows if str(c).startswith("schedule.")), *(["limit"] if "limit" in rows else [])]
+    varying = [
+        *techniques(rows),
+        *knobs(rows),
+        *shapes(rows),
+        *(c for c in rows if str(c).startswith("schedule.")),
+        *(["limit"] if "limit" in rows else []),
+    ]
     return pd.util.hash_pandas_object(rows[varying], index=False).to_numpy() if varying else np.zeros(len(rows), np.uint64)
 
 
@@ -66,13 +90,24 @@ def _names(rows: pd.DataFrame) -> list[str]:
     return [", ".join(names[on]) for on in flags]
 
 
-def _spread(rows: pd.DataFrame, grouped: pd.core.groupby.DataFrameGroupBy, model: Model | None) -> tuple[float, float]:
+def _sd_within(values: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(groups,) standard deviation within each group, NaN for a single run."""
+    gaps = values - (np.bincount(group, values) / counts)[group]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(counts > 1, np.sqrt(np.bincount(group, gaps**2) / (counts - 1)), np.nan)
+
+
+def _spread(bpb: np.ndarray, group: np.ndarray, counts: np.ndarray, model: Model | None) -> tuple[float, float]:
     """Standard deviation between seeds of one recipe and its degrees of freedom: from repeats, else from the model's residual."""
-    rest = rows["bpb"] - grouped["bpb"].transform("mean")
-    df = len(rows) - grouped.ngroups
+    df = len(bpb) - len(counts)
     if df >= 5:
-        return float(np.sqrt((rest**2).sum() / df)), float(df)
-    return (float(np.hypot(model.fit.sigma, model.fit.sigma_training)), float(model.fit.df.max())) if model is not None else (np.nan, 0.0)
+        gaps = bpb - (np.bincount(group, bpb) / counts)[group]
+        return float(np.sqrt((gaps**2).sum() / df)), float(df)
+    return (
+        (float(np.hypot(model.fit.sigma, model.fit.sigma_training)), float(model.fit.df.max()))
+        if model is not None
+        else (np.nan, 0.0)
+    )
 
 
 def _shrunk(frame: pd.DataFrame, rows: pd.DataFrame, model: Model | None, sigma: float) -> tuple[np.ndarray, np.ndarray]:

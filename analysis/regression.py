@@ -149,11 +149,11 @@ def least_squares(design: Design, y: np.ndarray, groups: np.ndarray | None = Non
     """
     n = len(y)
     full = design.gram(y[:, None]) if gram is None else gram
-    shared = groups is not None and len(np.unique(groups)) < n
+    shared = False if groups is None else len(np.unique(groups)) < n
     ratio, means, counts = 0.0, np.zeros((0, 0)), np.zeros(0)
     codes = np.arange(n)
     if shared:
-        codes = np.unique(groups, return_inverse=True)[1]
+        codes = np.unique(np.asarray(groups), return_inverse=True)[1]
         counts = np.bincount(codes).astype(float)
         means = _group_means(design, y, codes, counts)
         ratio = _reml_ratio(full, means, counts, n)
@@ -168,14 +168,24 @@ def least_squares(design: Design, y: np.ndarray, groups: np.ndarray | None = Non
         df = _between_within(design, codes, counts, rank, n)
     sigma2 = rss / (n - rank) if n > rank else np.nan
     leak = (null**2).sum(axis=1) if null.size else np.zeros(size)
-    alias = {i: [int(k) for k in np.flatnonzero(np.abs(null @ null[i]) > 1e-6) if k != i] for i in np.flatnonzero(leak > 1e-8)}
+    alias = {
+        int(i): [int(k) for k in np.flatnonzero(np.abs(null @ null[i]) > 1e-6) if k != i] for i in np.flatnonzero(leak > 1e-8)
+    }
     fine = leak <= 1e-8
     covariance = np.where(np.outer(fine, fine), inverse * sigma2, 0.0)
     centred = np.diag(full)[:size] - full[:size, 0] ** 2 / full[0, 0] if full[0, 0] > 0 else np.diag(full)[:size]
     vif = np.where(fine, np.diag(inverse) * centred, np.inf)
     errors = "random intercept per training" if shared else "pooled"
     return Fit(
-        design, np.where(fine, beta, np.nan), covariance, df, float(np.sqrt(sigma2)), float(np.sqrt(sigma2 * ratio)), alias, vif, errors
+        design,
+        np.where(fine, beta, np.nan),
+        covariance,
+        df,
+        float(np.sqrt(sigma2)),
+        float(np.sqrt(sigma2 * ratio)),
+        alias,
+        vif,
+        errors,
     )
 
 
@@ -333,7 +343,9 @@ def _reml_ratio(full: np.ndarray, means: np.ndarray, counts: np.ndarray, n: int)
         rank = size - null.shape[1]
         rss = gram[size, size] - gram[:size, size] @ inverse @ gram[:size, size]
         df = max(n - rank, 1)
-        return float(df * np.log(max(rss, 1e-300) / df) + np.log1p(counts * ratio).sum() + np.log(np.maximum(values, 1e-300)).sum())
+        return float(
+            df * np.log(max(rss, 1e-300) / df) + np.log1p(counts * ratio).sum() + np.log(np.maximum(values, 1e-300)).sum()
+        )
 
     grid = np.linspace(-9.0, 14.0, 24)
     heights = [deviance(v) for v in grid]

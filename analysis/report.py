@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.contribution import Model, contribution, fit_model
+from analysis.contribution import contribution
+from analysis.effects import Model, fit_model
 from analysis.ranking import ranking
 from analysis.table import load
 
-RANKING = "technique delta_bpb se low high p p_holm q_bh runs mde bytes doubt".split()
+RANKING = ["technique", "delta_bpb", "se", "low", "high", "p", "p_holm", "q_bh", "runs", "mde", "bytes", "doubt"]
 COUNTS = ("asked", "not_fitting", "trained", "pruned", "failed", "complete")
 
 
@@ -55,16 +56,36 @@ class Report:
 
         for sentence in summary(self):
             console.print(sentence, highlight=False)
-        grid = Table(title=f"What each technique was worth ({self.contributions.attrs['runs']} complete runs)", title_justify="left")
-        for name, side in (("technique", "left"), ("Δ bpb", "right"), ("95 % interval", "right"), ("q", "right"), ("runs", "right"), ("would see", "right"), ("bytes", "right"), ("doubt", "left")):  # fmt: skip
+        grid = Table(
+            title=f"What each technique was worth ({self.contributions.attrs['runs']} complete runs)", title_justify="left"
+        )
+        for name, side in (
+            ("technique", "left"),
+            ("Δ bpb", "right"),
+            ("95 % interval", "right"),
+            ("q", "right"),
+            ("runs", "right"),
+            ("would see", "right"),
+            ("bytes", "right"),
+            ("doubt", "left"),
+        ):
             grid.add_column(name, justify=side, no_wrap=name != "doubt")  # type: ignore[arg-type]
         for row in self.contributions.itertuples(index=False):
             known = np.isfinite(row.delta_bpb)
             tint = "" if not known or row.q_bh > 0.05 else ("green" if row.delta_bpb < 0 else "red")
             interval = f"{row.low:+.4f} … {row.high:+.4f}" if np.isfinite(row.low) else "–"
             size = f"{row.bytes:+,.0f}" if np.isfinite(row.bytes) else "–"
-            grid.add_row(row.technique, f"{row.delta_bpb:+.4f}" if known else "–", interval, f"{row.q_bh:.2g}" if known else "–",
-                         f"{row.runs:.0f}", f"{row.mde:.4f}" if np.isfinite(row.mde) else "–", size, row.doubt, style=tint)  # fmt: skip
+            grid.add_row(
+                row.technique,
+                f"{row.delta_bpb:+.4f}" if known else "–",
+                interval,
+                f"{row.q_bh:.2g}" if known else "–",
+                f"{row.runs:.0f}",
+                f"{row.mde:.4f}" if np.isfinite(row.mde) else "–",
+                size,
+                row.doubt,
+                style=tint,
+            )
         console.print(grid)
 
     def html(self, path: str | Path) -> Path:
@@ -124,8 +145,12 @@ def summary(told: Report) -> list[str]:
     seeds = f" over {best['runs']} seeds" if best["runs"] > 1 else ""
     out.append(f"Best that fits: {best['bpb']:.4f}{margin} bits per byte{seeds} in {size} (recipe {best['recipe']}).")
     if best["expected"] and best["runs"] < 2:
-        chance = f"; the chance that it really is the best of these is {best['p_best']:.0%}" if best["p_best"] is not None else ""
-        out.append(f"The best of many noisy scores is partly luck: expect {best['expected']:.4f} from it on a fresh seed{chance}.")
+        chance = (
+            f"; the chance that it really is the best of these is {best['p_best']:.0%}" if best["p_best"] is not None else ""
+        )
+        out.append(
+            f"The best of many noisy scores is partly luck: expect {best['expected']:.4f} from it on a fresh seed{chance}."
+        )
     return out + effects_in_words(effects)
 
 
@@ -134,12 +159,21 @@ def effects_in_words(effects: pd.DataFrame) -> list[str]:
     known = effects[effects["se"].notna()]
     clear = known[(known["q_bh"] <= 0.05) & ((known["low"] > 0) | (known["high"] < 0))]
     lines = []
-    for part, word in ((clear[clear["delta_bpb"] < 0], "Better with"), (clear[clear["delta_bpb"] > 0].iloc[::-1], "Worse with")):
+    for part, word in (
+        (clear[clear["delta_bpb"] < 0], "Better with"),
+        (clear[clear["delta_bpb"] > 0].iloc[::-1], "Worse with"),
+    ):
         if len(part):
-            lines.append(f"{word} (at 5 % false discovery): " + ", ".join(f"{r.technique} ({r.delta_bpb:+.4f} ± {r.high - r.delta_bpb:.4f})" for r in part.itertuples()) + ".")
+            lines.append(
+                f"{word} (at 5 % false discovery): "
+                + ", ".join(f"{r.technique} ({r.delta_bpb:+.4f} ± {r.high - r.delta_bpb:.4f})" for r in part.itertuples())
+                + "."
+            )
     rest = known.drop(clear.index)
     if len(rest):
-        lines.append(f"Not distinguishable from zero: {', '.join(rest['technique'])}; these runs would have shown an effect of {rest['mde'].median():.4f} or more (80 % power).")
+        lines.append(
+            f"Not distinguishable from zero: {', '.join(rest['technique'])}; these runs would have shown an effect of {rest['mde'].median():.4f} or more (80 % power)."
+        )
     unknown = effects[effects["se"].isna()]
     if len(unknown):
         lines.append(f"Not identifiable from these runs: {', '.join(unknown['technique'])}.")

@@ -68,7 +68,10 @@ def shorter(table: pd.DataFrame) -> pd.DataFrame:
     if "schedule.tokens" not in table:
         return pd.DataFrame(columns=["tokens", "runs", "techniques"])
     complete = table[table["state"] == "complete"]
-    rows = [(t, len(part), sum(0 < part[n].sum() < len(part) for n in techniques(table))) for t, part in complete.groupby("schedule.tokens")]
+    rows = [
+        (t, len(part), sum(0 < part[n].sum() < len(part) for n in techniques(table)))
+        for t, part in complete.groupby("schedule.tokens")
+    ]
     return pd.DataFrame(rows, columns=["tokens", "runs", "techniques"])
 
 

@@ -66,7 +66,13 @@ def bits_per_byte(nats: float, bytes_per_token: float) -> float:
 
 
 def record_rule(
-    new: np.ndarray, old: np.ndarray, bytes_per_token: float, *, nats: float = RULE_NATS, p: float = RULE_P, paired: bool = False
+    new: np.ndarray,
+    old: np.ndarray,
+    bytes_per_token: float,
+    *,
+    nats: float = RULE_NATS,
+    p: float = RULE_P,
+    paired: bool = False,
 ) -> pd.DataFrame:
     """The challenge's rule: is ``new`` better than ``old`` by at least ``nats`` per token at one-sided ``p``?
 
@@ -84,7 +90,9 @@ def record_rule(
     """
     new, old = np.asarray(new, float), np.asarray(old, float)
     if len(new) < 2 or len(old) < 2 or (paired and len(new) != len(old)):
-        raise ValueError(f"record_rule: got {len(new)} and {len(old)} runs; it needs 2 of each at least, as many of both if paired.")
+        raise ValueError(
+            f"record_rule: got {len(new)} and {len(old)} runs; it needs 2 of each at least, as many of both if paired."
+        )
     margin = bits_per_byte(nats, bytes_per_token)
     delta, se, df, correlation = _difference(new, old, paired)
     shifted = delta + margin
@@ -99,10 +107,21 @@ def record_rule(
     if shifted >= 0:
         doubt.append("the estimate does not exceed the margin, so more seeds alone would not help")
     row = {
-        "margin_bpb": margin, "delta_bpb": delta, "se": se, "low": delta - half, "high": delta + half, "t": t, "df": df, "p": chance,
-        "correlation": correlation, "seeds_new": len(new), "seeds_old": len(old), "seeds_needed": needed, "passes": chance < p,
+        "margin_bpb": margin,
+        "delta_bpb": delta,
+        "se": se,
+        "low": delta - half,
+        "high": delta + half,
+        "t": t,
+        "df": df,
+        "p": chance,
+        "correlation": correlation,
+        "seeds_new": len(new),
+        "seeds_old": len(old),
+        "seeds_needed": needed,
+        "passes": chance < p,
         "doubt": "; ".join(doubt),
-    }  # fmt: skip
+    }
     return pd.DataFrame([row])
 
 
@@ -153,9 +172,20 @@ def probability_better(new: np.ndarray, old: np.ndarray, by: float = 0.0, paired
         i = generator.integers(len(new), size=len(new))
         draws.append(share(new[i], old[i] if paired else old[generator.integers(len(old), size=len(old))]))
     low, high = np.quantile(draws, [0.025, 0.975])
-    delta, se, df, _ = _difference(new, old, paired) if min(len(new), len(old)) > 1 else (float(new.mean() - old.mean()), math.nan, 1.0, math.nan)
-    row = {"p_run": share(new, old), "low": low, "high": high, "p_mean": float(stats.t.cdf(-(delta + by) / se, df)) if se > 0 else math.nan,
-           "runs_new": len(new), "runs_old": len(old), "doubt": "few seeds: the interval is optimistic" if min(len(new), len(old)) < 5 else ""}  # fmt: skip
+    delta, se, df, _ = (
+        _difference(new, old, paired)
+        if min(len(new), len(old)) > 1
+        else (float(new.mean() - old.mean()), math.nan, 1.0, math.nan)
+    )
+    row = {
+        "p_run": share(new, old),
+        "low": low,
+        "high": high,
+        "p_mean": float(stats.t.cdf(-(delta + by) / se, df)) if se > 0 else math.nan,
+        "runs_new": len(new),
+        "runs_old": len(old),
+        "doubt": "few seeds: the interval is optimistic" if min(len(new), len(old)) < 5 else "",
+    }
     return pd.DataFrame([row])
 
 
@@ -176,7 +206,9 @@ def confidence_sequence(differences: np.ndarray, spread: float, level: float = 0
     """
     x = np.asarray(differences, float)
     if len(x) == 0 or not spread > 0:
-        raise ValueError(f"confidence_sequence: got {len(x)} differences and spread={spread!r}; it needs one at least and a positive spread.")
+        raise ValueError(
+            f"confidence_sequence: got {len(x)} differences and spread={spread!r}; it needs one at least and a positive spread."
+        )
     alpha = 1 - level
     n = np.arange(1, len(x) + 1)
     rho = tuned_for / (2 * math.log(1 / alpha) + math.log(1 + 2 * math.log(1 / alpha)))  # close to the optimum at tuned_for
@@ -184,4 +216,6 @@ def confidence_sequence(differences: np.ndarray, spread: float, level: float = 0
     half = spread * np.sqrt((n + rho) * np.log((n + rho) / (rho * alpha**2))) / n
     decided = (mean - half > 0) | (mean + half < 0)
     first = float(n[decided][0]) if decided.any() else math.nan
-    return pd.DataFrame({"n": n, "mean": mean, "low": mean - half, "high": mean + half, "decided": decided, "decided_at_n": first})
+    return pd.DataFrame(
+        {"n": n, "mean": mean, "low": mean - half, "high": mean + half, "decided": decided, "decided_at_n": first}
+    )

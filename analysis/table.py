@@ -23,6 +23,7 @@ the seconds spent in each stage (``stage.train``).
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import warnings
@@ -34,10 +35,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-PLAIN = (
-    "recipe seed preset state reason bpb bpb_float bytes code_bytes parameters tokens seconds tokens_per_second trained training"
-).split()
-NUMBERS = "seed bpb bpb_float bytes code_bytes parameters tokens seconds tokens_per_second".split()
+PLAIN = [
+    "recipe",
+    "seed",
+    "preset",
+    "state",
+    "reason",
+    "bpb",
+    "bpb_float",
+    "bytes",
+    "code_bytes",
+    "parameters",
+    "tokens",
+    "seconds",
+    "tokens_per_second",
+    "trained",
+    "training",
+]
+NUMBERS = ["seed", "bpb", "bpb_float", "bytes", "code_bytes", "parameters", "tokens", "seconds", "tokens_per_second"]
 FORECAST = ("low", "mid", "high")
 PARTS = ("shape", "schedule")
 
@@ -53,10 +68,18 @@ def load(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     if not path.exists():
-        raise ValueError(f"There is no {path}. Give the folder of an experiment (runs/NAME), or a .jsonl or .parquet file of records.")
+        raise ValueError(
+            f"There is no {path}. Give the folder of an experiment (runs/NAME), or a .jsonl or .parquet file of records."
+        )
     if path.suffix == ".parquet":
         return _from_parquet(path)
-    table = from_records(_bodies(path))
+    collecting = gc.isenabled()
+    gc.disable()  # millions of small objects and no cycles: looking for garbage would double the time
+    try:
+        table = from_records(_bodies(path))
+    finally:
+        if collecting:
+            gc.enable()
     if table.empty:
         raise ValueError(f"{path} holds no record yet. A finished run leaves one in {path}/trials/<recipe>/record.json.")
     table.attrs["experiment"] = experiment(path)
@@ -105,7 +128,7 @@ def from_records(bodies: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     conditions: list[str] = []
     limits: list[Any] = []
     sparse = _Sparse()
-    machines: Counter[str] = Counter()
+    machines: Counter[tuple[Any, ...]] = Counter()
     known: dict[tuple[Any, ...], str] = {}
     for row, body in enumerate(bodies):
         get = body.get
@@ -122,7 +145,7 @@ def from_records(bodies: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
             known[key] = _condition(schedule, data)
         conditions.append(known[key])
         sparse.add(row, spec, get("stages") or {})
-        machines[json.dumps(get("machine") or {}, sort_keys=True)] += 1
+        machines[tuple((get("machine") or {}).items())] += 1
     columns: dict[str, Any] = {n: _floats(v) if n in NUMBERS else v for n, v in plain.items()}
     columns["trained"] = np.array([v is None or bool(v) for v in plain["trained"]], bool)
     columns |= {"condition": conditions, "limit": _floats(limits)}
@@ -189,11 +212,11 @@ def _floats(values: list[Any]) -> np.ndarray:
     return np.array([np.nan if v is None else v for v in values], float)
 
 
-def _machines(counts: Counter[str]) -> dict[str, dict[str, int]]:
+def _machines(counts: Counter[tuple[Any, ...]]) -> dict[str, dict[str, int]]:
     """What varies and what does not among versions and hardware: key -> value -> runs."""
     seen: dict[str, dict[str, int]] = {}
-    for text, runs in counts.items():
-        for key, value in json.loads(text).items():
+    for facts, runs in counts.items():
+        for key, value in facts:
             at = seen.setdefault(key, {})
             at[str(value)] = at.get(str(value), 0) + runs
     return seen

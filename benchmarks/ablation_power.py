@@ -104,10 +104,18 @@ def measure(make: Callable[[World, int], pd.DataFrame], worlds: int) -> dict[str
         null_hits, nulls = null_hits + int((table["p"][truth == 0] < 0.05).sum()), nulls + int((truth == 0).sum())
     flat = np.concatenate(error)
     return {
-        "runs": runs, "worlds": worlds, "rmse": float(np.sqrt(np.mean(flat**2))), "power": seen / worth, "fdr": float(np.mean(false)),
-        "fdr_se": float(np.std(false) / np.sqrt(worlds)), "coverage": float(np.mean(covered)), "coverage_se": float(np.std([c.mean() for c in covered]) / np.sqrt(worlds)),
-        "null_rate": null_hits / nulls, "half_width": float(np.mean(widths)), "spearman": float(np.mean(gap)),
-    }  # fmt: skip
+        "runs": runs,
+        "worlds": worlds,
+        "rmse": float(np.sqrt(np.mean(flat**2))),
+        "power": seen / worth,
+        "fdr": float(np.mean(false)),
+        "fdr_se": float(np.std(false) / np.sqrt(worlds)),
+        "coverage": float(np.mean(covered)),
+        "coverage_se": float(np.std([c.mean() for c in covered]) / np.sqrt(worlds)),
+        "null_rate": null_hits / nulls,
+        "half_width": float(np.mean(widths)),
+        "spearman": float(np.mean(gap)),
+    }
 
 
 def folded(world: World, number: int) -> pd.DataFrame:

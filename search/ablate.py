@@ -54,20 +54,40 @@ class Plan:
     def json(self) -> dict[str, Any]:
         """The plan as one JSON object, recipes by hash."""
         return {
-            "design": self.design, "preset": self.preset.name, "techniques": list(self.techniques), "runs": len(self.recipes), "trainings": self.trainings,
-            "seconds": self.seconds, "noise": self.noise, "se": _finite(self.se), "smallest": _finite(self.smallest), "recipes": [r.hash for r in self.recipes], "notes": list(self.notes),
-        }  # fmt: skip
+            "design": self.design,
+            "preset": self.preset.name,
+            "techniques": list(self.techniques),
+            "runs": len(self.recipes),
+            "trainings": self.trainings,
+            "seconds": self.seconds,
+            "noise": self.noise,
+            "se": _finite(self.se),
+            "smallest": _finite(self.smallest),
+            "recipes": [r.hash for r in self.recipes],
+            "notes": list(self.notes),
+        }
 
     def text(self, console: Any) -> None:
         """Print the plan to a `rich` console."""
         from rich.table import Table
 
-        grid = Table(show_header=False, title=f"Plan: {self.design} ablation of {self.preset.name or 'a recipe'}", title_justify="left")
+        grid = Table(
+            show_header=False, title=f"Plan: {self.design} ablation of {self.preset.name or 'a recipe'}", title_justify="left"
+        )
         grid.add_row("techniques", f"{len(self.techniques)}: {', '.join(self.techniques)}")
         grid.add_row("runs", str(len(self.recipes)))
-        grid.add_row("trainings", f"{self.trainings} (the other {len(self.recipes) - self.trainings} differ only after training)")
-        grid.add_row("expected time", "unknown until one run has been timed" if self.seconds is None else f"{self.seconds / 60:.0f} min on one worker")
-        shows = f"{self.smallest:.4f} bits per byte" if math.isfinite(self.smallest) else "nothing: no degree of freedom is left for an error; add --seeds"
+        grid.add_row(
+            "trainings", f"{self.trainings} (the other {len(self.recipes) - self.trainings} differ only after training)"
+        )
+        grid.add_row(
+            "expected time",
+            "unknown until one run has been timed" if self.seconds is None else f"{self.seconds / 60:.0f} min on one worker",
+        )
+        shows = (
+            f"{self.smallest:.4f} bits per byte"
+            if math.isfinite(self.smallest)
+            else "nothing: no degree of freedom is left for an error; add --seeds"
+        )
         grid.add_row("smallest effect it can show", f"{shows} (5 %, power 80 %, if one run's noise is {self.noise:.4f})")
         for note in self.notes:
             grid.add_row("note", note)
@@ -123,11 +143,15 @@ def plan(
     dropped = [c for c in combinations if not build.possible(c)]
     kept = list(dict.fromkeys(c for c in combinations if build.possible(c)))
     if dropped:
-        notes.append(f"left out, because not possible: {len(dropped)} of {len(combinations)} combinations, e.g. {_reason(build, dropped[0], names)}")
+        notes.append(
+            f"left out, because not possible: {len(dropped)} of {len(combinations)} combinations, e.g. {_reason(build, dropped[0], names)}"
+        )
     if dropped and not iso_size and any("fit" in build.why_not(c) for c in dropped):
         notes.append("with --iso-size the MLP is narrowed until they fit")
     if len(kept) < 2:
-        raise ValueError("ablate: fewer than two combinations are possible, so nothing can be compared. Raise the byte limit or take other techniques.")
+        raise ValueError(
+            "ablate: fewer than two combinations are possible, so nothing can be compared. Raise the byte limit or take other techniques."
+        )
     recipes = [build.recipe(c).with_(seed=preset.seed + s) for c in kept for s in range(seeds)]
     recipes = list({r.hash: r for r in recipes}.values())
     se, smallest, blind = _resolution(kept, names, seeds, noise)
@@ -140,8 +164,12 @@ def plan(
 def training_key(recipe: Recipe) -> str:
     """Digest of everything training depends on: recipes that share it share one training."""
     body = recipe.to_json()
-    body["techniques"] = {t.name: t.settings() for t in recipe.techniques if t.stage() not in AFTER_TRAINING or _consulted(t, recipe)}
-    return digest({k: body[k] for k in ("shape", "schedule", "data", "techniques", "seed")} | {"corpus only": body["data"]["corpus"]})
+    body["techniques"] = {
+        t.name: t.settings() for t in recipe.techniques if t.stage() not in AFTER_TRAINING or _consulted(t, recipe)
+    }
+    return digest(
+        {k: body[k] for k in ("shape", "schedule", "data", "techniques", "seed")} | {"corpus only": body["data"]["corpus"]}
+    )
 
 
 @dataclass
@@ -196,7 +224,9 @@ class _Builder:
             return lambda on: not self.rule(on)
         bare, change = _log_sizes(self, names)
         room = math.log(self.preset.limit) - bare
-        return lambda on: (self._known[on] == "" if on in self._known else sum(change[n] for n in on) <= room and not self.rule(on))
+        return lambda on: (
+            self._known[on] == "" if on in self._known else sum(change[n] for n in on) <= room and not self.rule(on)
+        )
 
     def possible(self, on: designs.Combination) -> bool:
         """Whether a combination can be run."""
@@ -212,7 +242,11 @@ def _log_sizes(build: _Builder, names: list[str]) -> tuple[float, dict[str, floa
     whole = math.log(build.size(build.recipe(frozenset(full))))
     out = {}
     for name in names:
-        other = frozenset(full ^ {name} if name in full else {m for m in full if not _exclusive(build.switched[m], build.switched[name])} | {name})
+        other = frozenset(
+            full ^ {name}
+            if name in full
+            else {m for m in full if not _exclusive(build.switched[m], build.switched[name])} | {name}
+        )
         change = math.log(build.size(build.recipe(other))) - whole if not build.rule(other) else 0.0
         out[name] = -change if name in full else change
     return whole - sum(out[n] for n in full), out
@@ -233,10 +267,14 @@ def _switched(preset: Recipe, techniques: Sequence[str | Technique]) -> dict[str
         elif item in here:
             asked[item] = here[item]
         else:
-            raise ValueError(f"ablate: {item!r} is not switched on in {preset.name or 'the recipe'}. On are: {', '.join(here) or 'none'}.")
+            raise ValueError(
+                f"ablate: {item!r} is not switched on in {preset.name or 'the recipe'}. On are: {', '.join(here) or 'none'}."
+            )
     asked = {n: t for n, t in asked.items() if SLOTS[t.slot].default != n or t != type(t)()}
     if len(asked) < 2:
-        raise ValueError(f"ablate: {preset.name or 'the recipe'} has {len(asked)} technique(s) to switch; at least two are needed. Name some to try on top.")
+        raise ValueError(
+            f"ablate: {preset.name or 'the recipe'} has {len(asked)} technique(s) to switch; at least two are needed. Name some to try on top."
+        )
     return asked
 
 
@@ -244,7 +282,12 @@ def _combinations(
     design: str, names: list[str], build: _Builder, runs: int | None, existing: Sequence[Recipe]
 ) -> tuple[str, list[designs.Combination], list[str]]:
     """The design's own name, its combinations and what should be said about them."""
-    simple = {"leave-one-out": designs.leave_one_out, "add-one-in": designs.add_one_in, "pairs": designs.all_pairs, "factorial": designs.full_factorial}
+    simple = {
+        "leave-one-out": designs.leave_one_out,
+        "add-one-in": designs.add_one_in,
+        "pairs": designs.all_pairs,
+        "factorial": designs.full_factorial,
+    }
     if design in simple:
         return design, simple[design](names), []
     folded = designs.folded_plackett_burman(names)
@@ -252,7 +295,11 @@ def _combinations(
         return "folded Plackett-Burman", folded, []
     done = [frozenset(t.name for t in r.techniques) & set(names) for r in existing]
     chosen = _d_optimal(names, runs or len(folded), build, done)
-    notes = [] if design == "d-optimal" else ["some of the folded design's combinations are not possible, so this one is D-optimal over those that are"]
+    notes = (
+        []
+        if design == "d-optimal"
+        else ["some of the folded design's combinations are not possible, so this one is D-optimal over those that are"]
+    )
     return "D-optimal", chosen, notes
 
 
@@ -263,7 +310,9 @@ def _d_optimal(names: list[str], runs: int, build: _Builder, done: list[designs.
     for attempt in range(6):
         missing = runs - len(kept)
         if missing and missing + len(kept) + len(done) > len(names) + 1:
-            kept += [c for c in designs.d_optimal(names, missing, guess, [*done, *kept], seed=attempt, starts=1) if build.possible(c)]
+            kept += [
+                c for c in designs.d_optimal(names, missing, guess, [*done, *kept], seed=attempt, starts=1) if build.possible(c)
+            ]
     return kept
 
 

@@ -52,19 +52,42 @@ class Planted:
     def _record(self, on: np.ndarray, seed: int, bpb: float, size: float, limit: int, k: int) -> dict:
         tokens = 524_288
         curve = [
-            {"step": s, "tokens": s * 4096, "seconds": s * 0.3, "loss": 6.9 - 4.4 * (s / 128) ** 0.3} | ({"bpb": bpb + 0.4 * (1 - s / 128)} if s % 32 == 0 else {})
+            {"step": s, "tokens": s * 4096, "seconds": s * 0.3, "loss": 6.9 - 4.4 * (s / 128) ** 0.3}
+            | ({"bpb": bpb + 0.4 * (1 - s / 128)} if s % 32 == 0 else {})
             for s in range(8, 129, 8)
         ]
         spec = {
-            "shape": {"layers": 5, "width": 128}, "schedule": {"tokens": tokens, "seconds": None}, "data": {"corpus": "sotu", "tokenizer": "auto", "split": "dev"},
-            "techniques": {n: {} for n, o in zip(self.names, on, strict=True) if o} | {"bedrock": {"theta": 0.5}}, "limit": limit, "seed": seed, "name": "planted",
-        }  # fmt: skip
+            "shape": {"layers": 5, "width": 128},
+            "schedule": {"tokens": tokens, "seconds": None},
+            "data": {"corpus": "sotu", "tokenizer": "auto", "split": "dev"},
+            "techniques": {n: {} for n, o in zip(self.names, on, strict=True) if o} | {"bedrock": {"theta": 0.5}},
+            "limit": limit,
+            "seed": seed,
+            "name": "planted",
+        }
         return {
-            "recipe": f"{k:012x}", "seed": seed, "preset": "planted", "state": "complete", "spec": spec, "reason": "", "bpb": bpb, "bpb_float": bpb - 0.01,
-            "bytes": int(size), "code_bytes": 20_000, "bytes_forecast": {"low": size * 0.98, "mid": size * 1.003, "high": size * 1.02},
-            "parameters": 700_000, "tokens": tokens, "seconds": 40.0 + 0.5 * float(on.sum()), "tokens_per_second": tokens / 40, "trained": True,
-            "training": f"t{k}", "stages": {}, "curve": curve, "notes": [], "machine": MACHINE,
-        }  # fmt: skip
+            "recipe": f"{k:012x}",
+            "seed": seed,
+            "preset": "planted",
+            "state": "complete",
+            "spec": spec,
+            "reason": "",
+            "bpb": bpb,
+            "bpb_float": bpb - 0.01,
+            "bytes": int(size),
+            "code_bytes": 20_000,
+            "bytes_forecast": {"low": size * 0.98, "mid": size * 1.003, "high": size * 1.02},
+            "parameters": 700_000,
+            "tokens": tokens,
+            "seconds": 40.0 + 0.5 * float(on.sum()),
+            "tokens_per_second": tokens / 40,
+            "trained": True,
+            "training": f"t{k}",
+            "stages": {},
+            "curve": curve,
+            "notes": [],
+            "machine": MACHINE,
+        }
 
 
 def write_experiment(folder: Path, records: list[dict], **experiment: object) -> Path:
@@ -73,5 +96,7 @@ def write_experiment(folder: Path, records: list[dict], **experiment: object) ->
         place = folder / "trials" / str(record["recipe"])
         place.mkdir(parents=True)
         (place / "record.json").write_text(json.dumps(record))
-    (folder / "experiment.json").write_text(json.dumps({"name": folder.name, "preset": "planted", "space": "techniques", "scale": "proxy"} | experiment))
+    (folder / "experiment.json").write_text(
+        json.dumps({"name": folder.name, "preset": "planted", "space": "techniques", "scale": "proxy"} | experiment)
+    )
     return folder
