@@ -1,27 +1,36 @@
-"""Calibration: the ratio of true to predicted size, learned per scheme from finished runs, with an interval.
+"""Calibration: the ratio of true to predicted size, learned from finished runs, with an interval.
 
-Within one scheme the ratio repeats to a few tenths of a percent; between schemes it does not. Every observation is
-y = log(true / predicted) bytes of packed weights (code is known exactly and stays outside).
+Every observation is y = log(true / predicted) bytes of packed weights (code is known exactly and stays outside). Runs whose
+descriptions share words share their deviations: a Gaussian process whose covariance counts shared words. A run teaches
+most about its own scheme (quantiser and codec together), something about schemes with the same clip or codec, and a
+little about everything trained with the same techniques.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any
 
-THEORY = 0.02  # deviation of y over schemes never seen, before anything was learned
-LEAST = 0.001  # no interval is built on a smaller deviation than this: seeds alone move real files that much
-PRIOR_RUNS = 3.0  # how many observations the prior deviation inside a scheme counts for
-WITHIN = 0.004  # that deviation
+import numpy as np
+
+# Standard deviations of y over: all runs, schemes, words of a scheme, words of a training, repetitions.
+COMMON, SCHEME, WORD, TRAINING, REPEAT = 0.010, 0.012, 0.008, 0.003, 0.004
+LEAST = 0.001  # no interval is narrower than this: seeds alone move real files that much
+FREEDOM = 8  # how many observations the deviations above are worth before runs say how wide intervals must be
 
 
 @dataclass
 class Calibration:
-    """Observations per scheme. Empty, it returns the theory with a wide interval."""
+    """Observations: description and y of every finished run. Empty, it returns the theory with a wide interval.
 
-    seen: dict[str, list[float]] = field(default_factory=dict)
+    A description is what `forecast.scheme` writes: the words of the scheme, a bar, the words of the training.
+    """
+
+    seen: list[tuple[str, float]] = field(default_factory=list)
+    _solved: tuple[int, np.ndarray, np.ndarray] | None = field(default=None, repr=False, compare=False)
 
     def learn(self, scheme: str, predicted: float, actual: float) -> None:
         """Add a finished run: bytes of packed weights as theory predicted them and as they came out.
@@ -31,53 +40,69 @@ class Calibration:
         """
         if predicted <= 0 or actual <= 0:
             raise ValueError(f"calibration: predicted={predicted} and actual={actual} bytes must both be positive.")
-        self.seen.setdefault(scheme, []).append(math.log(actual / predicted))
+        self.seen.append((scheme, math.log(actual / predicted)))
 
     def interval(self, scheme: str, coverage: float = 0.9) -> tuple[float, float, float]:
-        """Low, middle and high ratio of true to predicted bytes.
+        """Low, middle and high ratio of true to predicted bytes of a run so described.
 
-        A scheme never seen: the mean of the schemes seen, and the spread between them. A scheme seen a few times: a
-        Student interval around its mean. From ⌈1/(1 − coverage)⌉ runs on: split-conformal over leave-one-out residuals,
-        which holds whatever their distribution.
+        Half the width is the process's own deviation times a quantile: Student's at first; once there are ⌈1/(1 − coverage)⌉
+        runs of any kind, the conformal one of the standardised leave-one-out residuals.
 
         Raises:
             ValueError: ``coverage`` is not between 0 and 1.
         """
         if not 0 < coverage < 1:
             raise ValueError(f"calibration: coverage={coverage} must lie between 0 and 1.")
-        mine = self.seen.get(scheme, [])
-        middle, half = self._unseen(coverage) if not mine else self._known(mine, coverage)
+        middle, variance = 0.0, covariance(scheme, scheme) + REPEAT**2
+        if self.seen:
+            inverse, weighted = self._solve()
+            shared = np.array([covariance(scheme, other) for other, _ in self.seen])
+            middle, variance = float(shared @ weighted), max(0.0, variance - float(shared @ inverse @ shared))
+        half = max(LEAST, self._quantile(coverage) * math.sqrt(variance))
         return math.exp(middle - half), math.exp(middle), math.exp(middle + half)
 
-    def _unseen(self, coverage: float) -> tuple[float, float]:
-        means = [sum(ys) / len(ys) for ys in self.seen.values()]
-        # The theory counts as one more scheme with y = 0, so that a single odd one does not carry the whole estimate.
-        middle = sum(means) / (len(means) + 1)
-        spread = sum((m - middle) ** 2 for m in means) + middle**2
-        deviation = math.sqrt((spread + PRIOR_RUNS * THEORY**2) / (len(means) + PRIOR_RUNS))
-        return middle, student(coverage, len(means) + PRIOR_RUNS) * deviation * math.sqrt(1 + 1 / (len(means) + 1))
+    def _solve(self) -> tuple[np.ndarray, np.ndarray]:
+        """Inverse covariance of the observations, (runs, runs), and that times y; kept until a run is added."""
+        if self._solved is None or self._solved[0] != len(self.seen):
+            names, ys = [name for name, _ in self.seen], np.array([y for _, y in self.seen])
+            matrix = np.array([[covariance(a, b) for b in names] for a in names]) + REPEAT**2 * np.eye(len(names))
+            inverse = np.linalg.inv(matrix)
+            self._solved = len(names), inverse, inverse @ ys
+        return self._solved[1], self._solved[2]
 
-    def _known(self, mine: list[float], coverage: float) -> tuple[float, float]:
-        count, middle = len(mine), sum(mine) / len(mine)
+    def _quantile(self, coverage: float) -> float:
+        """Deviations an interval must reach out."""
+        count, prior = len(self.seen), student(coverage, FREEDOM)
         rank = math.ceil((count + 1) * coverage)
-        if rank <= count:
-            residuals = sorted(abs(y - (sum(mine) - y) / (count - 1)) for y in mine)
-            return middle, max(residuals[rank - 1], LEAST)
-        squares, freedom = PRIOR_RUNS * WITHIN**2, PRIOR_RUNS
-        for ys in self.seen.values():
-            mean = sum(ys) / len(ys)
-            squares, freedom = squares + sum((y - mean) ** 2 for y in ys), freedom + len(ys) - 1
-        deviation = max(math.sqrt(squares / freedom), LEAST)
-        return middle, student(coverage, freedom) * deviation * math.sqrt(1 + 1 / count)
+        if count == 0 or rank > count:
+            return prior
+        inverse, weighted = self._solve()
+        # Leave-one-out in closed form: residual (K⁻¹y)_i / K⁻¹_ii with variance 1 / K⁻¹_ii.
+        residuals = np.sort(np.abs(weighted) / np.sqrt(np.diag(inverse)))
+        return float(residuals[rank - 1])
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {"seen": {scheme: list(ys) for scheme, ys in self.seen.items()}}
+        return {"seen": [[scheme, y] for scheme, y in self.seen]}
 
     @staticmethod
     def from_json(body: dict[str, Any]) -> Calibration:
         """Read `to_json`'s output."""
-        return Calibration({str(scheme): [float(y) for y in ys] for scheme, ys in body.get("seen", {}).items()})
+        return Calibration([(str(scheme), float(y)) for scheme, y in body.get("seen", [])])
+
+
+def covariance(one: str, other: str) -> float:
+    """How much the deviations of two runs have in common."""
+    (scheme, words, training), (scheme2, words2, training2) = _parts(one), _parts(other)
+    shared = WORD**2 * len(words & words2) / max(1, len(words | words2))
+    taught = TRAINING**2 * len(training & training2)
+    return COMMON**2 + SCHEME**2 * (scheme == scheme2) + shared + taught
+
+
+@functools.lru_cache(maxsize=8192)
+def _parts(description: str) -> tuple[str, frozenset[str], frozenset[str]]:
+    scheme, _, training = description.partition("|")
+    return scheme.strip(), frozenset(scheme.split()), frozenset(training.split())
 
 
 def student(coverage: float, freedom: float) -> float:

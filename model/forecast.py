@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -189,9 +190,16 @@ class _Rate:
 
 
 def scheme(recipe: Recipe) -> str:
-    """What two recipes must share for the size of one to teach about the other, in words."""
+    """A recipe as `Calibration` knows it: how it is quantised and packed, a bar, how it was trained.
+
+    What is before the bar names its scheme; runs of one scheme deviate from theory together.
+    """
     slots = ("fake_quant", "prune", "bits", "clip", "rounding", "trim", "layout", "codec")
-    return " ".join(str(t) for slot in slots for t in recipe.tenants(slot))
+    stored = [str(t) for slot in slots for t in recipe.tenants(slot)]
+    trained = [str(t) for t in recipe.techniques if t.stage() in ("model", "train") and t.slot != "fake_quant"]
+    steps = recipe.schedule.steps
+    length = [] if steps is None else [f"steps~2^{math.log2(max(steps, 1)):.0f}"]
+    return " ".join([*stored, "|", *trained, *length])
 
 
 def fit(recipe: Recipe, limit: int, size: Callable[[Recipe], float], grow: str = "hidden", multiple: int = 1) -> Recipe:

@@ -133,7 +133,22 @@ def test_fit_refuses_what_cannot_be():
 
 def test_scheme_ignores_the_body_and_names_the_quantiser():
     assert scheme(TINY) == scheme(TINY.with_(hidden=96, seed=4))
-    assert scheme(TINY) != scheme(TINY.with_(parse("int6_rows")))
+    stored, _, trained = scheme(TINY).partition("|")
+    assert not scheme(TINY.with_(parse("int6_rows"))).startswith(stored)
+    smeared = scheme(TINY.with_(parse("smear_gate"))).partition("|")
+    assert smeared[0] == stored
+    assert smeared[2] != trained
+
+
+def test_a_run_teaches_most_about_its_own_scheme_and_something_about_its_relatives():
+    calibration = Calibration()
+    for _ in range(5):
+        calibration.learn("int6 sd_clip rans | muon", 100.0, 96.0)
+    ratios = [calibration.interval(s) for s in ("int6 sd_clip rans | muon", "int6 row_max rans | muon", "int4 max zlib |")]
+    middles, widths = [m for _, m, _ in ratios], [high - low for low, _, high in ratios]
+    assert middles[0] == pytest.approx(0.96, abs=0.005)
+    assert middles[0] < middles[1] < middles[2] < 1
+    assert widths[0] < widths[1] < widths[2]
 
 
 def test_calibration_narrows_and_moves_towards_the_truth():
@@ -155,9 +170,9 @@ def test_calibration_narrows_and_moves_towards_the_truth():
 def test_calibration_covers_as_stated(runs):
     dice, hits, trials = torch.Generator().manual_seed(runs), 0, 400
     for _ in range(trials):
-        draws = (torch.randn(runs + 1, generator=dice) * 0.004 - 0.03).tolist()
-        calibration = Calibration({"a": draws[:runs]})
-        low, _, high = calibration.interval("a", 0.9)
+        draws = (torch.randn(runs + 1, generator=dice) * 0.003 - 0.02).tolist()
+        calibration = Calibration([("int8 rans |", y) for y in draws[:runs]])
+        low, _, high = calibration.interval("int8 rans |", 0.9)
         hits += low <= math.exp(draws[-1]) <= high
     assert hits / trials >= 0.86
 
