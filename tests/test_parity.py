@@ -1,7 +1,7 @@
-"""The presets' forward passes against the seeds' definitions, written out a second time: slowly, plainly, one seed after another.
+"""The presets' forward passes against the seeds' definitions, written out a second time, slowly and plainly.
 
-The reference reads weights by name and knows nothing of slots or techniques. Every weight is disturbed first, so that no zero or
-one at the start hides a mistake.
+The reference reads weights by name and knows nothing of slots or techniques. Every weight is disturbed first, so that no
+zero or one at the start hides a mistake.
 """
 
 import dataclasses
