@@ -22,11 +22,7 @@ def small(name):
     """The preset in a body of its own depth: nothing that depends on layer numbers is scaled away."""
     full = PRESETS[name]
     shape = dataclasses.replace(full.shape, width=64, heads=4, kv_heads=4 * full.shape.kv_heads // 8, hidden=96, vocabulary=300)
-    techniques = [
-        t.rescale(full.shape, dataclasses.replace(shape, layers=full.shape.layers, context=full.shape.context))
-        for t in full.techniques
-    ]
-    return dataclasses.replace(full, shape=shape, techniques=tuple(techniques))
+    return dataclasses.replace(full, shape=shape, techniques=tuple(t.rescale(full.shape, shape) for t in full.techniques))
 
 
 def weights_of(recipe):
