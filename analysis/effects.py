@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.regression import Design, Fit, hc3, least_squares, pair_leak, residuals, select_pairs
+from analysis.regression import Design, Fit, hc3, least_squares, pair_leak, pseudo_inverse, residuals, select_pairs
 from analysis.table import knobs, shapes, techniques
 
-# Family-wise level at which a pair enters: calibrated so that 95 % intervals cover 94 to 98 % with no pair and with ten planted.
+# Family-wise level at which a pair enters: calibrated so that 95 % intervals cover 94 to 98 % with no pair and with ten
+# planted.
 ENTER = 0.12
 PAIRS_AT_MOST = 3000  # columns of a second-order model that is still worth a Gram matrix
 
@@ -61,7 +62,7 @@ def usable(table: pd.DataFrame, metric: str = "bpb") -> pd.DataFrame:
     rows = rows[np.isfinite(rows[metric].to_numpy(float))]
     if "recipe" in rows and rows["recipe"].notna().all():
         rows = rows.drop_duplicates("recipe", keep="last")
-    if "condition" in rows:
+    if "condition" in rows and len(rows):
         counts = rows["condition"].value_counts()
         rows = rows[rows["condition"] == counts.index[0]]
     return rows.reset_index(drop=True)
@@ -167,15 +168,22 @@ def _with_pairs(model: Model, plain: Design) -> Design:
     if not full.pairs or n < plain.size + 8:
         return plain
     if n >= 3 * full.size:
-        return full
+        _, null = pseudo_inverse(model.gram(full)[:-1, :-1])
+        entangled = null.shape[1] > pseudo_inverse(model.gram(plain)[:-1, :-1])[1].shape[1]
+        return plain if entangled else full
     if pair_leak(full, model.gram(full), count) > 0.25:
         return plain
     return full.take(sorted(select_pairs(full, model.gram(full), n, list(range(1, count + 1)), alpha=ENTER)))
 
 
 def all_pairs(design: Design, count: int) -> Design | None:
-    """The design with every pair of its ``count`` techniques, or None if those are none or too many."""
-    pairs = [(i, j) for i in range(1, count + 1) for j in range(i + 1, count + 1)]
+    """The design with every pair of its ``count`` techniques that was seen both on, one on and both off (slot mates never
+    are: their product says nothing new), or None if those are none or too many."""
+    on = design.columns[:, 1 : count + 1] + 0.5
+    both, alone = on.T @ on, on.sum(axis=0)
+    neither = len(on) - alone[:, None] - alone[None, :] + both
+    seen = (both > 0) & (alone[:, None] > both) & (alone[None, :] > both) & (neither > 0)
+    pairs = [(int(i) + 1, int(j) + 1) for i, j in zip(*np.nonzero(np.triu(seen, 1)), strict=True)]
     return Design(design.columns, design.names, tuple(pairs)) if 0 < len(pairs) <= PAIRS_AT_MOST else None
 
 

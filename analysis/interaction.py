@@ -1,6 +1,8 @@
-"""What techniques are worth together: pairwise effects, Shapley values in closed form, and the loss in every order of removal."""
+"""What techniques are worth together: pairwise effects, Shapley values in closed form, the loss in every order of removal."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -24,14 +26,14 @@ def interaction(table: pd.DataFrame | Model, *, heredity: bool = True, level: fl
         level: of the intervals.
 
     Returns:
-        strongest first: a, b, delta_bpb, se, low, high, p, p_holm and q_bh (over all pairs tried, also those not listed), runs (with
-        both on), mde, in_model, aliases (pairs it is correlated with by more than 0.7 here), doubt.
+        strongest first: a, b, delta_bpb, se, low, high, p, p_holm and q_bh (over all pairs tried, also those not
+        listed), runs (with both on), mde, in_model, aliases (pairs it is correlated with by more than 0.7 here), doubt.
     """
     model = table if isinstance(table, Model) else fit_model(table)
     if model is None or len(model.names) < 2:
         return pd.DataFrame(columns=COLUMNS)
     model = second_order(model)
-    frame = _all_pairs(model, level)
+    frame = pd.concat([_estimates(model, level), _never_seen(model)], ignore_index=True)
     frame["p_holm"], frame["q_bh"] = holm(frame["p"].to_numpy()), benjamini_hochberg(frame["p"].to_numpy())
     frame["doubt"] = [_doubt(row) for row in frame.itertuples(index=False)]
     if heredity:
@@ -61,7 +63,8 @@ def shapley(table: pd.DataFrame | Model, preset: list[str] | None = None, level:
         level: of the intervals.
 
     Returns:
-        best first: technique, shapley, se, low, high, share (of the preset's total), doubt. They sum to the preset's total effect.
+        best first: technique, shapley, se, low, high, share (of the preset's total), doubt. They sum to the preset's
+        total effect.
     """
     model = _model(table)
     inside = _inside(model, preset)
@@ -85,8 +88,8 @@ def removal(table: pd.DataFrame | Model, preset: list[str] | None = None, level:
 
     Returns:
         in the order in which techniques are best given up: technique; loses_first and loses_last (removed before or after all
-        others) with first_se, last_se; average (over all orders), least and most over the orders; then ``path`` and path_se, the
-        total lost once everything up to this row is gone.
+        others) with first_se, last_se; average (over all orders), least and most over the orders; then ``path`` and
+        path_se, the total lost once everything up to this row is gone.
     """
     model = _model(table)
     inside = _inside(model, preset)
@@ -120,7 +123,7 @@ def removal(table: pd.DataFrame | Model, preset: list[str] | None = None, level:
 
 
 def effect_weights(model: Model, name: str, others: dict[str, float]) -> np.ndarray:
-    """Weights on the coefficients that give the effect of ``name`` while each other technique is on for this share of the time."""
+    """Weights on the coefficients: the effect of ``name`` while each other technique is on for this share of the time."""
     weights = np.zeros(model.fit.design.size)
     weights[model.columns[name]] = 1.0
     plain = model.fit.design.columns.shape[1]
@@ -167,8 +170,17 @@ def _give_up_order(model: Model, inside: list[str]) -> list[str]:
     return order
 
 
-def _all_pairs(model: Model, level: float) -> pd.DataFrame:
-    """Estimates for every pair of techniques, from one Gram matrix of the second-order model."""
+def _never_seen(model: Model) -> pd.DataFrame:
+    """The pairs these runs never show both on, one on and both off, with no number."""
+    inside = {(model.names[i - 1], model.names[j - 1]) for i, j in model.full.pairs}
+    names = [p for p in itertools.combinations(model.names, 2) if p not in inside]
+    both = [int((model.rows[a] & model.rows[b]).sum()) for a, b in names]
+    frame = pd.DataFrame(names, columns=["a", "b"]).assign(runs=both, in_model=False, aliases="")
+    return frame.reindex(columns=COLUMNS).astype(dict.fromkeys(["delta_bpb", "se", "low", "high", "p", "mde"], float))
+
+
+def _estimates(model: Model, level: float) -> pd.DataFrame:
+    """Estimates for the pairs that can be told apart, from one Gram matrix of the second-order model."""
     fit, n = model.fit, len(model.rows)
     plain = fit.design.columns.shape[1]
     every = model.full.pairs

@@ -25,8 +25,8 @@ def response(table: pd.DataFrame, *, model: Model | None = None, points: int = 1
     the knob's own linear term is put back; a knob of words gets one mean per word.
 
     Returns:
-        knob, value, delta_bpb (against the knob's mean), se, low, high, band (whether the values are ordered), p (of no response at
-        all), q_bh over knobs, runs, doubt. Knobs with fewer than 8 runs are left out.
+        knob, value, delta_bpb (against the knob's mean), se, low, high, band (whether the values are ordered), p (of no
+        response at all), q_bh over knobs, runs, doubt. Knobs with fewer than 8 runs are left out.
     """
     model = fit_model(table) if model is None else model
     if model is None:

@@ -107,8 +107,10 @@ def _ranking(told: Report) -> dict[str, Any]:
             "What each technique was worth", "No technique varied between these runs, so there is nothing to compare."
         )
     lead = (
-        "The change in bits per byte when a technique is switched on, averaged over the others being on or off, with its 95 % interval. "
-        f"Grey is not distinguishable from zero at 5 % false discovery. {attrs['runs']} complete runs; errors: {attrs['errors']}, {attrs['df']:.0f} degrees of freedom, "
+        "The change in bits per byte when a technique is switched on, averaged over the others being on or off, "
+        "with its 95 % interval. "
+        f"Grey is not distinguishable from zero at 5 % false discovery. {attrs['runs']} complete runs; errors: "
+        f"{attrs['errors']}, {attrs['df']:.0f} degrees of freedom, "
         f"standard deviation of one run {attrs['sigma']:.4f}."
     )
     if attrs.get("adjusted"):
@@ -155,7 +157,10 @@ def _recipes(told: Report) -> dict[str, Any]:
             "doubt": top["doubt"],
         }
     )
-    lead = "The ten best recipes. The best of many noisy scores is partly luck; “expected again” takes that luck out, “is the best” is the chance of being the best of those that fit."
+    lead = (
+        "The ten best recipes. The best of many noisy scores is partly luck; “expected again” takes that luck out, “is "
+        "the best” is the chance of being the best of those that fit."
+    )
     return _section("The best recipes", lead, tables=[("", shown)])
 
 
@@ -168,14 +173,18 @@ def _pairs(told: Report) -> dict[str, Any]:
     if known.empty:
         return _section(
             "Interactions",
-            "These runs cannot tell any pair apart from its members: every run differs from the others in one technique. A folded screen (`--design screen`) or `--design pairs` can.",
+            (
+                "These runs cannot tell any pair apart from its members: every run differs from the others in one "
+                "technique. A folded screen (`--design screen`) or `--design pairs` can."
+            ),
         )
     words = ", ".join(f"{r.a} × {r.b} ({r.delta_bpb:+.4f} ± {r.high - r.delta_bpb:.4f})" for r in clear.itertuples())
-    lead = (
-        f"What two techniques are worth together beyond the sum of the two; negative helps. Shown: {words}."
-        if words
-        else f"What two techniques are worth together beyond the sum of the two. None of {len(table)} pairs is distinguishable from zero; the median pair would have shown at {known['mde'].median():.4f}."
-    )
+    lead = "What two techniques are worth together beyond the sum of the two; negative means that they help each other. "
+    if words:
+        lead += f"Pairs that show: {words}."
+    else:
+        lead += f"None of {len(table)} pairs is distinguishable from zero; the median one would have shown at "
+        lead += f"{known['mde'].median():.4f}."
     first = table.head(12)
     shown = pd.DataFrame(
         {
@@ -204,7 +213,10 @@ def _pairs(told: Report) -> dict[str, Any]:
         )
         tables.append(
             (
-                "What the best recipe would lose, in the order in which techniques are best given up (positive: bits per byte lost)",
+                (
+                    "What the best recipe would lose, in the order in which techniques are best given up (positive: "
+                    "bits per byte lost)"
+                ),
                 out,
             )
         )
@@ -238,7 +250,10 @@ def _frontier(told: Report) -> dict[str, Any]:
     lead = "Every completed recipe by its packed bytes; those that nothing else beats in both are joined."
     if np.isfinite(price["bpb_per_kb"]):
         unsure = f", {price['doubt']}" if price["doubt"] else ""
-        lead += f" At the limit one more kilobyte is worth {price['bpb_per_kb']:+.5f} bits per byte (95 %: {price['low']:+.5f} … {price['high']:+.5f}{unsure})."
+        lead += (
+            f" At the limit one more kilobyte is worth {price['bpb_per_kb']:+.5f} bits per byte (95 %: "
+            f"{price['low']:+.5f} … {price['high']:+.5f}{unsure})."
+        )
     return _section("Bytes against bits per byte", lead, [plots.frontier(table, float(np.nanmedian(told.table["limit"])))])
 
 
@@ -267,7 +282,8 @@ def _bytes(told: Report) -> dict[str, Any]:
     inside = ((known["bytes"] >= known["forecast_low"]) & (known["bytes"] <= known["forecast_high"])).mean()
     over = int((known["bytes"] > known["limit"]).sum())
     lead = (
-        f"Forecast error, true bytes over the forecast made before training: mean {error.mean():+.2%}, root mean square {np.sqrt((error**2).mean()):.2%}, worst {error.iloc[int(np.argmax(error.abs()))]:+.2%} "
+        f"Forecast error, true bytes over the forecast made before training: mean {error.mean():+.2%}, root mean "
+        f"square {np.sqrt((error**2).mean()):.2%}, worst {error.iloc[int(np.argmax(error.abs()))]:+.2%} "
         f"over {len(known)} runs; {inside:.0%} fell inside the forecast's interval. {over} finished over the limit."
     )
     return _section("Forecast and true bytes", lead, [plots.forecasts(known)])
@@ -298,7 +314,11 @@ def _budget(told: Report) -> dict[str, Any]:
     table = told.table
     stages = {str(c)[6:]: table[c].sum() for c in table if str(c).startswith("stage.")}
     counts = told.counts
-    lead = f"{counts['asked']} proposed: {counts['not_fitting']} dropped before training, {counts['complete']} completed, {counts['pruned']} stopped early, {counts['failed']} failed. {counts['trained']} trainings; the other completed runs found theirs in the stage cache."
+    lead = (
+        f"{counts['asked']} proposed: {counts['not_fitting']} dropped before training, {counts['complete']} completed, "
+        f"{counts['pruned']} stopped early, {counts['failed']} failed. {counts['trained']} trainings; the other "
+        "completed runs found theirs in the stage cache."
+    )
     shown = pd.DataFrame({"stage": stages.keys(), "seconds in all": [f"{v:,.1f}" for v in stages.values()]})
     return _section("Where the budget went", lead, [plots.budget(counts)], [("", shown)])
 

@@ -42,7 +42,8 @@ def documents(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     for folder in rows["folder"]:
         if not folder or not (Path(folder) / "documents.npz").is_file():
             raise ValueError(
-                f"paired: {folder or 'a run'} has no documents.npz. Load the table from the experiment's folder, not from an export."
+                f"paired: {folder or 'a run'} has no documents.npz. Load the table from the experiment's folder, not "
+                "from an export."
             )
         run_bits, run_bytes = load_documents(Path(folder))
         bits.append(run_bits)
@@ -65,7 +66,8 @@ def paired(
 
     The difference is averaged over documents by their bytes, as the score is. Its error has two sources that add: the seeds
     (t distribution over differences by seed) and the documents (cluster bootstrap over documents of the mean difference, which
-    matters if the claim is about other text than this). The interval is about fresh seeds *and* fresh documents of the same kind.
+    matters if the claim is about other text than this). The interval is about fresh seeds *and* fresh documents of the
+    same kind.
 
     Args:
         new: (seeds, documents) bits.
@@ -76,8 +78,8 @@ def paired(
         shared_seeds: whether row k of both arms has one seed.
 
     Returns:
-        one row: comparison, delta_bpb (new − old), se, low, high, p, correlation (between the arms over seeds, NaN below three),
-        seeds, documents, se_seeds, se_documents, se_unpaired (what the error would be without pairing), doubt.
+        one row: comparison, delta_bpb (new − old), se, low, high, p, correlation (between the arms over seeds, NaN below
+        three), seeds, documents, se_seeds, se_documents, se_unpaired (what the error would be without pairing), doubt.
     """
     new, old, size = (
         np.atleast_2d(np.asarray(new, float)),
@@ -159,7 +161,8 @@ def seed_correlation(table: pd.DataFrame) -> pd.DataFrame:
     variance it would have with independent seeds.
 
     Returns:
-        one row: correlation, low, high (95 %, from the F distribution), recipes, seeds, sigma (of one run), sigma_difference (paired), doubt.
+        one row: correlation, low, high (95 %, from the F distribution), recipes, seeds, sigma (of one run),
+        sigma_difference (paired), doubt.
     """
     rows = table[table["state"] == "complete"] if "state" in table else table
     square = (
@@ -209,7 +212,7 @@ def _sd(x: np.ndarray) -> float:
 
 
 def _bootstrap(gaps: np.ndarray, size: np.ndarray, draws: int) -> float:
-    """Standard error over documents of ``Σ gaps / Σ size``; a fixed seed, so that a report does not change when it is read again."""
+    """Standard error over documents of ``Σ gaps / Σ size``, from a fixed seed, so that a report reads the same twice."""
     if len(gaps) < 2:
         return 0.0
     generator = np.random.default_rng(0)

@@ -23,9 +23,10 @@ def ranking(table: pd.DataFrame, *, level: float = 0.95, model: Model | None = N
         model: the fitted contribution model, if it is at hand.
 
     Returns:
-        best first: recipe (hash of the first seed's), preset, techniques (those that vary), bpb, se, low, high (the error pooled over
-        recipes where one has a single run), expected, p_best (chance of being the best that fits), runs, bytes, bytes_sd, seconds,
-        fits, doubt. ``attrs["sigma"]`` is the spread between runs of one recipe that was used.
+        best first: recipe (hash of the first seed's), preset, techniques (those that vary), bpb, se, low, high (the
+        error pooled over recipes where one has a single run), expected, p_best (chance of being the best that fits),
+        runs, bytes,
+        bytes_sd, seconds, fits, doubt. ``attrs["sigma"]`` is the spread between runs of one recipe that was used.
     """
     rows = usable(table)
     if rows.empty:
@@ -98,7 +99,7 @@ def _sd_within(values: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.
 
 
 def _spread(bpb: np.ndarray, group: np.ndarray, counts: np.ndarray, model: Model | None) -> tuple[float, float]:
-    """Standard deviation between seeds of one recipe and its degrees of freedom: from repeats, else from the model's residual."""
+    """Spread between seeds of one recipe and its degrees of freedom: from repeats, else from the model's residual."""
     df = len(bpb) - len(counts)
     if df >= 5:
         gaps = bpb - (np.bincount(group, bpb) / counts)[group]

@@ -134,7 +134,8 @@ def summary(told: Report) -> list[str]:
     """The report in words, a sentence or two an item, every number with its error."""
     counts, best, effects = told.counts, told.best, told.contributions
     out = [
-        f"{counts['asked']} recipes were proposed; {counts['not_fitting']} could not fit the byte limit and were never trained, {counts['trained']} trainings ran, "
+        f"{counts['asked']} recipes were proposed; {counts['not_fitting']} could not fit the byte limit and were "
+        f"never trained, {counts['trained']} trainings ran, "
         f"{counts['complete']} runs completed, {counts['pruned']} were stopped early and {counts['failed']} failed."
     ]
     if best is None:
@@ -172,7 +173,8 @@ def effects_in_words(effects: pd.DataFrame) -> list[str]:
     rest = known.drop(clear.index)
     if len(rest):
         lines.append(
-            f"Not distinguishable from zero: {', '.join(rest['technique'])}; these runs would have shown an effect of {rest['mde'].median():.4f} or more (80 % power)."
+            f"Not distinguishable from zero: {', '.join(rest['technique'])}; these runs would have shown an effect "
+            f"of {rest['mde'].median():.4f} or more (80 % power)."
         )
     unknown = effects[effects["se"].isna()]
     if len(unknown):

@@ -30,6 +30,7 @@ def _adjusted(p: np.ndarray, method: str) -> np.ndarray:
     from statsmodels.stats.multitest import multipletests
 
     out = np.full(len(p), np.nan)
+    p = np.asarray(p, float)
     known = np.isfinite(p)
     if known.any():
         out[known] = multipletests(p[known], method=method)[1]

@@ -1,7 +1,7 @@
-"""How well do designs recover planted effects? Worlds with 40 techniques of which 14 matter and 10 pairs interact, noise 0.00068.
+"""How well do designs recover planted effects? Worlds of 40 techniques, 14 real, 10 interacting pairs, noise 0.00068.
 
-Every design is measured with the shipped functions only: `search.design` chooses the combinations, `analysis.contribution` reads the
-runs. Errors are against the effect averaged over all other techniques on or off.
+Every design is measured with the shipped functions only: `search.design` chooses the combinations,
+`analysis.contribution` reads the runs. Errors are against the effect averaged over all other techniques on or off.
 
     python benchmarks/ablation_power.py --quick --json
 """
@@ -48,7 +48,7 @@ class World:
 
     @staticmethod
     def draw(seed: int) -> World:
-        """14 effects of 0.0005 to 0.008, three in four of them improvements; 10 pairs with at least one such member; skewed bytes."""
+        """14 effects of 0.0005 to 0.008, three in four of them improvements; 10 pairs among those 14; skewed bytes."""
         generator = np.random.default_rng(seed)
         real = generator.choice(COUNT, REAL, replace=False)
         effects = np.zeros(COUNT)

@@ -1,4 +1,4 @@
-"""Plan an ablation before anything is spent: which recipes, how many trainings, how long, and how small an effect it could show."""
+"""Plan an ablation before anything is spent: which recipes, how many trainings, how long, how small an effect it could show."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from search.forecast import Forecaster
 
 DESIGNS = ("leave-one-out", "add-one-in", "pairs", "screen", "d-optimal", "factorial")
 AFTER_TRAINING = ("quantise", "pack", "evaluate")
-# Standard deviation of one run, bits per byte. Full scale: the median of 23 published submissions. Proxy: what is left of 0.014 between
-# seeds once arms share seeds, at 0.6 million tokens. An experiment's own is measured as soon as it has runs.
+# Standard deviation of one run, bits per byte. Full scale: the median of 23 published submissions. Proxy: what is left
+# of 0.014 between seeds once arms share seeds, at 0.6 million tokens. An experiment's own is measured as soon as it runs.
 NOISE_FULL, NOISE_PROXY = 0.0007, 0.004
 
 
@@ -111,15 +111,19 @@ def plan(
 
     Args:
         preset: the recipe to take apart.
-        design: one of `DESIGNS`. ``screen`` is folded Plackett-Burman where all its combinations are possible and D-optimal over
+        design: one of `DESIGNS`. ``screen`` is folded Plackett-Burman where all its combinations are possible and
+        D-optimal over
             the possible ones where they are not.
-        techniques: what to vary; by default what the preset has on. Names of the preset's techniques, or techniques to try on top
+        techniques: what to vary; by default what the preset has on. Names of the preset's techniques, or techniques to
+        try on top
             (needed for ``add-one-in`` from a bare recipe).
         seeds: runs of every combination, with the same seeds in all of them (common random numbers).
-        iso_size: widen or narrow the MLP of every recipe until it is as large as the preset (or as the limit, if that is less), so that
+        iso_size: widen or narrow the MLP of every recipe until it is as large as the preset (or as the limit, if that is
+        less), so that
             the bytes a removed technique frees are given back.
         runs: number of combinations of a D-optimal design; by default as many as folded Plackett-Burman would take.
-        forecaster: recipe -> low, mid and high bytes; by default the search's own. A combination whose middle forecast is over the
+        forecaster: recipe -> low, mid and high bytes; by default the search's own. A combination whose middle forecast
+        is over the
             limit is not possible.
         existing: recipes already run: a D-optimal design complements them.
         noise: standard deviation of one run, for the smallest effect; by default what is usual at the preset's scale.
@@ -144,13 +148,15 @@ def plan(
     kept = list(dict.fromkeys(c for c in combinations if build.possible(c)))
     if dropped:
         notes.append(
-            f"left out, because not possible: {len(dropped)} of {len(combinations)} combinations, e.g. {_reason(build, dropped[0], names)}"
+            f"left out, because not possible: {len(dropped)} of {len(combinations)} combinations, e.g. "
+            f"{_reason(build, dropped[0], names)}"
         )
     if dropped and not iso_size and any("fit" in build.why_not(c) for c in dropped):
         notes.append("with --iso-size the MLP is narrowed until they fit")
     if len(kept) < 2:
         raise ValueError(
-            "ablate: fewer than two combinations are possible, so nothing can be compared. Raise the byte limit or take other techniques."
+            "ablate: fewer than two combinations are possible, so nothing can be compared. Raise the byte limit or "
+            "take other techniques."
         )
     recipes = [build.recipe(c).with_(seed=preset.seed + s) for c in kept for s in range(seeds)]
     recipes = list({r.hash: r for r in recipes}.values())
@@ -273,7 +279,8 @@ def _switched(preset: Recipe, techniques: Sequence[str | Technique]) -> dict[str
     asked = {n: t for n, t in asked.items() if SLOTS[t.slot].default != n or t != type(t)()}
     if len(asked) < 2:
         raise ValueError(
-            f"ablate: {preset.name or 'the recipe'} has {len(asked)} technique(s) to switch; at least two are needed. Name some to try on top."
+            f"ablate: {preset.name or 'the recipe'} has {len(asked)} technique(s) to switch; at least two are "
+            "needed. Name some to try on top."
         )
     return asked
 
@@ -330,7 +337,7 @@ def _resolution(kept: list[designs.Combination], names: list[str], seeds: int, n
 
 
 def detectable(df: float, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Standard errors an effect must measure to be seen by a two-sided t test (as `analysis.significance.detectable`, kept apart by the arrows)."""
+    """Standard errors an effect must measure for a two-sided t test to see it (search may not import analysis)."""
     crit = float(stats.t.ppf(1 - alpha / 2, df))
     low, high = 0.0, crit + 1.0
     while stats.nct.sf(crit, df, high) < power:

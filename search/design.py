@@ -1,7 +1,7 @@
 """Experimental designs over techniques that are on or off: which combinations to run so that the effects can be told apart.
 
-Pure functions of technique names. A combination is the frozenset of the names switched on; a design is a list of them. Whether a
-combination is possible at all (fits the byte limit, no clash, every need met) is a predicate the caller gives.
+Pure functions of technique names. A combination is the frozenset of the names switched on; a design is a list of them.
+Whether a combination is possible at all (fits the byte limit, no clash, every need met) is a predicate the caller gives.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def full_factorial(names: Sequence[str]) -> list[Combination]:
 
 
 def plackett_burman(names: Sequence[str]) -> list[Combination]:
-    """Main effects from the fewest runs that keep them orthogonal: the next Hadamard order above ``n`` (Plackett and Burman, 1946)."""
+    """Main effects from the fewest orthogonal runs, the next Hadamard order above ``n`` (Plackett and Burman, 1946)."""
     square = hadamard(len(names) + 1)
     return _rows(square[:, 1 : len(names) + 1] > 0, names)
 
@@ -77,8 +77,8 @@ def d_optimal(
     """The ``runs`` allowed combinations that tell the effects apart best, by coordinate exchange (Meyer and Nachtsheim, 1995).
 
     Rows change one technique at a time, or one in against one out where the byte limit leaves no room, while that raises the
-    determinant of the information matrix and stays allowed. Of several starts the design is kept that is best by the same measure
-    with the aliasing of main effects by pairs counted against it.
+    determinant of the information matrix and stays allowed. Of several starts the design is kept that is best by the
+    same measure with the aliasing of main effects by pairs counted against it.
 
     Args:
         names: techniques that vary.
@@ -98,7 +98,8 @@ def d_optimal(
     done = np.array([[1.0, *(1.0 if n in run else -1.0 for n in names)] for run in existing]).reshape(-1, len(names) + 1)
     if runs < 1 or runs + len(done) < len(names) + 2:
         raise ValueError(
-            f"D-optimal: {runs} new runs and {len(done)} old ones cannot tell {len(names)} techniques apart; {len(names) + 2 - len(done)} new ones are needed."
+            f"D-optimal: {runs} new runs and {len(done)} old ones cannot tell {len(names)} techniques apart; "
+            f"{len(names) + 2 - len(done)} new ones are needed."
         )
     generator = np.random.default_rng(seed)
     cache: dict[bytes, bool] = {}
@@ -133,7 +134,7 @@ def main_effect_loss(rows: np.ndarray, interactions: float) -> float:
 
 
 def hadamard(least: int) -> np.ndarray:
-    """The smallest ±1 matrix with orthogonal columns of order ``least`` or more that Paley and Sylvester give; first column +1."""
+    """The smallest Hadamard matrix of order ``least`` or more that Paley and Sylvester give; its first column is +1."""
     order = max(4, -(-least // 4) * 4) if least > 2 else max(least, 1)
     while (found := _construct(order)) is None:
         order += 4

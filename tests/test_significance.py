@@ -1,0 +1,88 @@
+"""Multiplicity and power against statsmodels; the record rule; sequences that may be looked at any time."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+
+from analysis.significance import (
+    benjamini_hochberg,
+    bits_per_byte,
+    confidence_sequence,
+    detectable,
+    holm,
+    power,
+    probability_better,
+    record_rule,
+    seeds_needed,
+)
+
+
+def test_multiplicity_agrees_and_skips_the_unknown():
+    p = np.array([0.001, 0.04, np.nan, 0.03, 0.5])
+    known = p[np.isfinite(p)]
+    assert np.allclose(holm(p)[np.isfinite(p)], multipletests(known, method="holm")[1], atol=1e-12)
+    assert np.allclose(benjamini_hochberg(p)[np.isfinite(p)], multipletests(known, method="fdr_bh")[1], atol=1e-12)
+    assert np.isnan(holm(p)[2])
+
+
+@pytest.mark.parametrize("df", [3, 5, 47, 300])
+def test_power_agrees_with_statsmodels(df):
+    n = df + 1
+    nc = detectable(df)
+    assert TTestPower().power(nc / math.sqrt(n), n, 0.05) == pytest.approx(0.8, abs=1e-8)
+    assert power(0.002, 0.001, df) == pytest.approx(TTestPower().power(2 / math.sqrt(n), n, 0.05), abs=1e-8)
+
+
+def test_the_record_rule():
+    margin = bits_per_byte(0.005, 2.436)
+    assert margin == pytest.approx(0.00296, abs=2e-5)  # 0.59225 bits per byte for a nat at SP1024
+    old, gaps = np.array([1.1, 1.1004, 1.0997]), np.array([0.0001, -0.0001, 0.0])
+    good = record_rule(old - margin - 0.002 + gaps, old, 2.436, paired=True).iloc[0]
+    close = record_rule(old - margin - 0.00005 + gaps, old, 2.436, paired=True).iloc[0]
+    worse = record_rule(old + 0.001, old, 2.436).iloc[0]
+    assert good.passes
+    assert good.p == pytest.approx(stats.ttest_1samp(good.delta_bpb + gaps + margin, 0, alternative="less").pvalue, abs=1e-12)
+    assert not close.passes
+    assert 3 < close.seeds_needed < 100
+    assert not worse.passes
+    assert worse.seeds_needed == math.inf
+    assert "would not help" in worse.doubt
+    with pytest.raises(ValueError, match="needs 2"):
+        record_rule([1.0], [1.0, 1.1], 2.4)
+
+
+def test_unpaired_is_welch():
+    a, b = np.array([1.0, 1.1, 1.05]), np.array([1.2, 1.25, 1.22, 1.3])
+    row = record_rule(a, b, 2.4, nats=0.0).iloc[0]
+    welch = stats.ttest_ind(a, b, equal_var=False, alternative="less")
+    assert row.p == pytest.approx(welch.pvalue, abs=1e-12)
+    assert row.df == pytest.approx(welch.df, abs=1e-9)
+
+
+def test_seeds_needed_reaches_the_power():
+    n = int(seeds_needed(0.001, 0.0007))
+    crit = stats.t.ppf(0.99, n - 1)
+    assert stats.nct.sf(crit, n - 1, 0.001 / 0.0007 * math.sqrt(n)) >= 0.8
+    assert seeds_needed(0.0, 1.0) == math.inf
+
+
+def test_sequences_hold_at_all_times():
+    generator = np.random.default_rng(0)
+    wrong = sum(confidence_sequence(generator.normal(0, 1, 200), 1.0)["decided"].any() for _ in range(400))
+    assert wrong / 400 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 400)
+    clear = confidence_sequence(generator.normal(-2, 1, 40), 1.0)
+    assert clear["decided_at_n"].iloc[0] < 15
+    with pytest.raises(ValueError, match="positive spread"):
+        confidence_sequence([0.1], 0.0)
+
+
+def test_probability_better():
+    row = probability_better([1.0, 1.01, 0.99], [1.1, 1.12, 1.11]).iloc[0]
+    assert row.p_run == 1.0
+    assert row.p_mean > 0.99
+    same = probability_better([1.0, 1.1], [1.0, 1.1]).iloc[0]
+    assert same.p_run == 0.5
