@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=None)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     asked = parser.parse_args()
-    worlds = asked.worlds or (60 if asked.quick else 200)
+    worlds = asked.worlds or (25 if asked.quick else 200)
     out = {}
     for name, make in DESIGNS.items():
         started = time.perf_counter()
