@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from model.artifact import pack, unpack
+from model.evaluate import Evaluator
 from model.gpt import GPT
 from model.initialize import generator, initialize
 from model.layers import parameters_of
@@ -27,30 +30,54 @@ FULL = Shape()
 TINY = Shape(layers=4, width=32, heads=4, kv_heads=2, hidden=64, vocabulary=300, context=32)
 BATCH = 64
 STEPS = 8
+# A warmdown over the whole run takes every threshold on the multiplier through its switch; at four bits, clipping matters.
+TECHNIQUES = (
+    "unet_skips", "resid_mix", "qk_norm", "q_gain", "softcap", "branch_scale", "warmdown:fraction=1", "int4_rows",
+)  # fmt: skip
 BASE = Recipe(
     shape=TINY,
     schedule=Schedule(tokens=STEPS * BATCH, batch_tokens=BATCH, micro_tokens=BATCH),
-    techniques=tuple(parse(t) for t in ("unet_skips", "resid_mix", "qk_norm", "q_gain", "softcap", "branch_scale", "warmdown:fraction=1")),
-    limit=10_000_000,
-)  # fmt: skip
+    techniques=tuple(parse(t) for t in TECHNIQUES),
+    limit=18_000,  # a little less than it needs, so that what trims has something to do
+)
 TRAINED_STAGES = ("data", "model", "train")
+TEXT_KNOBS = ("tokens", "chunk", "update", "warm")
 
 
 # ------------------------------------------------------------------------------------------------ recipes
 
 
 def default(name: str) -> Technique:
-    """The technique with its default knobs, on the tiny body."""
-    return find(name)().rescale(FULL, TINY)
+    """The technique with its default knobs on the tiny body; those that count text as small as they go, for there is little."""
+    technique = find(name)().rescale(FULL, TINY)
+    counts = {k: rule.low for k, rule in find(name).knobs().items() if k in TEXT_KNOBS}
+    return dataclasses.replace(technique, **counts)  # type: ignore[type-var]
 
 
-def base_for(technique: Technique) -> Recipe:
-    """The base recipe without what clashes with ``technique`` and with what it needs, itself switched off."""
-    recipe = BASE.with_(*(default(other) for other in technique.needs))
-    for other in [technique.name, *clashing(technique, recipe)]:
-        if other in {t.name for t in recipe.techniques}:
-            recipe = recipe.without(other)
-    return recipe
+def recipe_with(technique: Technique, base: Recipe | None = None) -> Recipe:
+    """The base recipe with the technique, with what the refusals advise to add, and without what it clashes with.
+
+    Raises:
+        ValueError: the advice leads nowhere.
+    """
+    recipe = base or BASE
+    if technique.slot == "average":
+        recipe = recipe.with_(tokens=24 * BATCH)  # an average over a share of eight steps is the last weights
+    for _ in range(5):
+        recipe = recipe.without(*clashing(technique, recipe)).with_(technique)
+        try:
+            return recipe.check()
+        except ValueError as refusal:
+            advice = re.search(r"[Aa]dd `([^`]+)`", str(refusal))
+            if advice is None:
+                raise
+            recipe = recipe.with_(parse(advice[1]).rescale(FULL, TINY))
+    return recipe.check()
+
+
+def switched_off(technique: Technique, on: Recipe) -> Recipe:
+    """``on`` without the technique and without what needs it."""
+    return on.without(*(t.name for t in on.techniques if t.name == technique.name or technique.name in t.needs))
 
 
 def clashing(technique: Technique, recipe: Recipe) -> list[str]:
@@ -137,13 +164,23 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
-@functools.lru_cache(maxsize=None)
 def trained(recipe: Recipe) -> Trained:
-    """The recipe trained for its whole schedule on random text, through the real loop."""
+    """The recipe trained for its whole schedule on random text, through the real loop; trained once, finished many times."""
+    return _trained(training_of(recipe))
+
+
+def training_of(recipe: Recipe) -> Recipe:
+    """The recipe without what cannot change its training."""
+    read = {slot for t in recipe.techniques for slot in t.reads}
+    later = [t.name for t in recipe.techniques if type(t).stage() not in TRAINED_STAGES and t.slot not in read]
+    return recipe.without(*later)
+
+
+@functools.lru_cache(maxsize=64)
+def _trained(recipe: Recipe) -> Trained:
     tenant = recipe.tenant("batches")
     assert tenant is not None
-    source = tenant.build(recipe.shape)(stream(), recipe.schedule.batch_tokens, recipe.seed)
-    return train(recipe, source)
+    return train(recipe, tenant.build(recipe.shape)(stream(), recipe.schedule.batch_tokens, recipe.seed))
 
 
 def finished(recipe: Recipe, weights: dict[str, Tensor]) -> tuple[dict[str, Quantised], bytes]:
@@ -153,7 +190,7 @@ def finished(recipe: Recipe, weights: dict[str, Tensor]) -> tuple[dict[str, Quan
     load(model, weights)
     rounding: Any = recipe.tenant("rounding")
     hessians = rounding.calibrate(model, stream(), recipe) if hasattr(rounding, "calibrate") else None
-    quantised = quantise(weights, parameters_of(model), recipe, hessians)
+    quantised = quantise(weights, parameters_of(model), recipe, hessians, code_bytes=0)
     return quantised, pack(quantised, recipe)
 
 
@@ -165,28 +202,30 @@ def load(model: nn.Module, weights: dict[str, Tensor]) -> None:
 
 def scored(recipe: Recipe, weights: dict[str, Tensor], tokens: np.ndarray | None = None) -> np.ndarray:
     """Nats of every target of a text as the recipe evaluates it; NaN where it leaves one out."""
-    from model.evaluate import Evaluator
-
     model = GPT(recipe)
     model.set_progress(1.0)
     load(model, weights)
     return Evaluator(model, Bytes(), recipe).score(np.concatenate(documents()) if tokens is None else tokens)  # type: ignore[arg-type]
 
 
-def observed(recipe: Recipe) -> Tensor:
-    """Everything a recipe leads to, in one vector: exported weights seen through the model, bytes, scores of the unpacked weights."""
-    weights = trained(recipe).chosen(recipe.tenant("average"))
-    _, blob = finished(recipe, weights)
-    return torch.from_numpy(np.nan_to_num(scored(recipe, unpack(blob)), nan=-1.0)), blob
+@functools.lru_cache(maxsize=64)
+def observed(recipe: Recipe) -> tuple[bytes, np.ndarray]:
+    """All that a recipe leads to: the packed bytes of the weights it exports, and how they score."""
+    _, blob = finished(recipe, trained(recipe).chosen(recipe.tenant("average")))
+    return blob, np.nan_to_num(scored(recipe, unpack(blob), np.concatenate(documents(30))), nan=-1.0)
 
 
-def differs(a: Any, b: Any, tolerance: float = 1e-6) -> bool:
-    """Whether two results differ by more than rounding noise."""
-    if isinstance(a, bytes):
-        return a != b
-    if a.shape != b.shape:
+def changes(a: Recipe, b: Recipe) -> bool:
+    """Whether two recipes lead to other weights, other bytes or other scores, by more than rounding noise."""
+    ours, theirs = (list(trained(r).chosen(r.tenant("average")).values()) for r in (a, b))
+    if any(x.shape != y.shape or differ(x, y) for x, y in zip(ours, theirs, strict=False)) or len(ours) != len(theirs):
         return True
-    return bool((a - b).abs().max() > tolerance * b.abs().max())
+    (blob, nats), (other_blob, other_nats) = observed(a), observed(b)
+    return blob != other_blob or nats.shape != other_nats.shape or bool(np.abs(nats - other_nats).max() > 1e-6)
+
+
+def differ(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).abs().max() > 1e-7 * b.abs().max())
 
 
 NAMES = list(catalogue())

@@ -1,0 +1,126 @@
+"""Recipes: derived, compared, written and refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.recipe import Data, Recipe, Schedule, Shape
+from model.technique import catalogue, find, parse
+
+R = Recipe(techniques=(parse("smear_gate"), parse("xsa:last=2")), name="r")
+
+
+def test_with_replaces_slot_mates_and_itself():
+    assert [str(t) for t in R.with_(parse("xsa:last=3")).techniques] == ["smear_gate", "xsa:last=3"]
+    both = R.with_(parse("partial_rope"))
+    assert both.tenant("rotary").name == "partial_rope"
+    assert both.with_(parse("rope:base=500")).tenant("rotary").base == 500.0
+    assert "partial_rope" not in both.with_(parse("rope")).to_json()["techniques"]
+
+
+def test_keywords_reach_shape_schedule_data_and_recipe():
+    r = R.with_(layers=11, tokens=8192, corpus="x", seed=3, limit=5, name="n")
+    assert (r.shape.layers, r.schedule.tokens, r.data.corpus, r.seed, r.limit, r.name) == (11, 8192, "x", 3, 5, "n")
+    with pytest.raises(ValueError, match="unknown field 'layer'; did you mean 'layers'"):
+        R.with_(layer=3)
+
+
+def test_without_names_what_is_not_there():
+    assert R.without("xsa").without("SmearGate").techniques == ()
+    with pytest.raises(ValueError, match=r"'bigram_hash' is not switched on here\. On are: smear_gate, xsa"):
+        R.without("bigram_hash")
+    with pytest.raises(ValueError, match="Did you mean"):
+        R.without("xsb")
+
+
+def test_a_default_written_out_is_the_same_recipe():
+    told = R.with_(*(cls() for cls in catalogue().values() if cls.name in ("rope", "muon", "warmdown")))
+    assert told == R
+    assert told.hash == R.hash
+    assert R.with_(parse("muon:lr=0.02")) != R
+
+
+def test_order_and_name_do_not_matter():
+    other = Recipe(techniques=(parse("xsa:last=2"), parse("smear_gate")), name="other")
+    assert other == R
+    assert other.hash == R.hash
+
+
+def test_everything_else_changes_the_hash():
+    changes = [
+        R.with_(seed=1),
+        R.with_(layers=8),
+        R.with_(limit=3),
+        R.with_(tokens=9999),
+        R.with_(split="test"),
+        R.without("xsa"),
+    ]
+    assert len({R.hash, *(c.hash for c in changes)}) == len(changes) + 1
+
+
+def test_the_hash_is_the_same_in_another_process():
+    code = "import json,sys; from model.recipe import Recipe; print(Recipe.from_json(json.load(sys.stdin)).hash)"
+    told = json.dumps(R.to_json())
+    done = subprocess.run([sys.executable, "-c", code], input=told, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == R.hash
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"shapes": {}}, "unknown field 'shapes'; did you mean 'shape'"),
+        ({"shape": {"depth": 3}}, "depth"),
+        ({"techniques": {"xsb": {}}}, "Did you mean"),
+        ({"techniques": {"xsa": {"last": 0}}}, "out of range"),
+        ({"techniques": {"xsa": {"first": 1}}}, "first"),
+    ],
+)
+def test_bad_json_is_refused(body, words):
+    with pytest.raises(ValueError, match=words):
+        Recipe.from_json(body)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Shape(layers=0),
+        lambda: Shape(width=100, heads=8),
+        lambda: Shape(heads=8, kv_heads=3),
+        lambda: Schedule(tokens=None),
+        lambda: Schedule(batch_tokens=100, micro_tokens=64),
+        lambda: Schedule(tokens=10),
+        lambda: Schedule(seconds=0.0),
+        lambda: Data(split="train"),
+        lambda: Recipe(techniques=(parse("rope:base=500"), parse("partial_rope"))),
+        lambda: Recipe(techniques=(parse("xsa"), parse("xsa:last=1"))),
+    ],
+)
+def test_impossible_parts_are_refused(make):
+    with pytest.raises(ValueError, match=r"^(shape|schedule|data|recipe): "):
+        make()
+
+
+def test_clashes_and_needs_are_refused_with_a_reason():
+    for cls in catalogue().values():
+        for other, why in cls.clashes.items():
+            if cls.slot != find(other).slot:
+                with pytest.raises(ValueError, match="cannot be combined") as refusal:
+                    Recipe(techniques=(cls(), find(other)())).check()
+                assert why in str(refusal.value)
+        if cls.needs:
+            with pytest.raises(ValueError, match="needs"):
+                Recipe(techniques=(cls(),)).check()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sets(st.sampled_from(sorted(catalogue())), max_size=6), st.integers(0, 99))
+def test_any_recipe_survives_json(names, seed):
+    taken: dict[str, str] = {find(n).slot: n for n in names}
+    recipe = Recipe(seed=seed).with_(*(find(n)() for n in taken.values()))
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
