@@ -87,7 +87,9 @@ def fit_model(table: pd.DataFrame, *, metric: str = "bpb", interactions: bool = 
     moments = full.gram(rows[measured].to_numpy(float))
     columns = {name: 1 + k for k, name in enumerate(names)}
     empty = least_squares(Design(np.ones((1, 1)), ("1",)), np.zeros(1))
-    model = Model(rows, empty, names, columns, [], [*block_names[:1], *covariate_names], notes, full, moments, measured)
+    model = Model(
+        rows, empty, names, columns, [], [*(["seed"] if block_names else []), *covariate_names], notes, full, moments, measured
+    )
     design = _with_pairs(model, plain)
     fit = least_squares(design, rows[metric].to_numpy(float), _trainings(rows), model.gram(design))
     if fit.errors == "pooled":

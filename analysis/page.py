@@ -106,12 +106,13 @@ def _ranking(told: Report) -> dict[str, Any]:
         return _section(
             "What each technique was worth", "No technique varied between these runs, so there is nothing to compare."
         )
+    known = table[table["delta_bpb"].notna()]
+    alone = len(known) and known["doubt"].str.contains("beside all other").all()
+    company = "beside all the others" if alone else "averaged over the others being on or off"
     lead = (
-        "The change in bits per byte when a technique is switched on, averaged over the others being on or off, "
-        "with its 95 % interval. "
-        f"Grey is not distinguishable from zero at 5 % false discovery. {attrs['runs']} complete runs; errors: "
-        f"{attrs['errors']}, {attrs['df']:.0f} degrees of freedom, "
-        f"standard deviation of one run {attrs['sigma']:.4f}."
+        f"The change in bits per byte when a technique is switched on, {company}, with its 95 % interval. Grey is not "
+        f"distinguishable from zero at 5 % false discovery. {attrs['runs']} complete runs; errors: {attrs['errors']}, "
+        f"{attrs['df']:.0f} degrees of freedom, standard deviation of one run {attrs['sigma']:.4f}."
     )
     if attrs.get("adjusted"):
         lead += f" Adjusted for {', '.join(attrs['adjusted'])}."
@@ -314,10 +315,11 @@ def _budget(told: Report) -> dict[str, Any]:
     table = told.table
     stages = {str(c)[6:]: table[c].sum() for c in table if str(c).startswith("stage.")}
     counts = told.counts
+    shared = counts["complete"] + counts["pruned"] + counts["failed"] - counts["trained"]
     lead = (
         f"{counts['asked']} proposed: {counts['not_fitting']} dropped before training, {counts['complete']} completed, "
-        f"{counts['pruned']} stopped early, {counts['failed']} failed. {counts['trained']} trainings; the other "
-        "completed runs found theirs in the stage cache."
+        f"{counts['pruned']} stopped early, {counts['failed']} failed. {counts['trained']} trainings"
+        + (f"; {shared} runs found theirs in the stage cache." if shared > 0 else ".")
     )
     shown = pd.DataFrame({"stage": stages.keys(), "seconds in all": [f"{v:,.1f}" for v in stages.values()]})
     return _section("Where the budget went", lead, [plots.budget(counts)], [("", shown)])
