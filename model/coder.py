@@ -25,6 +25,8 @@ RATIO = 1.148698354997035  # 2^(1/5): magnitude levels per octave
 LEVELS = 64  # from 2^-6 to 2^6.8
 SMALLEST = 0.015625
 PRIOR_COUNT = 200.0  # how many integers a histogram's Gaussian start counts for
+FINE = 256.0  # parts of one in a line's sum
+LATEST = 4.0  # how many times the plane's mean counts for in the size of the step before
 SEGMENT = 512  # bytes a lane walks, at least
 STEP = 32  # a coded integer's count, so that the start may have fractions
 FLAT, BYTES, ROWS, COLUMNS, CONSTANT = range(5)  # how a plane is coded
@@ -115,7 +117,7 @@ class Estimates:
     """Expected magnitude of every integer of a plane, from what was coded before it.
 
     The plane (times, lines) is walked in blocks of lines; in a block, all lines go forward together, a few times per step,
-    so that every line has its own running mean. What a time's other lines showed in earlier blocks scales it; the first
+    so that every line has its own running mean, relative to what each time showed on other lines in earlier blocks; the first
     blocks are narrow, so that this is known early.
 
     Args:
@@ -127,7 +129,10 @@ class Estimates:
 
     def __init__(self, times: int, lines: int, mean: float, priors: tuple[float, float], lanes: int) -> None:
         self.times, self.lines, self.mean, self.priors, self.lanes = times, lines, mean, priors, lanes
-        self.cross = np.zeros(times, dtype=np.int64)
+        self.cross = np.zeros(times, dtype=np.int64)  # sum of magnitudes per time, over the blocks before
+        self.sums = np.zeros(lines, dtype=np.int64)  # per line of the block, of magnitudes over their time's size
+        self.sizes = np.full(1, mean)
+        self.latest = mean
 
     def steps(self) -> Iterator[tuple[slice, slice, np.ndarray]]:
         """Yield (times, lines, contexts (times · lines,)); `saw` must be told the magnitudes before the next step."""
@@ -135,20 +140,24 @@ class Estimates:
         while left < self.lines:
             block = slice(left, min(left + min(max(left, NARROW), WIDE, self.lanes), self.lines))
             count = block.stop - left
-            self.sums = np.zeros(count, dtype=np.int64)
-            factors = (self.cross + cross_prior * self.mean) / ((left + cross_prior) * self.mean)
+            self.sums, self.latest = np.zeros(count, dtype=np.int64), self.mean
             portion = self.lanes // count
             for top in range(0, self.times, portion):
                 now = slice(top, min(top + portion, self.times))
-                line = (self.sums + line_prior * self.mean) / (top + line_prior)
-                expected = factors[now, None] * line[None, :]
-                yield now, block, np.searchsorted(_LEVELS, expected.ravel())
+                # Neighbouring times are alike (tokens of one kind), so the step before is what a time is believed to be
+                # until its own lines say otherwise.
+                self.sizes = (self.cross[now] + cross_prior * self.latest) / (left + cross_prior)
+                line = (self.sums + FINE * line_prior) / (FINE * (top + line_prior))
+                yield now, block, np.searchsorted(_LEVELS, (self.sizes[:, None] * line[None, :]).ravel())
             left = block.stop
 
     def saw(self, now: slice, magnitudes: np.ndarray) -> None:
         """Take in the magnitudes (times, lines) of the step just coded."""
-        self.sums += magnitudes.sum(axis=0, dtype=np.int64)
-        self.cross[now] += magnitudes.sum(axis=1, dtype=np.int64)
+        # Whole numbers add up to the same in any order, which floats need not.
+        self.sums += np.floor(magnitudes * (FINE / self.sizes)[:, None]).astype(np.int64).sum(axis=0)
+        total = magnitudes.sum(axis=1, dtype=np.int64)
+        self.cross[now] += total
+        self.latest = (self.mean * LATEST + int(total.sum()) / magnitudes.shape[1]) / (LATEST + len(total))
 
 
 def lanes_for(symbols: int) -> int:
