@@ -97,25 +97,30 @@ class Reader:
         targets = torch.from_numpy(self.text.tokens[inside + 1]).to(self.device)
         offset = int(batch[0, 2] - batch[0, 0])
         x, targets = self.model.hidden(ids, offset), targets[:, offset:]
-        step = max(1, LOSS_ROWS // len(batch))
+        shape, cell = targets.shape, self._cell(batch, offset, targets.size(1))
+        if self.model.output.delta is None:  # only per-document corrections of the head need to know the documents
+            x, targets = x.flatten(0, 1)[None], targets.flatten()[None]
+            cell = None if cell is None else (0, cell[0] * shape[1] + cell[1])
+        step = max(1, LOSS_ROWS // len(x))
         nats, entropies = [], []
         for first in range(0, x.size(1), step):
-            logits = self.model.head(x[:, first : first + step])  # (n, step, V)
+            logits = self.model.head(x[:, first : first + step])  # (n, step, V), or (1, step, V)
             logits = logits if self.temperature is None else self.temperature(logits)
             logs = logits.log_softmax(-1)
             nats.append(-logs.gather(-1, targets[:, first : first + step, None]).squeeze(-1))
             if self.entropy:
                 entropies.append(-(logs.exp() * logs).sum(-1))
-            if self.probe is not None:
-                self._watch(logs.detach(), batch, offset + first)
-        return torch.cat(nats, 1), torch.cat(entropies, 1) if self.entropy else None
+            if cell is not None and first <= cell[1] < first + step:
+                self.probed = logs[cell[0], cell[1] - first].detach().double().cpu().numpy()
+        return torch.cat(nats, 1).view(shape), torch.cat(entropies, 1).view(shape) if self.entropy else None
 
-    def _watch(self, logs: Tensor, batch: np.ndarray, offset: int) -> None:
-        """Keep the probed input's distribution if these positions score it."""
-        column = np.asarray(self.probe) - batch[:, 0] - offset
-        scores = (batch[:, 2] <= self.probe) & (batch[:, 1] > self.probe) & (column >= 0) & (column < logs.size(1))
-        for row in np.flatnonzero(scores):
-            self.probed = logs[row, int(column[row])].double().cpu().numpy()
+    def _cell(self, batch: np.ndarray, offset: int, width: int) -> tuple[int, int] | None:
+        """Where among these positions (n, width) the probed input is scored, if it is."""
+        if self.probe is None:
+            return None
+        columns = self.probe - batch[:, 0] - offset
+        rows = np.flatnonzero((batch[:, 2] <= self.probe) & (self.probe < batch[:, 1]) & (columns >= 0) & (columns < width))
+        return (int(rows[0]), int(columns[rows[0]])) if len(rows) else None
 
     @staticmethod
     def settle(batch: np.ndarray, nats: Tensor, entropy: Tensor | None) -> Scored:

@@ -115,7 +115,7 @@ def test_what_is_announced_is_what_is_charged(technique, length):
 
 
 @pytest.mark.parametrize(
-    "technique", ["sgd_ttt:chunk=128,rate=0.05", "adamw_ttt:chunk=128,rate=0.01", "hedge_mixer:chunk=128,warm=0"]
+    "technique", ["sgd_ttt:chunk=128,rate=0.05", "adamw_ttt:chunk=128,rate=0.01", "hedge_mixer:chunk=128,warm=128"]
 )
 def test_the_first_chunk_scores_bit_for_bit_as_without(technique):
     text = np.concatenate(documents())
