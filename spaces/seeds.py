@@ -19,7 +19,8 @@ def seeds(baseline: Recipe) -> dict[str, Recipe]:
 
 def _with(recipe: Recipe, name: str, techniques: str, **changes: object) -> Recipe:
     """Derive ``name``; techniques as the command line writes them, separated by blanks."""
-    return recipe.with_(*map(parse, techniques.split()), name=name, **changes)
+    order = "sequential:start=zero" if name.endswith("_as_published") else ""
+    return recipe.with_(*map(parse, f"{techniques} {order}".split()), name=name, **changes)
 
 
 def _seed_211(baseline: Recipe) -> tuple[Recipe, Recipe]:

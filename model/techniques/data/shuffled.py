@@ -18,6 +18,9 @@ from model.technique import Technique, knob
 class Shuffled(Technique):
     """Visit the training sequences in random order, so that neighbours in a batch come from different texts.
 
+    The default, because a corpus may be in an order of its own: read by date, the embedded one has its learning rate fall on
+    speeches of one decade. The challenge's shards, for which `sequential` is meant, hold shuffled documents.
+
     The text is cut into n = (N-1-phase) // T sequences with a random phase; the k-th sequence of an epoch is the
     permuted k-th, or number (offset + k·stride) mod n with a random stride coprime to n, which needs no memory and
     keeps sequences of one text far apart. Every sequence comes once per epoch; every epoch has its own order.
@@ -29,7 +32,7 @@ class Shuffled(Technique):
     """
 
     slot = "batches"
-    sources = ("openai/parameter-golf, permuted sequence starts and coprime strides of later records (techniques.md 1.2)",)
+    sources = ("openai/parameter-golf, permuted sequence starts and coprime strides of later records",)
 
     order: str = knob("permuted", choices=("permuted", "coprime"))
     documents: bool = knob(False, choices=(False, True))
