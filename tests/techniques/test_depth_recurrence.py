@@ -1,0 +1,49 @@
+"""Depth recurrence: which blocks run in which order, in all three modes (checklist 23)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from model.techniques.model.depth_recurrence import DepthRecurrence
+from tests.contract_helpers import BASE, TINY, awake, weights_of
+
+TEN = dataclasses.replace(TINY, layers=10)
+
+
+@pytest.mark.parametrize(
+    ("mode", "times", "order", "span"),
+    [
+        ("tail", 2, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 3, 4, 5], 10),
+        ("inline", 2, [0, 1, 2, 3, 4, 5, 3, 4, 5, 6, 7, 8, 9], 13),
+        ("each", 2, [0, 1, 2, 3, 3, 4, 4, 5, 5, 6, 7, 8, 9], 13),
+        ("tail", 3, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 3, 4, 5, 3, 4, 5], 10),
+    ],
+)
+def test_orders(mode, times, order, span):
+    path = DepthRecurrence(mode=mode, times=times, begin=0.5).build(TEN)
+    assert path(0.49) == (list(range(10)), 10)
+    assert path(0.5) == path(1.0) == (order, span)
+
+
+def test_published_halves_of_the_loop_list():
+    """#1394: 4–5 looped twice more gives enc [0,1,2,3,4,5,4], dec [5,4,5,6,7,8,9,10]."""
+    order, span = DepthRecurrence(first=4, final=5, times=3, mode="inline").build(dataclasses.replace(TINY, layers=11))(1.0)
+    assert (order[: span // 2], order[span // 2 :]) == ([0, 1, 2, 3, 4, 5, 4], [5, 4, 5, 6, 7, 8, 9, 10])
+
+
+def test_it_costs_no_parameters_in_tail_form_and_is_plain_before_it_begins():
+    recipe = BASE.with_(DepthRecurrence(first=1, final=2, begin=0.5))
+    looped, plain = awake(recipe, 0.0), awake(BASE)
+    assert list(weights_of(looped)) == list(weights_of(plain))
+    ids = torch.randint(2, 50, (1, 6))
+    assert torch.equal(looped.logits(ids), plain.logits(ids))
+    looped.set_progress(0.6)
+    assert not torch.allclose(looped.logits(ids), plain.logits(ids), atol=1e-3)
+
+
+def test_a_segment_outside_the_model_is_refused():
+    with pytest.raises(ValueError, match="layers 3 to 5 must lie between 0 and 3"):
+        BASE.with_(DepthRecurrence()).check()
