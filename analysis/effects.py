@@ -128,7 +128,8 @@ def _seed_blocks(rows: pd.DataFrame, size: int) -> tuple[np.ndarray, list[str]]:
 
 
 def _covariates(rows: pd.DataFrame, size: int) -> tuple[np.ndarray, list[str], list[str]]:
-    """Columns for the shape and for knobs (centred over the runs that have them), as many as half the runs can carry."""
+    """Columns for the shape and for knobs (centred over the runs that have them), the shape first, as long as a quarter of
+    the runs, and six at least, are left to judge errors by."""
     iso = bool(_option(rows, "iso_size"))
     wanted = [*([] if iso else shapes(rows)), *knobs(rows)]
     columns, names = [], []
@@ -137,7 +138,7 @@ def _covariates(rows: pd.DataFrame, size: int) -> tuple[np.ndarray, list[str], l
             if np.ptp(column) > 0:
                 columns.append(column)
                 names.append(label)
-    room = max(len(rows) // 2 - size, 0)
+    room = max(len(rows) - size - max(6, len(rows) // 4), 0)
     notes = []
     if len(names) > room:
         notes.append(f"Knobs and shape not adjusted for, because {len(rows)} runs are too few: {', '.join(names[room:])}.")
