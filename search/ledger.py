@@ -90,11 +90,15 @@ class Ledger:
     ) -> None:
         self.folder, self.space, self.target, self.forecaster = folder, space, target, forecaster
         self._known: dict[str, dict[str, float]] = {}
+        untaught = type(forecaster)()  # the same before and after a resume
+        self.rough = lambda recipe: untaught(recipe)["high"] / recipe.limit
         self._starts = {recipe.hash for recipe in (space.preset, *starts)}
         self._pruner = ByteBudgetPruner(space.preset.limit, pruner)
         self.sampler = FittingSampler(
             space.distributions(),
             overrun=lambda params: self._overrun(self.space.recipe(params)),
+            rough=lambda params: self.rough(self.space.recipe(params)),
+            canonical=space.canonical,
             key=lambda params: self.space.recipe(params).hash,
             owners=space.owners,
             starts=[space.params(recipe) for recipe in (space.preset, *starts)],
@@ -137,11 +141,12 @@ class Ledger:
     def _fresh(self) -> Proposal | None:
         """Let the sampler propose, and enter the whole trial into the study in one write."""
         trials = self.study.get_trials(deepcopy=False)
-        params, asked, dropped = self.sampler.propose(trials, len(trials))
-        if params is None:
+        found = self.sampler.propose(trials, len(trials))
+        if found.params is None:
             return None
-        recipe = self.space.recipe(params)
-        attributes = {"recipe": recipe.hash, "driver": self.presence.name, "asked": asked, "not_fitting": dropped}
+        params, recipe = found.params, self.space.recipe(found.params)
+        attributes = {"recipe": recipe.hash, "driver": self.presence.name, "asked": found.asked, "not_fitting": found.dropped}
+        attributes["source"] = found.source
         distributions = self.space.distributions()
         self.study.add_trial(create_trial(state=RUNNING, params=params, distributions=distributions, user_attrs=attributes))
         number = max(t.number for t in self._trials(RUNNING) if t.user_attrs.get("driver") == self.presence.name)

@@ -1,69 +1,320 @@
-"""FittingSampler (first version: starts, then random combinations that fit)."""
+"""FittingSampler: proposes combinations that fit, from models of the trials so far. An Optuna sampler, usable on its own::
+
+    sampler = FittingSampler(space, overrun=lambda params: size(params) / limit, seed=0)
+    study = optuna.create_study(sampler=sampler)
+
+Candidates come from two models: a Bayesian linear model with pairwise terms and a smooth rest, of which one posterior
+function is drawn and searched locally (Thompson sampling), and a multivariate TPE. What would not fit is left out before
+the best is taken, so no training is wasted on it. Every proposal depends on the seed, the trial's number and the finished
+trials alone: after a resume the same proposals are made.
+"""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+import numpy as np
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
-Params = dict[str, Any]
+from search.encoding import Encoding, Params
+from search.parzen import Parzen, expected_improvement, split
+from search.surrogate import Surrogate
+
+DESIGN = 4  # trials before anything is modelled: chosen to be as different from one another as can be
+MOST_TRIALS = 400  # trials a model is built on: the best half and a random half of the rest
+MOST_FOR_SCALES = 128  # trials its variances are chosen on
+POOL = 256  # candidates from each source
+SIZE_WEIGHT = 8.0  # how many features the size counts for
+BOLDNESS = 0.4  # of Thompson sampling
+ROUNDS = 12  # of the local search
+CHECKS = 64  # forecasts per proposal at most
+
+
+@dataclass
+class Proposed:
+    """A proposal: the parameters, or None if nothing was found that fits; combinations forecast, and of those dropped."""
+
+    params: Params | None
+    asked: int = 0
+    dropped: int = 0
+    source: str = ""
+
+
+@dataclass
+class _Size:
+    """What fits: the exact answer, remembered, and a quick model of it for the local search."""
+
+    encoding: Encoding
+    overrun: Callable[[Params], float]
+    rough: Callable[[Params], float]
+    seed: int
+    _model: Surrogate | None = None
+    _slack: float = 0.0
+    _always: bool = False
+
+    def likely(self, rows: np.ndarray) -> np.ndarray:
+        """(n,) bool: whether rows will probably fit."""
+        self._learn()
+        if self._always or self._model is None:
+            return np.ones(len(rows), dtype=bool)
+        return self._model.means(self.encoding.features(rows)) <= self._slack
+
+    def predicted(self, rows: np.ndarray) -> np.ndarray:
+        """(n, 1) logarithm of size over limit as the quick model has it; (n, 0) where everything fits."""
+        self._learn()
+        return np.zeros((len(rows), 0)) if self._model is None else self._model.means(self.encoding.features(rows))[:, None]
+
+    def _learn(self) -> None:
+        """Fit the quick model once, to a fixed random design, so that it is the same after a resume."""
+        if self._model is not None or self._always:
+            return
+        rng = np.random.default_rng([self.seed, 0])
+        rows = self.encoding.draw(min(160, 48 + 2 * self.encoding.columns), rng)
+        sizes = np.log(np.maximum([self.rough(self.encoding.params(row)) for row in rows], 1e-12))
+        if sizes.max() <= np.log(0.5) or np.ptp(sizes) < 1e-9:
+            self._always = bool(sizes.max() <= 0)
+            if self._always:
+                return
+        self._model = Surrogate.fit(self.encoding.features(rows), sizes)
+        self._slack = 0.5 * float(np.std(sizes - self._model.left_out()))
+        self._unit = float(np.std(sizes))
 
 
 class FittingSampler(BaseSampler):
+    """Proposes what fits and promises most.
+
+    Args:
+        space: parameter name -> distribution.
+        overrun: size over limit of what parameters describe; at most 1 fits. None: everything fits.
+        rough: the same, as it was before anything was learned about sizes; guides the local search.
+        key: what two parameter sets share when they describe the same thing; it is proposed only once.
+        canonical: parameters as they will be understood (clashes resolved).
+        owners: knob -> (the choice it depends on, the value that switches it on); it counts for nothing while off.
+        starts: parameters to try first.
+        seed: of all randomness.
+    """
+
     def __init__(
         self,
         space: Mapping[str, BaseDistribution],
         *,
         overrun: Callable[[Params], float] | None = None,
+        rough: Callable[[Params], float] | None = None,
         key: Callable[[Params], Hashable] | None = None,
+        canonical: Callable[[Params], Params] | None = None,
         owners: Mapping[str, tuple[str, Any]] | None = None,
         starts: Iterable[Params] = (),
         seed: int = 0,
     ) -> None:
-        self._space, self._overrun, self._key = (
-            dict(space),
-            overrun or (lambda params: 0.0),
-            key or (lambda params: tuple(sorted(params.items()))),
-        )
-        self._starts, self._seed = list(starts), seed
+        self._space, self._seed, self._starts = dict(space), seed, list(starts)
+        self._encoding = Encoding(space, owners)
+        self._overrun = overrun
+        self._key = key or (lambda params: tuple(self._encoding.settled(self._encoding.rows([params]))[0]))
+        self._canonical = canonical or (lambda params: params)
+        exact = overrun or (lambda params: 0.0)
+        self._size = _Size(self._encoding, exact, rough or exact, seed, _always=overrun is None)
 
-    def propose(self, trials: Sequence[FrozenTrial], number: int) -> tuple[Params | None, int, int]:
-        rng = random.Random(f"{self._seed}/{number}")
-        seen = {self._key(t.params) for t in trials if t.params}
-        asked = dropped = 0
-        for attempt in range(300):
-            params = (
-                self._starts[attempt]
-                if attempt < len(self._starts)
-                else {k: self._draw(d, rng) for k, d in self._space.items()}
-            )
-            if self._key(params) in seen:
-                continue
-            asked += 1
-            if self._overrun(params) <= 1:
-                return params, asked, dropped
-            dropped += 1
-        return None, asked, dropped
-
-    def _draw(self, d, rng):
-        if isinstance(d, CategoricalDistribution):
-            return rng.choice(d.choices)
-        if isinstance(d, IntDistribution):
-            return rng.randint(d.low, d.high)
-        return rng.uniform(d.low, d.high)
+    # ------------------------------------------------------------------ Optuna's interface
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._space
+        """The whole space, whatever was tried so far."""
+        return dict(self._space)
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> Params:
-        return self.propose([t for t in study.get_trials(deepcopy=False) if t.number != trial.number], trial.number)[0] or {}
+        """All parameters at once."""
+        sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+        found = self.propose(others, trial.number, sign).params
+        if found is None:
+            row = self._encoding.draw(1, np.random.default_rng([self._seed, 2, trial.number]))[0]
+            found = self._encoding.params(row)
+        return {name: value for name, value in found.items() if name in search_space}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return self._draw(param_distribution, random.Random(f"{self._seed}/{trial.number}/{param_name}"))
+        """A parameter outside the space, drawn uniformly."""
+        digits = [ord(c) for c in param_name]
+        encoding = Encoding({param_name: param_distribution})
+        row = encoding.draw(1, np.random.default_rng([self._seed, 3, trial.number, *digits]))[0]
+        return encoding.params(row)[param_name]
+
+    # ------------------------------------------------------------------ proposing
+
+    def propose(self, trials: Sequence[FrozenTrial], number: int, sign: float = 1.0) -> Proposed:
+        """Propose parameters for trial ``number``, given the others (finished, running, failed).
+
+        Args:
+            trials: of the same space.
+            number: seeds the draw, together with the sampler's own seed.
+            sign: -1 to maximise.
+        """
+        rng = np.random.default_rng([self._seed, 1, number])
+        taken = {self._key(t.params) for t in trials if t.params}
+        walk = _Walk(self, taken)
+        for start in self._starts:
+            if walk.take(self._canonical(start)):
+                return walk.result("start")
+        complete = [
+            t for t in trials if t.state == TrialState.COMPLETE and t.value is not None and np.isfinite(t.value) and t.params
+        ]
+        known = self._encoding.rows([t.params for t in trials if t.params])
+        if len(complete) < DESIGN:
+            ranked, source = self._different(known, rng), "design"
+        else:
+            ranked, source = self._promising(complete, sign, rng)
+        for row in [*ranked, *self._around(known, rng)]:
+            if walk.take(self._canonical(self._encoding.params(row))):
+                return walk.result(source)
+            if walk.asked >= CHECKS:
+                break
+        return self._anything(walk, rng)
+
+    def _anything(self, walk: _Walk, rng: np.random.Generator) -> Proposed:
+        """Nothing promising fits: take the first random combination that does, in a bounded number of draws."""
+        rows = self._encoding.draw(2048, rng)
+        likely = self._size.likely(rows)
+        for row in [*rows[likely], *rows[~likely][:64]]:
+            if walk.take(self._canonical(self._encoding.params(row))):
+                return walk.result("random")
+            if walk.asked >= 4 * CHECKS:
+                break
+        return walk.result("none")
+
+    def _different(self, known: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Fitting rows, first the one the least is known about: the greedy D-optimal choice for a linear model."""
+        pool = self._fitting_pool(rng)
+        if not len(known):
+            return pool
+        x, z = self._encoding.features(pool), self._encoding.features(known)
+        gram = z.T @ z + 0.5 * np.eye(z.shape[1])
+        leverage = np.einsum("ij,ij->i", x, np.linalg.solve(gram, x.T).T)
+        return pool[np.argsort(-leverage, kind="stable")]
+
+    def _promising(self, complete: list[FrozenTrial], sign: float, rng: np.random.Generator) -> tuple[np.ndarray, str]:
+        """Rows, the most promising first, by the model whose turn it is."""
+        rows = self._encoding.rows([t.params for t in complete])
+        values = sign * np.array([t.value for t in complete])
+        model = self._model(rows, values, rng)
+        good, _ = split(values)
+        dense = Parzen(self._encoding, rows[good]).draw(POOL, rng)
+        pool = np.concatenate([dense, self._fitting_pool(rng), rows[np.argsort(values, kind="stable")[:16]]])
+        pool = pool[self._size.likely(pool)]
+        # The linear model is doubted as much as it fails to predict trials it was not shown.
+        if len(pool) and rng.random() < 0.5 * (1.0 - max(0.0, model.skill())) ** 2:
+            density = expected_improvement(self._encoding, rows, values, pool)
+            return pool[np.argsort(-density, kind="stable")], "density"
+        return self._climb(model.draw(rng, BOLDNESS), pool, rng), "posterior"
+
+    def _features(self, rows: np.ndarray) -> np.ndarray:
+        """What the surrogate sees: the encoding's features and, counted several times over, the size that is spent."""
+        if not SIZE_WEIGHT:
+            return self._encoding.features(rows)
+        x = self._encoding.features(rows)
+        return np.concatenate([x, SIZE_WEIGHT * self._size.predicted(rows)], axis=1)
+
+    def _model(self, rows: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> Surrogate:
+        """A surrogate of the trials: of all, or of the best and a sample of the others where there are many."""
+        rows, values = _thinned(rows, values, MOST_TRIALS, rng)
+        features = self._features(rows)
+        scaled = Surrogate.fit(*_thinned(features, values, MOST_FOR_SCALES, rng))
+        if len(values) <= MOST_FOR_SCALES:
+            return scaled
+        return Surrogate.fit(features, values, start=scaled.log_scales, steps=0)
+
+    def _climb(self, function: Callable[[np.ndarray], np.ndarray], pool: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Rows in ascending order of ``function``, after a local search from the best of ``pool`` among what fits."""
+        if not len(pool):
+            return pool
+        values = function(self._features(pool))
+        for _ in range(ROUNDS):
+            order = np.argsort(values, kind="stable")[: 4 * POOL]
+            pool, values = pool[order], values[order]
+            new = np.concatenate([self._neighbours(row, rng) for row in pool[:4]])
+            new = new[self._size.likely(new)]
+            if not len(new):
+                break
+            scores = function(self._features(new))
+            better = scores < values[min(3, len(values) - 1)]
+            if not better.any():
+                break
+            pool, first = np.unique(np.concatenate([pool, new[better]]), axis=0, return_index=True)
+            values = np.concatenate([values, scores[better]])[first]
+        return pool[np.argsort(values, kind="stable")]
+
+    def _neighbours(self, row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Rows that differ from ``row`` in one parameter, and some that swap two."""
+        found = []
+        for j in range(self._encoding.columns):
+            if self._encoding.ordinal[j]:
+                options = self._encoding.on_grid(
+                    j, np.clip(row[j] + np.array([-0.3, -0.1, 0.1, 0.3]) * rng.random(), 0, 1 - 1e-9)
+                )
+            else:
+                options = np.array([v for v in range(self._encoding.sizes[j]) if v != row[j]], dtype=float)
+            for value in options:
+                other = row.copy()
+                other[j] = value
+                found.append(other)
+        singles = np.array(found)
+        if len(singles) < 2:
+            return self._encoding.settled(singles.reshape(-1, self._encoding.columns))
+        # One in for one out keeps the size: pairs of single changes.
+        a, b = (singles[rng.integers(len(singles), size=len(singles))] for _ in range(2))
+        pairs = np.where(a != row, a, b)
+        return self._encoding.settled(np.concatenate([singles, pairs]))
+
+    def _fitting_pool(self, rng: np.random.Generator) -> np.ndarray:
+        """Random rows that will probably fit; where few do, what is likely to fit is thinned out towards it."""
+        rows = self._encoding.draw(8 * POOL, rng)
+        return rows[self._size.likely(rows)][:POOL]
+
+    def _around(self, known: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Neighbours of what was tried already, for when nothing promising fits."""
+        if not len(known):
+            return known.reshape(0, self._encoding.columns)
+        rows = np.concatenate([self._neighbours(row, rng) for row in known[rng.integers(len(known), size=4)]])
+        return rows[self._size.likely(rows)]
+
+
+@dataclass
+class _Walk:
+    """Goes down a ranking until something new fits, counting what was asked and dropped."""
+
+    sampler: FittingSampler
+    taken: set[Hashable]
+    asked: int = 0
+    dropped: int = 0
+    found: Params | None = None
+    _refused: set[Hashable] = field(default_factory=set)
+
+    def take(self, params: Params) -> bool:
+        """Whether these parameters are new and fit; they are the walk's result then."""
+        key = self.sampler._key(params)
+        if key in self.taken or key in self._refused:
+            return False
+        self.asked += 1
+        if self.sampler._overrun is not None and self.sampler._overrun(params) > 1:
+            self.dropped += 1
+            self._refused.add(key)
+            return False
+        self.found = params
+        return True
+
+    def result(self, source: str) -> Proposed:
+        return Proposed(self.found, self.asked, self.dropped, source)
+
+
+def _thinned(rows: np.ndarray, values: np.ndarray, most: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """All rows, or the best half of ``most`` and a random half of the others."""
+    if len(values) <= most:
+        return rows, values
+    order = np.argsort(values, kind="stable")
+    rest = rng.choice(order[most // 2 :], size=most - most // 2, replace=False)
+    kept = np.concatenate([order[: most // 2], rest])
+    return rows[kept], values[kept]

@@ -63,10 +63,20 @@ class Space:
         groups: dict[str, tuple[str, ...]] = {}
         for name in self.techniques:
             slot = find(name).slot
+            if name in self.always:
+                continue
             mates = tuple(n for n in self.techniques if find(n).slot == slot)
             alone = SLOTS[slot].many or len(mates) == 1
             groups[name if alone else slot] = (name,) if alone else mates
         return groups
+
+    @cached_property
+    def always(self) -> tuple[str, ...]:
+        """Listed techniques that cannot be off: the default of their slot, where no other one is listed for it."""
+        slots = [find(name).slot for name in self.techniques]
+        return tuple(
+            n for n, slot in zip(self.techniques, slots, strict=True) if SLOTS[slot].default == n and slots.count(slot) == 1
+        )
 
     @cached_property
     def owners(self) -> dict[str, tuple[str, Any]]:
@@ -83,7 +93,8 @@ class Space:
         found: dict[str, BaseDistribution] = {}
         for parameter, rivals in self.choices.items():
             lone = rivals == (parameter,)
-            found[parameter] = CategoricalDistribution((False, True) if lone else (OFF, *rivals))
+            off = () if SLOTS[find(rivals[0]).slot].default in rivals else (OFF,)  # its default is what off would mean
+            found[parameter] = CategoricalDistribution((False, True) if lone else (*off, *rivals))
         for key, (rule, default) in self._expanded_knobs().items():
             found[key] = _distribution(rule, default)
         for name, values in self.shape.items():
@@ -113,9 +124,10 @@ class Space:
         base = self.preset.with_(**shape) if shape else self.preset
         chosen = [self._tuned(find(name)(), params) for name in self._chosen(params)]
         listed = set(self.techniques)
-        kept = [self._tuned(t, params) for t in base.techniques if t.name not in listed]
+        kept = [self._tuned(t, params) for slot in SLOTS for t in base.tenants(slot) if t.name not in listed]
         taken = {t.slot for t in chosen if not SLOTS[t.slot].many}
-        return self._resolve(base, [t for t in kept if t.slot not in taken], chosen)
+        defaults = [find(slot.default)() for slot in SLOTS.values() if slot.default in listed]
+        return self._resolve(base, [t for t in kept if t.slot not in taken], chosen, [self._tuned(t, params) for t in defaults])
 
     def params(self, recipe: Recipe) -> dict[str, Any]:
         """The parameters that describe ``recipe``, as far as this space reaches: the inverse of `recipe`."""
@@ -147,7 +159,8 @@ class Space:
         """Names of the listed techniques that ``params`` switch on; a missing parameter keeps the preset's."""
         preset = self.params(self.preset) if set(self.choices) - set(params) else {}
         values = {key: params.get(key, preset.get(key)) for key in self.choices}
-        return [key if value is True else value for key, value in values.items() if value not in (False, OFF, None)]
+        chosen = [key if value is True else value for key, value in values.items() if value not in (False, OFF, None)]
+        return [*self.always, *chosen]
 
     def _tuned(self, technique: Technique, params: Mapping[str, Any]) -> Technique:
         start = next((t for t in self.preset.techniques if t.name == technique.name), None)
@@ -157,38 +170,24 @@ class Space:
         changes = {key[len(prefix) :]: value for key, value in params.items() if key.startswith(prefix)}
         return dataclasses.replace(start, **changes) if changes else start  # type: ignore[type-var]
 
-    def _resolve(self, base: Recipe, kept: list[Technique], chosen: list[Technique]) -> Recipe:
-        """Drop chosen techniques, the last first, until none objects; the preset's own are never dropped."""
-        bare = dataclasses.replace(base, techniques=tuple(kept))
-        order = list(SLOTS)
-        on = sorted(chosen, key=lambda t: (order.index(t.slot), t.name))
-        recipe = bare.with_(*on)
-        while True:
-            try:
-                return recipe.check()
-            except ValueError:
-                if not on:
-                    raise
-            on = self._without_offender(bare, on)
-            recipe = bare.with_(*on)
+    def _resolve(self, base: Recipe, kept: list[Technique], chosen: list[Technique], defaults: list[Technique]) -> Recipe:
+        """Drop chosen techniques, later ones first, until none objects; the preset's own are never dropped.
 
-    @staticmethod
-    def _without_offender(bare: Recipe, on: list[Technique]) -> list[Technique]:
-        """The list less its first member that those before it (and what it needs from all) cannot bear."""
-        everything = bare.with_(*on)
-        names = {t.name for slot in SLOTS for t in everything.tenants(slot)}
-        for index, t in reversed(list(enumerate(on))):
-            if any(other not in names for other in t.needs):
-                return on[:index] + on[index + 1 :]
-        for index, t in reversed(list(enumerate(on))):
-            rest = on[:index] + on[index + 1 :]
-            before = {m.name: m for slot in SLOTS for m in bare.with_(*rest).tenants(slot)}
-            if any(other in before for other in t.clashes) or any(t.name in m.clashes for m in before.values()):
-                return rest
-        for index, t in reversed(list(enumerate(on))):
-            if t.check(everything):
-                return on[:index] + on[index + 1 :]
-        return on[:-1]
+        A slot that loses its technique falls back to its default, with the knobs sampled for it.
+        """
+        order = {slot: i for i, slot in enumerate(SLOTS)}
+        on = sorted(chosen, key=lambda t: (order[t.slot], t.name))
+        while (offender := _offender(kept, on)) is not None:
+            on.remove(offender)
+        while True:
+            filled = {t.slot for t in (*kept, *on)}
+            recipe = dataclasses.replace(base, techniques=(*kept, *on, *(t for t in defaults if t.slot not in filled)))
+            objecting = next((t for t in reversed(on) if t.check(recipe)), None)
+            if objecting is None:
+                return recipe.check()
+            on.remove(objecting)
+            while (offender := _offender(kept, on)) is not None:  # somebody may have needed it
+                on.remove(offender)
 
     def _expanded_knobs(self) -> dict[str, tuple[Knob, Any]]:
         """``technique.knob`` -> its rule and its value in the preset (or default), wildcards expanded."""
@@ -215,6 +214,22 @@ class Space:
                     if which in ("", "*", knob):
                         table[f"{name}.{knob}"] = (rule, getattr(start, knob))
         return table
+
+
+def _offender(kept: list[Technique], on: list[Technique]) -> Technique | None:
+    """The last of ``on`` that needs something absent or clashes with something before it, or None."""
+    filled = {t.slot for t in (*kept, *on)}
+    defaults = [slot.default for slot in SLOTS.values() if slot.default and slot.name not in filled]
+    names = {t.name for t in (*kept, *on)} | set(defaults)
+    unmet = next((t for t in reversed(on) if any(other not in names for other in t.needs)), None)
+    if unmet is not None:
+        return unmet
+    for i, t in reversed(list(enumerate(on))):
+        before = [*kept, *on[:i]]
+        known = {m.name for m in before} | set(defaults)
+        if any(other in known for other in t.clashes) or any(t.name in m.clashes for m in before):
+            return t
+    return None
 
 
 def _distribution(rule: Knob, default: Any) -> BaseDistribution:

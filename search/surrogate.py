@@ -1,0 +1,165 @@
+"""Surrogate: a Bayesian linear model with all pairwise terms, plus a smooth part for what is neither.
+
+Written as a Gaussian process, the sum of a linear, a quadratic and a stationary kernel over the features of
+`search.encoding`: (1 + x·z/p) and (x·z/p)² are exactly the linear model and its pairwise terms, at the price of an
+n × n matrix instead of a p² × p² one. Variances are chosen by the marginal likelihood of the trials so far.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_solve, cholesky
+from scipy.optimize import minimize
+
+NUGGET = 1e-6
+
+
+@dataclass
+class Surrogate:
+    """Fitted to features (n, p) and values (n,); `draw` gives functions from the posterior.
+
+    Attributes:
+        log_scales: logarithms of the variances (linear, pairwise, smooth), of the smooth part's squared length and of the noise.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    log_scales: np.ndarray
+    mean: float
+    spread: float
+    factor: np.ndarray
+    weights: np.ndarray
+
+    @staticmethod
+    def fit(x: np.ndarray, y: np.ndarray, start: np.ndarray | None = None, steps: int = 30) -> Surrogate:
+        """Fit by maximising the marginal likelihood, with priors that keep few trials from explaining everything."""
+        mean, spread = float(np.mean(y)), float(np.std(y)) or 1.0
+        z = (y - mean) / spread
+        begin = np.array([-0.7, -1.5, -2.5, 0.0, -4.0]) if start is None else start
+        found = minimize(
+            _cost, begin, args=(_Parts.of(x, x), z), jac=True, method="L-BFGS-B", bounds=_BOUNDS, options={"maxiter": steps}
+        )
+        factor, weights = _solve(_Parts.of(x, x), z, found.x)
+        return Surrogate(x, z, found.x, mean, spread, factor, weights)
+
+    def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Posterior mean and standard deviation of the function (without noise) at features (m, p)."""
+        cross = _Parts.of(x, self.x).kernel(self.log_scales)
+        inner = cho_solve((self.factor, True), cross.T)
+        own = _diagonal(x, self.log_scales)
+        variance = np.maximum(own - np.einsum("ij,ji->i", cross, inner), 1e-12)
+        return self.mean + self.spread * (cross @ self.weights), self.spread * np.sqrt(variance)
+
+    def means(self, x: np.ndarray) -> np.ndarray:
+        """Posterior mean alone, at features (m, p)."""
+        return self.mean + self.spread * (_Parts.of(x, self.x).kernel(self.log_scales) @ self.weights)
+
+    def left_out(self) -> np.ndarray:
+        """Leave-one-out predictions of the fitted values, in closed form."""
+        inverse = cho_solve((self.factor, True), np.eye(len(self.y)))
+        return self.mean + self.spread * (self.y - self.weights / np.diag(inverse))
+
+    def skill(self) -> float:
+        """Share of the variance that the leave-one-out predictions explain; below zero if they are worse than the mean."""
+        residual = (self.y * self.spread + self.mean) - self.left_out()
+        return 1.0 - float(np.mean(residual**2)) / self.spread**2
+
+    def draw(self, rng: np.random.Generator, boldness: float = 1.0) -> Draw:
+        """A function from the posterior, by Matheron's rule: a function from the prior, corrected to pass the data.
+
+        Args:
+            rng: draws it.
+            boldness: how far it strays from the posterior mean, in posterior standard deviations; 0 is the mean itself.
+        """
+        prior = _Prior(self.x.shape[1], self.log_scales, rng, boldness)
+        noise = boldness * np.exp(0.5 * self.log_scales[4]) * rng.standard_normal(len(self.y))
+        correction = cho_solve((self.factor, True), self.y - prior(self.x) - noise)
+        return Draw(self, prior, correction)
+
+
+@dataclass
+class Draw:
+    """One function from the posterior, cheap to evaluate anywhere."""
+
+    of: Surrogate
+    prior: _Prior
+    correction: np.ndarray
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Its values at features (m, p)."""
+        cross = _Parts.of(x, self.of.x).kernel(self.of.log_scales)
+        return self.of.mean + self.of.spread * (self.prior(x) + cross @ self.correction)
+
+
+_BOUNDS = [(-6.0, 3.0), (-7.0, 3.0), (-7.0, 2.0), (-3.0, 2.0), (-9.0, 1.0)]
+# Log-normal priors on the scales: linear before pairwise before smooth, little noise.
+_PRIOR_MEAN = np.array([0.0, -1.5, -2.5, 0.0, -4.0])
+_PRIOR_SD = np.array([1.5, 1.5, 1.5, 0.8, 1.5])
+
+
+@dataclass
+class _Parts:
+    """Inner products and squared distances of two sets of features, per feature."""
+
+    dot: np.ndarray
+    far: np.ndarray
+
+    @staticmethod
+    def of(a: np.ndarray, b: np.ndarray) -> _Parts:
+        p = max(1, a.shape[1])
+        dot = a @ b.T / p
+        far = np.maximum(np.sum(a**2, 1)[:, None] / p + np.sum(b**2, 1)[None, :] / p - 2 * dot, 0.0)
+        return _Parts(dot, far)
+
+    def kernel(self, s: np.ndarray) -> np.ndarray:
+        linear, pairs, smooth, length = np.exp(s[:4])
+        return linear * (0.2 + self.dot) + pairs * self.dot**2 + smooth * np.exp(-self.far / length)
+
+
+def _diagonal(x: np.ndarray, s: np.ndarray) -> np.ndarray:
+    own = np.sum(x**2, 1) / max(1, x.shape[1])
+    linear, pairs, smooth = np.exp(s[:3])
+    return linear * (0.2 + own) + pairs * own**2 + smooth
+
+
+def _solve(parts: _Parts, z: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    k = parts.kernel(s)
+    k[np.diag_indices_from(k)] += np.exp(s[4]) + NUGGET
+    factor = cholesky(k, lower=True, check_finite=False)
+    return factor, cho_solve((factor, True), z, check_finite=False)
+
+
+def _cost(s: np.ndarray, parts: _Parts, z: np.ndarray) -> tuple[float, np.ndarray]:
+    """Negative log marginal likelihood plus priors, and its gradient."""
+    try:
+        factor, weights = _solve(parts, z, s)
+    except np.linalg.LinAlgError:
+        return 1e10, np.zeros_like(s)
+    inverse = cho_solve((factor, True), np.eye(len(z)), check_finite=False)
+    inner = inverse - np.outer(weights, weights)
+    linear, pairs, smooth, length, noise = np.exp(s)
+    near = smooth * np.exp(-parts.far / length)
+    slopes = (linear * (0.2 + parts.dot), pairs * parts.dot**2, near, near * parts.far / length)
+    gradient = np.array([0.5 * np.sum(inner * slope) for slope in slopes] + [0.5 * noise * np.trace(inner)])
+    away = (s - _PRIOR_MEAN) / _PRIOR_SD
+    value = 0.5 * float(z @ weights) + float(np.sum(np.log(np.diag(factor)))) + 0.5 * float(away @ away)
+    return value, gradient + away / _PRIOR_SD
+
+
+class _Prior:
+    """A function from the prior: random linear and pairwise weights, and random Fourier features for the smooth part."""
+
+    def __init__(self, p: int, s: np.ndarray, rng: np.random.Generator, height: float, waves: int = 256) -> None:
+        linear, pairs, smooth, length = np.exp(s[:4])
+        self._level = height * np.sqrt(0.2 * linear) * rng.standard_normal()
+        self._linear = height * np.sqrt(linear / p) * rng.standard_normal(p)
+        self._pairs = height * np.sqrt(pairs) / p * rng.standard_normal((p, p))
+        self._waves = rng.standard_normal((p, waves)) * np.sqrt(2 / (length * p))
+        self._phases = rng.uniform(0, 2 * np.pi, waves)
+        self._heights = height * np.sqrt(2 * smooth / waves) * rng.standard_normal(waves)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        smooth = np.cos(x @ self._waves + self._phases) @ self._heights
+        return self._level + x @ self._linear + np.sum((x @ self._pairs) * x, axis=1) + smooth

@@ -1,0 +1,118 @@
+"""Spaces: every sample is a valid recipe, clashes and needs are resolved, and parameters survive the way there and back."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.recipe import Recipe
+from model.technique import catalogue, find
+from spaces.catalogue import describe, space, spaces
+from spaces.presets import BASELINE, PRESETS, at_scale, preset
+from spaces.space import OFF, Space
+
+PROXY = preset("baseline", "proxy")
+
+
+@pytest.mark.parametrize("name", list(spaces()))
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_every_sample_of_every_space_is_a_valid_recipe(name, seed):
+    chosen = space(name, PROXY)
+    params = chosen.random(random.Random(seed))
+    recipe = chosen.recipe(params).check()
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    canonical = chosen.canonical(params)
+    assert chosen.recipe(canonical) == recipe
+    assert chosen.canonical(canonical) == canonical
+
+
+@pytest.mark.parametrize("name", list(spaces()))
+def test_the_preset_lies_in_its_space(name):
+    chosen = space(name, PROXY)
+    assert chosen.recipe(chosen.params(PROXY)).hash == PROXY.hash
+
+
+def test_rivals_for_a_slot_become_one_choice_and_a_lone_technique_a_switch():
+    mine = Space("mine", PROXY, techniques=("ema", "swa", "xsa"))
+    told = mine.distributions()
+    assert set(told["average"].choices) == {OFF, "ema", "swa"}
+    assert told["xsa"].choices == (False, True)
+    recipe = mine.recipe({"average": "swa", "xsa": True})
+    assert {"swa", "xsa"} <= {t.name for t in recipe.techniques}
+
+
+def test_knobs_are_flat_and_ignored_while_their_technique_is_off():
+    mine = Space("mine", PROXY, techniques=("bigram_hash",), knobs=("bigram_hash.dim",), shape={"layers": (3, 4)})
+    on = {"bigram_hash": True, "bigram_hash.dim": 24, "shape.layers": 3}
+    assert mine.recipe(on).tenants("embed")[0].dim == 24
+    assert mine.recipe(on | {"bigram_hash": False}) == mine.recipe(on | {"bigram_hash": False, "bigram_hash.dim": 48})
+    assert mine.owners == {"bigram_hash.dim": ("bigram_hash", True)}
+    assert mine.recipe(on).shape.layers == 3
+
+
+def test_a_preset_technique_that_is_listed_can_be_switched_off():
+    mine = Space("mine", PROXY, techniques=("unet_skips",))
+    assert mine.params(PROXY) == {"unet_skips": True}
+    assert "unet_skips" not in {t.name for t in mine.recipe({"unet_skips": False}).techniques}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"techniques": ("smeer_gate",)}, "smear_gate"),
+        ({"knobs": ("xsa.last",)}, "neither listed nor in the preset"),
+        ({"techniques": ("xsa",), "knobs": ("xsa.nothing",)}, "no knob"),
+        ({"shape": {"layer": (3,)}}, "layers"),
+    ],
+)
+def test_a_wrong_space_says_what_is_wrong(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        Space("mine", PROXY, **arguments)
+
+
+def test_unknown_parameters_are_refused():
+    with pytest.raises(ValueError, match="no parameter"):
+        space("starter", PROXY).recipe({"nothing": True})
+
+
+def test_users_bring_their_own_space(tmp_path, monkeypatch):
+    (tmp_path / "my_space.py").write_text(
+        "from spaces.presets import preset\nfrom spaces.space import Space\n"
+        "SPACE = Space('mine', preset('baseline'), techniques=('xsa',))\n"
+        "def around(recipe):\n    return Space('around', recipe, techniques=('ema',))\nNOTHING = 3\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert space("my_space:SPACE", PROXY).techniques == ("xsa",)
+    assert space("my_space:around", PROXY).preset == PROXY
+    for wrong in ("my_space:NOTHING", "my_space:MISSING", "no_such_module:SPACE", "sarter"):
+        with pytest.raises(ValueError, match="space"):
+            space(wrong, PROXY)
+
+
+def test_proxies_keep_techniques_and_proportions():
+    for recipe in PRESETS.values():
+        small = at_scale(recipe, "proxy").check()
+        assert {t.name for t in small.techniques} == {t.name for t in recipe.techniques}
+        assert small.shape.width == 128
+        assert small.shape.heads // small.shape.kv_heads == recipe.shape.heads // recipe.shape.kv_heads
+        assert small.shape.hidden / small.shape.width == pytest.approx(recipe.shape.hidden / recipe.shape.width)
+        assert at_scale(recipe, "full") is recipe
+    assert PROXY.shape.layers == 5
+    assert BASELINE.shape.layers == 9
+
+
+def test_unknown_presets_and_scales_are_refused():
+    with pytest.raises(ValueError, match="baseline"):
+        preset("baselin")
+    with pytest.raises(ValueError, match="proxy, full"):
+        preset("baseline", "tiny")
+
+
+def test_the_catalogue_is_described_in_full():
+    rows = {row["name"]: row for row in describe()}
+    assert set(rows) == set(catalogue())
+    assert all(set(row) == {"name", "stage", "slot", "summary", "knobs", "sources", "used_by"} for row in rows.values())
+    assert "baseline" in rows["unet_skips"]["used_by"]
+    assert rows["ema"]["stage"] == find("ema").stage() == "train"
