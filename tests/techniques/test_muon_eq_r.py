@@ -1,0 +1,31 @@
+"""MuonEq-R: rows of length one before Newton–Schulz."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from model.techniques.train.muon import Muon
+from model.techniques.train.muon_eq_r import MuonEqR, equal_rows
+from tests.contract_helpers import TINY
+
+
+def test_rows_get_length_one():
+    u = torch.randn(2, 3, 5)
+    u[0, 1] = 0.0
+    out = equal_rows(u)
+    for i in range(2):
+        for r in range(3):
+            length = u[i, r].norm()
+            assert torch.allclose(out[i, r], u[i, r] / (length + 1e-7))
+    assert torch.isfinite(out).all()
+
+
+def test_it_is_muon_on_the_equalised_gradient():
+    g, start = torch.randn(4, 6), torch.randn(4, 6)
+    a, b = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    a.grad, b.grad = g.clone(), equal_rows(g)
+    MuonEqR(weight_decay=0.1).build(TINY)([("w", a)]).step(1.0, 0.5)
+    Muon(weight_decay=0.1).build(TINY)([("w", b)]).step(1.0, 0.5)
+    assert torch.allclose(a, b, atol=2e-3)
+    assert not torch.equal(a, nn.Parameter(start))
