@@ -22,7 +22,7 @@ class MovingAverage:
 
     def start(self, weights: list[Tensor]) -> None:
         """Take the initial weights: the average's first value, unless bias is corrected."""
-        self.sums = [torch.zeros_like(w) if self.correct else w.detach().float().clone() for w in weights]
+        self.sums = [w.new_zeros(w.shape, dtype=torch.float32) if self.correct else w.detach().float().clone() for w in weights]
         self.weight = 0.0 if self.correct else 1.0
 
     @torch.no_grad()
