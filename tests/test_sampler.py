@@ -1,0 +1,160 @@
+"""The sampler: everything it proposes fits, nothing twice, the same again after a resume, and better than chance."""
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from search.encoding import Encoding
+from search.parzen import Parzen
+from search.sampler import FittingSampler
+from search.surrogate import Surrogate
+
+SPACE = {f"t{i}": CategoricalDistribution((False, True)) for i in range(10)}
+SPACE |= {"bits": CategoricalDistribution(("int5", "int6", "int8")), "width": IntDistribution(2, 6), "rate": FloatDistribution(1e-3, 1, log=True)}
+OWNERS = {"rate": ("t0", True)}
+EFFECTS = np.array([-8, -4, 3, -2, 5, 0, 0, 1, -3, 0])
+COSTS = np.array([30, 5, 5, 20, 1, 10, 10, 1, 10, 5])
+
+
+def size(params):
+    return (60 + 10 * params["width"] + sum(c for i, c in enumerate(COSTS) if params[f"t{i}"])) / 130
+
+
+def value(params):
+    return sum(e for i, e in enumerate(EFFECTS) if params[f"t{i}"]) - 2 * params["width"] + 3 * (params["t1"] and params["t3"])
+
+
+def finished(params, number, state=TrialState.COMPLETE):
+    trial = create_trial(state=state, value=value(params) if state == TrialState.COMPLETE else None, params=params, distributions=SPACE)
+    trial.number = number
+    return trial
+
+
+def search(sampler, count, trials=()):
+    trials = list(trials)
+    while len(trials) < count:
+        trials.append(finished(sampler.propose(trials, len(trials)).params, len(trials)))
+    return trials
+
+
+def test_everything_proposed_fits_and_nothing_is_proposed_twice():
+    trials = search(FittingSampler(SPACE, overrun=size, owners=OWNERS, seed=3), 40)
+    assert all(size(t.params) <= 1 for t in trials)
+    encoding = Encoding(SPACE, OWNERS)
+    assert len(np.unique(encoding.rows([t.params for t in trials]), axis=0)) == 40
+
+
+def test_it_finds_better_than_chance_does():
+    ours = [min(t.value for t in search(FittingSampler(SPACE, overrun=size, owners=OWNERS, seed=s), 25)) for s in range(3)]
+    rng = np.random.default_rng(0)
+    drawn = [Encoding(SPACE).params(row) for row in Encoding(SPACE).draw(600, rng)]
+    chance = min(value(p) for p in drawn if size(p) <= 1)
+    assert np.mean(ours) <= chance
+
+
+def test_a_resume_makes_the_same_proposals():
+    whole = search(FittingSampler(SPACE, overrun=size, owners=OWNERS, seed=5), 14)
+    again = search(FittingSampler(SPACE, overrun=size, owners=OWNERS, seed=5), 14, whole[:9])
+    assert [t.params for t in whole] == [t.params for t in again]
+    other = search(FittingSampler(SPACE, overrun=size, owners=OWNERS, seed=6), 14)
+    assert [t.params for t in whole] != [t.params for t in other]
+
+
+def test_known_recipes_come_first_unless_they_do_not_fit():
+    small = {name: False for name in SPACE if name.startswith("t")} | {"bits": "int5", "width": 3, "rate": 0.1}
+    large = {**{name: True for name in small}, "bits": "int8", "width": 6, "rate": 0.1}
+    sampler = FittingSampler(SPACE, overrun=size, starts=[large, small])
+    first = sampler.propose([], 0)
+    assert (first.params, first.asked, first.dropped) == (small, 2, 1)
+    assert sampler.propose([finished(small, 0)], 1).params not in (small, large)
+
+
+def test_asking_is_bounded_when_nothing_fits():
+    asked = []
+    sampler = FittingSampler(SPACE, overrun=lambda params: asked.append(1) or 2.0)
+    assert sampler.propose([], 0).params is None
+    assert len(asked) < 600
+
+
+def test_running_trials_are_not_proposed_again():
+    space = {"a": CategoricalDistribution((False, True)), "b": CategoricalDistribution((False, True))}
+    sampler = FittingSampler(space)
+    trials = []
+    for number in range(4):
+        found = sampler.propose(trials, number).params
+        trials.append(create_trial(state=TrialState.RUNNING, params=found, distributions=space))
+    assert len({tuple(t.params.values()) for t in trials}) == 4
+    assert sampler.propose(trials, 4).params is None
+
+
+def test_it_is_an_ordinary_optuna_sampler():
+    study = optuna.create_study(sampler=FittingSampler(SPACE, overrun=size, owners=OWNERS), direction="maximize")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+    def objective(trial):
+        params = {name: trial._suggest(name, rule) for name, rule in SPACE.items()}
+        trial.suggest_float("outside", 0, 1)
+        assert size(params) <= 1
+        return -value(params)
+
+    study.optimize(objective, n_trials=12)
+    assert len(study.trials) == 12
+    assert study.best_value >= 12
+
+
+def test_clashing_parameters_are_proposed_as_they_will_be_understood():
+    def canonical(params):
+        return params | {"t1": False} if params["t0"] else params
+
+    trials = search(FittingSampler(SPACE, overrun=size, canonical=canonical), 15)
+    assert not any(t.params["t0"] and t.params["t1"] for t in trials)
+
+
+def test_encoding_there_and_back():
+    encoding = Encoding(SPACE, OWNERS)
+    params = {f"t{i}": i % 2 == 0 for i in range(10)} | {"bits": "int6", "width": 5, "rate": 0.03}
+    row = encoding.rows([params])
+    back = encoding.params(row[0])
+    assert back.pop("rate") == pytest.approx(params.pop("rate"))
+    assert back == params
+    off = encoding.rows([params | {"t0": False, "rate": 0.9}])
+    assert off[0, encoding.names.index("rate")] == 0.5
+    drawn = encoding.draw(50, np.random.default_rng(0))
+    assert np.allclose(encoding.rows([encoding.params(r) for r in drawn]), drawn)
+
+
+def test_the_surrogate_finds_main_effects_and_interactions():
+    rng = np.random.default_rng(0)
+    x = rng.choice([-1.0, 1.0], size=(90, 12))
+    truth = lambda z: 3 * z[:, 0] - 2 * z[:, 1] + 1.5 * z[:, 2] * z[:, 3]
+    model = Surrogate.fit(x, truth(x) + 0.1 * rng.standard_normal(90))
+    fresh = rng.choice([-1.0, 1.0], size=(200, 12))
+    mean, deviation = model.predict(fresh)
+    assert np.corrcoef(mean, truth(fresh))[0, 1] > 0.97
+    assert model.skill() > 0.8
+    draws = np.stack([model.draw(np.random.default_rng(s))(fresh) for s in range(60)])
+    assert np.allclose(draws.std(0).mean(), deviation.mean(), rtol=0.35)
+    assert np.allclose(model.draw(rng, boldness=0.0)(fresh), mean)
+
+
+def test_the_marginal_likelihoods_gradient_is_right():
+    from scipy.optimize import check_grad
+
+    from search.surrogate import _cost, _Parts
+
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((20, 4)), rng.standard_normal(20)
+    parts = _Parts.of(x, x)
+    here = np.array([-0.5, -1.0, -1.5, 0.3, -1.0])
+    assert check_grad(lambda s: _cost(s, parts, y)[0], lambda s: _cost(s, parts, y)[1], here) < 1e-4
+
+
+def test_the_density_prefers_what_its_trials_have():
+    encoding = Encoding({"a": CategoricalDistribution((False, True)), "x": FloatDistribution(0, 1)})
+    density = Parzen(encoding, np.array([[1.0, 0.2], [1.0, 0.3], [1.0, 0.25]]))
+    near, far = density.log_density(np.array([[1.0, 0.25], [0.0, 0.9]]))
+    assert near > far
+    drawn = density.draw(300, np.random.default_rng(0))
+    assert drawn[:, 0].mean() > 0.6
