@@ -84,7 +84,7 @@ def contribution(
             "technique": t,
             "runs": int(model.rows[t].sum()),
             "runs_off": int((~model.rows[t]).sum()),
-            "doubt": _constant(model.rows, t),
+            "doubt": _left_out(model, t),
         }
         for t in lost
     ]
@@ -202,6 +202,7 @@ def _doubt(model: Model, row: Any) -> str:
         return f"not identifiable: these runs cannot tell it apart from {row.aliases}"
     if not np.isfinite(row.se):
         return f"no error can be given: {len(model.rows)} runs leave no degree of freedom after {fit.design.size} coefficients"
+    told += [f"compared with {reference}" for reference, mates in model.references.items() if name in mates]
     if row.low <= 0 <= row.high:
         told.append("not distinguishable from zero")
     elif row.q_bh > 0.05:
@@ -231,6 +232,12 @@ def _company(rows: pd.DataFrame, name: str, others: list[str]) -> list[str]:
     if (beside <= 0).all():
         return ["measured without any other technique only"]
     return []
+
+
+def _left_out(model: Model, name: str) -> str:
+    if name in model.references:
+        return f"only ever seen in place of {', '.join(model.references[name])}, which is measured against it"
+    return _constant(model.rows, name)
 
 
 def _constant(rows: pd.DataFrame, name: str) -> str:

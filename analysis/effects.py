@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class Model:
         full: the design with every pair, fitted or not.
         moments: its cross products with ``responses``, gathered once.
         responses: names of the columns whose effects can be given.
+        references: technique left out of the columns -> those that are compared with it.
     """
 
     rows: pd.DataFrame
@@ -45,6 +46,7 @@ class Model:
     full: Design
     moments: np.ndarray
     responses: list[str]
+    references: dict[str, list[str]] = field(default_factory=dict)
 
     def gram(self, design: Design, response: int = 0) -> np.ndarray:
         """Cross products for a sub-design of ``full`` and one response."""
@@ -72,6 +74,8 @@ def fit_model(table: pd.DataFrame, *, metric: str = "bpb", interactions: bool = 
     """Fit the model behind `contribution`, or return None where no technique varies among the usable runs."""
     rows = usable(table, metric)
     names = [t for t in techniques(table) if len(rows) and 0 < rows[t].sum() < len(rows)]
+    references = slot_references(rows, names)
+    names = [t for t in names if t not in references]
     if not names or len(rows) < 3:
         return None
     coded = rows[names].to_numpy(float) - 0.5
@@ -88,7 +92,17 @@ def fit_model(table: pd.DataFrame, *, metric: str = "bpb", interactions: bool = 
     columns = {name: 1 + k for k, name in enumerate(names)}
     empty = least_squares(Design(np.ones((1, 1)), ("1",)), np.zeros(1))
     model = Model(
-        rows, empty, names, columns, [], [*(["seed"] if block_names else []), *covariate_names], notes, full, moments, measured
+        rows,
+        empty,
+        names,
+        columns,
+        [],
+        [*(["seed"] if block_names else []), *covariate_names],
+        notes,
+        full,
+        moments,
+        measured,
+        references,
     )
     design = _with_pairs(model, plain)
     fit = least_squares(design, rows[metric].to_numpy(float), _trainings(rows), model.gram(design))
@@ -96,6 +110,29 @@ def fit_model(table: pd.DataFrame, *, metric: str = "bpb", interactions: bool = 
         fit, note = _check_variance(fit, rows[metric].to_numpy(float), len(names))
         notes += note
     return replace(model, fit=fit, pairs=[(labels[a], labels[b]) for a, b in design.pairs])
+
+
+def slot_references(rows: pd.DataFrame, names: list[str]) -> dict[str, list[str]]:
+    """Techniques that share a slot which is never left to its default: in every run exactly one of them is on.
+
+    Each set can only be compared among itself. Its most frequent member becomes the reference.
+
+    Returns:
+        reference -> the others of its set.
+    """
+    flags = rows[names].to_numpy(int)
+    apart = flags.T @ flags == 0  # never on together
+    counts, out, used = flags.sum(axis=0), {}, set()
+    for k in np.argsort(-counts, kind="stable"):
+        mates, covered = [int(k)], flags[:, k].copy()
+        for m in np.argsort(-counts, kind="stable"):
+            if m not in used and apart[m, mates].all() and covered.sum() < len(rows):
+                mates.append(int(m))
+                covered += flags[:, m]
+        if k not in used and covered.sum() == len(rows):
+            out[names[k]] = [names[m] for m in mates[1:]]
+            used.update(mates)
+    return out
 
 
 def response(model: Model, column: str) -> Fit | None:

@@ -52,41 +52,35 @@ class Report:
 
     def text(self, console: Any) -> None:
         """Print the summary and the ranking to a `rich` console."""
+        from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
         for sentence in summary(self):
             console.print(sentence, highlight=False)
+        runs = self.contributions.attrs["runs"]
         grid = Table(
-            title=f"What each technique was worth ({self.contributions.attrs['runs']} complete runs)", title_justify="left"
+            title=f"What each technique was worth ({runs} complete runs)", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
         )
-        for name, side in (
-            ("technique", "left"),
-            ("Δ bpb", "right"),
-            ("95 % interval", "right"),
-            ("q", "right"),
-            ("runs", "right"),
-            ("would see", "right"),
-            ("bytes", "right"),
-            ("doubt", "left"),
-        ):
-            grid.add_column(name, justify=side, no_wrap=name != "doubt")  # type: ignore[arg-type]
+        wide = console.width >= 120
+        for name in ("technique", "Δ bpb ± 95 %", "q", "runs", "would see", "bytes", *(["doubt"] if wide else [])):
+            side: Any = "left" if name in ("technique", "doubt") else "right"
+            grid.add_column(name, justify=side, overflow="fold", no_wrap=name in ("Δ bpb ± 95 %", "q", "would see", "bytes"))
         for row in self.contributions.itertuples(index=False):
             known = np.isfinite(row.delta_bpb)
             tint = "" if not known or row.q_bh > 0.05 else ("green" if row.delta_bpb < 0 else "red")
-            interval = f"{row.low:+.4f} … {row.high:+.4f}" if np.isfinite(row.low) else "–"
-            size = f"{row.bytes:+,.0f}" if np.isfinite(row.bytes) else "–"
-            grid.add_row(
+            cells = (
                 row.technique,
-                f"{row.delta_bpb:+.4f}" if known else "–",
-                interval,
+                _with_error(row.delta_bpb, row.high - row.delta_bpb),
                 f"{row.q_bh:.2g}" if known else "–",
                 f"{row.runs:.0f}",
                 f"{row.mde:.4f}" if np.isfinite(row.mde) else "–",
-                size,
-                row.doubt,
-                style=tint,
+                f"{row.bytes:+,.0f}" if np.isfinite(row.bytes) else "–",
             )
+            grid.add_row(*cells, *([row.doubt] if wide else []), style=tint)
         console.print(grid)
+        if not wide:
+            for doubt, part in self.contributions[self.contributions["doubt"] != ""].groupby("doubt", sort=False):
+                console.print(f"{', '.join(part['technique'])}: {doubt}.", highlight=False)
 
     def html(self, path: str | Path) -> Path:
         """Write the report as one file with everything inside it, plotly included; it needs no network.
@@ -180,6 +174,13 @@ def effects_in_words(effects: pd.DataFrame) -> list[str]:
     if len(unknown):
         lines.append(f"Not identifiable from these runs: {', '.join(unknown['technique'])}.")
     return lines + list(effects.attrs.get("notes", []))
+
+
+def _with_error(value: float, half: float) -> str:
+    """An effect with half its interval, or a dash where there is none."""
+    if not np.isfinite(value):
+        return "–"
+    return f"{value:+.4f} ± {half:.4f}" if np.isfinite(half) else f"{value:+.4f} ± ?"
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

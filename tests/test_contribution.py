@@ -154,3 +154,15 @@ def test_unequal_variances_are_noticed():
     out = contribution(table)
     assert out.attrs["errors"] == "HC3"
     assert any("spread differs" in note for note in out.attrs["notes"])
+
+
+def test_a_slot_never_left_to_its_default_is_compared_within_itself():
+    generator = np.random.default_rng(1)
+    choice = generator.choice(3, 90, p=[0.5, 0.3, 0.2])
+    table = pd.DataFrame({f"codec_{k}": choice == k for k in range(3)} | {"ema": generator.random(90) < 0.5})
+    table["bpb"] = 2 - 0.01 * choice + generator.normal(0, 0.0005, 90)
+    out = contribution(table).set_index("technique")
+    assert np.isnan(out.loc["codec_0", "delta_bpb"])
+    assert out.loc["codec_0", "doubt"].startswith("only ever seen in place of codec_1, codec_2")
+    assert out.loc["codec_2", "delta_bpb"] == pytest.approx(-0.02, abs=6e-4)
+    assert "compared with codec_0" in out.loc["codec_2", "doubt"]
