@@ -1,0 +1,125 @@
+"""Recipe to record: the whole story on a tiny corpus, what is cached, and what a run leaves behind."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import pytest
+
+from model import run as story
+from model.artifact import unpack
+from model.record import Record, load_documents
+from model.run import run
+from model.technique import parse
+from tests.contract_helpers import BASE, BATCH
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A hundred documents of a small made-up language."""
+    rng, path = random.Random(0), tmp_path_factory.mktemp("corpus") / "text.jsonl"
+    words = ["".join(rng.choice("abcdefghijklmnop") for _ in range(rng.randint(2, 6))) for _ in range(200)]
+    texts = [" ".join(rng.choice(words) for _ in range(rng.randint(20, 60))) for _ in range(100)]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return path
+
+
+@pytest.fixture(scope="module")
+def recipe(corpus):
+    return BASE.with_(corpus=str(corpus), tokens=24 * BATCH, limit=10**7)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """The recipes that were really trained."""
+    done, original = [], story.train
+
+    def counted(recipe, *args, **kwargs):
+        done.append(recipe)
+        return original(recipe, *args, **kwargs)
+
+    monkeypatch.setattr(story, "train", counted)
+    return done
+
+
+def test_a_record_tells_everything(recipe, cache, tmp_path):
+    record = run(recipe, tmp_path, cache, device="cpu")
+    assert (record.state, record.reason) == ("complete", "")
+    assert Record.load(tmp_path).summary() == record.summary()
+    assert record.bytes == record.code_bytes + len(story.packed(recipe, cache, "cpu"))
+    assert record.bytes_forecast["low"] <= record.bytes_forecast["mid"] <= record.bytes_forecast["high"]
+    assert record.parameters == sum(w.numel() for w in unpack(story.packed(recipe, cache, "cpu")).values())
+    assert record.tokens == 24 * BATCH
+    bits, sizes = load_documents(tmp_path)
+    assert record.bpb == pytest.approx(bits.sum() / sizes.sum())
+    assert 0 < record.bpb_float < 9
+    assert record.bpb != record.bpb_float
+
+
+def test_recipes_that_differ_after_training_share_one(recipe, cache, tmp_path, trainings):
+    """Averages, bits, codecs and windows: five records, one training; a different matrix rate trains again."""
+    base = recipe.with_(seed=7)
+    later = ["int6_rows", "zlib_codec", "sliding_window:stride=8", "swa:threshold=0.4"]
+    records = [run(r, None, cache, device="cpu") for r in (base, *(base.with_(parse(text)) for text in later))]
+    assert len(trainings) == 1
+    assert [r.trained for r in records] == [True, False, False, False, False]
+    assert len({(r.bytes, r.bpb) for r in records}) == 5
+    run(base.with_(parse("muon:lr=0.01")), None, cache, device="cpu")
+    assert len(trainings) == 2
+
+
+def test_a_run_again_computes_nothing_and_says_the_same(recipe, cache, trainings):
+    first, again = (run(recipe, None, cache, device="cpu") for _ in range(2))
+    assert (first.bpb, first.bytes, first.bpb_float) == (again.bpb, again.bytes, again.bpb_float)
+    assert trainings == []
+
+
+def test_a_damaged_entry_is_computed_again(recipe, cache, trainings):
+    recipe = recipe.with_(seed=8)
+    first = run(recipe, None, cache, device="cpu")
+    for path in cache.rglob("*.stage"):
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+    again = run(recipe, None, cache, device="cpu")
+    assert len(trainings) == 2
+    assert (first.bpb, first.bytes) == (again.bpb, again.bytes)
+
+
+def test_rungs_measure_bytes_and_bits_and_may_stop(recipe, cache, tmp_path):
+    points = []
+
+    def at(point):
+        points.append(point)
+        return "too large" if len(points) == 2 else None
+
+    record = run(recipe.with_(seed=9), tmp_path, cache, on_rung=at, device="cpu")
+    assert (record.state, record.reason) == ("pruned", "too large")
+    assert [p["progress"] for p in points] == [0.25, 0.5]
+    assert all(p["bytes"] > 10_000 and np.isfinite(p["bpb"]) for p in points)
+    assert record.bpb is None
+
+
+def test_a_diverging_run_fails_with_its_reason(recipe, cache, tmp_path, monkeypatch):
+    def diverge(*args, **kwargs):
+        raise story.TrainingFailed("the loss became nan at step 3")
+
+    monkeypatch.setattr(story, "train", diverge)
+    record = run(recipe.with_(seed=10), tmp_path, cache, device="cpu")
+    assert (record.state, record.reason) == ("failed", "the loss became nan at step 3")
+    assert Record.load(tmp_path).state == "failed"
+
+
+def test_what_cannot_work_is_refused_before_anything_is_done(recipe, tmp_path):
+    with pytest.raises(ValueError, match="stride"):
+        run(recipe.with_(parse("sliding_window:stride=64")), tmp_path / "r", tmp_path / "c", device="cpu")
+    with pytest.raises(ValueError, match="nowhere"):
+        run(recipe.with_(corpus="nowhere"), tmp_path / "r", tmp_path / "c", device="cpu")
+    assert not (tmp_path / "r").exists()
