@@ -196,7 +196,8 @@ def scheme(recipe: Recipe) -> str:
     """
     slots = ("fake_quant", "prune", "bits", "clip", "rounding", "trim", "layout", "codec")
     stored = [str(t) for slot in slots for t in recipe.tenants(slot)]
-    trained = [str(t) for t in recipe.techniques if t.stage() in ("model", "train") and t.slot != "fake_quant"]
+    told = [t for t in recipe.techniques if t.stage() in ("model", "train") and t.slot != "fake_quant"]
+    trained = [word for t in told for word in dict.fromkeys((t.name, str(t)))]
     steps = recipe.schedule.steps
     length = [] if steps is None else [f"steps~2^{math.log2(max(steps, 1)):.0f}"]
     return " ".join([*stored, "|", *trained, *length])

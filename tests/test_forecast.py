@@ -81,8 +81,8 @@ def test_gaussian_weights_pack_to_the_forecast(codec, bits):
     parameters = challenge(2, 128, 256, 1, 256)
     recipe = Recipe().with_(parse(codec), parse(bits))
     packed = len(pack(quantise(weights(parameters, spread=0.1), parameters, recipe), recipe))
-    # Byte codecs have their overheads from models of full size; on 300,000 weights they do worse.
-    assert packed == pytest.approx(forecast(parameters, recipe, 0).mid, rel=0.025 if codec == "rans_codec" else 0.09)
+    # The theory is of trained weights and full-size models; Gaussian ones in a small file come out larger.
+    assert packed == pytest.approx(forecast(parameters, recipe, 0).mid, rel=0.05 if codec == "rans_codec" else 0.1)
 
 
 def test_forecast_needs_no_weights_and_counts_code():

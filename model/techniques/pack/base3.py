@@ -26,7 +26,7 @@ class Base3(Technique):
 
     slot: ClassVar[str] = "layout"
     sources: ClassVar[tuple[str, ...]] = ("#640", "#367")
-    float_share: ClassVar[float] = 0.85
+    float_share: ClassVar[float] = 0.87
     scale_share: ClassVar[float] = 0.70
 
     def build(self, shape: Shape, layer: int | None = None) -> Trits:

@@ -23,7 +23,7 @@ class ByteShuffle(Technique):
 
     slot: ClassVar[str] = "layout"
     sources: ClassVar[tuple[str, ...]] = ("#1499", "#1394")
-    float_share: ClassVar[float] = 0.85
+    float_share: ClassVar[float] = 0.87
     scale_share: ClassVar[float] = 0.70
 
     def build(self, shape: Shape, layer: int | None = None) -> Shuffled:

@@ -27,7 +27,7 @@ class CodebookBytes(Technique):
     slot: ClassVar[str] = "layout"
     sources: ClassVar[tuple[str, ...]] = ("#211",)
     needs: ClassVar[dict[str, str]] = {"ternary_codebook": "without it no matrix has so few different vectors."}
-    float_share: ClassVar[float] = 0.85
+    float_share: ClassVar[float] = 0.87
     scale_share: ClassVar[float] = 0.70
 
     def build(self, shape: Shape, layer: int | None = None) -> Codebook:

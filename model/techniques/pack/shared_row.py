@@ -29,7 +29,7 @@ class SharedRow(Technique):
 
     slot: ClassVar[str] = "layout"
     sources: ClassVar[tuple[str, ...]] = ("golflab",)
-    float_share: ClassVar[float] = 0.85
+    float_share: ClassVar[float] = 0.87
     scale_share: ClassVar[float] = 0.70
 
     def build(self, shape: Shape, layer: int | None = None) -> Shared:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from model.entropy import gaussian_reach, mse_reach
+from model.entropy import mse_reach, trained_reach
 from model.layers import ParameterInfo
 from model.quantize import rounding_error
 from model.recipe import Shape
@@ -44,5 +44,5 @@ class MseClip(Technique):
         return scales
 
     def reach(self, columns: int, largest: int, info: ParameterInfo) -> float:
-        """Largest level times step over the deviation of a Gaussian row: what the forecast builds on."""
-        return min(gaussian_reach(columns), mse_reach(largest))
+        """Largest level times step over the deviation of a row: what the forecast builds on."""
+        return min(trained_reach(columns), mse_reach(largest))

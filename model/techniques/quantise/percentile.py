@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from model.entropy import gaussian_reach, mse_reach
+from model.entropy import mse_reach, trained_reach
 from model.layers import ParameterInfo
 from model.quantize import rounding_error
 from model.recipe import Shape
@@ -54,6 +54,6 @@ class Percentile(Technique):
         return scales
 
     def reach(self, columns: int, largest: int, info: ParameterInfo) -> float:
-        """Largest level times step over the deviation of a Gaussian row: what the forecast builds on."""
-        shortened = gaussian_reach(columns) * (1 - 0.025 * (largest <= 15))
+        """Largest level times step over the deviation of a row: what the forecast builds on."""
+        shortened = trained_reach(columns) * (1 - 0.025 * (largest <= 15))
         return min(shortened, mse_reach(largest)) if self.deep else shortened

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from model.entropy import gaussian_reach
+from model.entropy import trained_reach
 from model.layers import ParameterInfo
 from model.recipe import Shape
 from model.technique import Technique, knob
@@ -37,5 +37,5 @@ class RowMax(Technique):
         return scales
 
     def reach(self, columns: int, largest: int, info: ParameterInfo) -> float:
-        """Largest level times step over the deviation of a Gaussian row: what the forecast builds on."""
-        return gaussian_reach(columns)
+        """Largest level times step over the deviation of a row: what the forecast builds on."""
+        return trained_reach(columns)
