@@ -93,10 +93,9 @@ def contribution(
     notes = [*model.notes]
     if adaptive:
         notes.append(
-            "These runs were chosen by a search that looked at earlier results. Techniques it disliked early were "
-            "tried less and in "
-            "worse company, so effects are biased, mostly toward the search's first impressions; `needed_runs` "
-            "names the runs that would remove it."
+            "These runs were chosen by a search that looked at earlier results. Techniques it disliked early were tried less "
+            "and in worse company, so effects are biased, mostly toward the search's first impressions; `needed_runs` (and the "
+            "end of the report) names the runs that would remove it."
         )
     frame.attrs.update(
         notes=notes,

@@ -42,12 +42,22 @@ def interaction(table: pd.DataFrame | Model, *, heredity: bool = True, level: fl
     return frame.reindex(columns=COLUMNS).sort_values(["p", "a", "b"], na_position="last").reset_index(drop=True)
 
 
-def matrix(pairs: pd.DataFrame, value: str = "delta_bpb") -> pd.DataFrame:
-    """The pairwise table as a symmetric square, for a heat map; what is unknown is NaN."""
+def matrix(pairs: pd.DataFrame, shrink: bool = True) -> pd.DataFrame:
+    """The pairwise table as a symmetric square, for a heat map; what is unknown is NaN.
+
+    Args:
+        pairs: of `interaction`.
+        shrink: pull every estimate toward zero by its own error (positive-part James and Stein), so that noise does not
+            look like a pattern.
+    """
     names = sorted(set(pairs["a"]) | set(pairs["b"]))
     square = pd.DataFrame(np.nan, index=names, columns=names)
-    for row in pairs.itertuples(index=False):
-        square.loc[row.a, row.b] = square.loc[row.b, row.a] = getattr(row, value)
+    delta = pairs["delta_bpb"].to_numpy(float)
+    if shrink:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            delta = delta * np.clip(1 - (pairs["se"].to_numpy(float) / delta) ** 2, 0.0, None)
+    for a, b, value in zip(pairs["a"], pairs["b"], delta, strict=True):
+        square.loc[a, b] = square.loc[b, a] = value
     return square
 
 

@@ -154,8 +154,8 @@ def _recipes(told: Report) -> dict[str, Any]:
             "is the best": [f"{v:.0%}" if np.isfinite(v) else "–" for v in top["p_best"]],
             "seeds": top["runs"],
             "bytes": [f"{v:,.0f}" for v in top["bytes"]],
-            "techniques": top["techniques"],
             "doubt": top["doubt"],
+            "techniques": top["techniques"],
         }
     )
     lead = (
@@ -181,6 +181,7 @@ def _pairs(told: Report) -> dict[str, Any]:
         )
     words = ", ".join(f"{r.a} × {r.b} ({r.delta_bpb:+.4f} ± {r.high - r.delta_bpb:.4f})" for r in clear.itertuples())
     lead = "What two techniques are worth together beyond the sum of the two; negative means that they help each other. "
+    lead += "The map shrinks every estimate by its own error. "
     if words:
         lead += f"Pairs that show: {words}."
     else:

@@ -8,16 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import stats
 
 from model.forecast import fit
-from model.recipe import Recipe, digest
+from model.recipe import Recipe
+from model.stages import stage_keys
 from model.technique import SLOTS, Technique
+from model.train import riding
 from search import design as designs
 from search.forecast import Forecaster
 
 DESIGNS = ("leave-one-out", "add-one-in", "pairs", "screen", "d-optimal", "factorial")
-AFTER_TRAINING = ("quantise", "pack", "evaluate")
 # Standard deviation of one run, bits per byte. Full scale: the median of 23 published submissions. Proxy: what is left
 # of 0.014 between seeds once arms share seeds, at 0.6 million tokens. An experiment's own is measured as soon as it runs.
 NOISE_FULL, NOISE_PROXY = 0.0007, 0.004
@@ -168,14 +170,11 @@ def plan(
 
 
 def training_key(recipe: Recipe) -> str:
-    """Digest of everything training depends on: recipes that share it share one training."""
-    body = recipe.to_json()
-    body["techniques"] = {
-        t.name: t.settings() for t in recipe.techniques if t.stage() not in AFTER_TRAINING or _consulted(t, recipe)
-    }
-    return digest(
-        {k: body[k] for k in ("shape", "schedule", "data", "techniques", "seed")} | {"corpus only": body["data"]["corpus"]}
-    )
+    """Key of the training a recipe needs, as the stage cache computes it; recipes that share it train once."""
+    own = recipe.tenant("average")
+    usual = riding(recipe.without(own.name) if own is not None else recipe)
+    extra = [t for t in riding(recipe) if t not in usual]
+    return stage_keys(recipe, f"{recipe.data.corpus} {recipe.data.tokenizer}", torch.float32, extra)["train"]
 
 
 @dataclass
@@ -346,11 +345,6 @@ def detectable(df: float, alpha: float = 0.05, power: float = 0.8) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if stats.nct.sf(crit, df, middle) < power else (low, middle)
     return high
-
-
-def _consulted(technique: Technique, recipe: Recipe) -> bool:
-    """Whether a technique of training reads this later technique's slot, so that it is part of training after all."""
-    return any(technique.slot in t.reads for t in recipe.techniques if t.stage() not in AFTER_TRAINING)
 
 
 def _reason(build: _Builder, on: designs.Combination, names: list[str]) -> str:
