@@ -215,8 +215,9 @@ def _estimates(model: Model, level: float) -> pd.DataFrame:
         elif room[k] > 1e-6 * n / 16 and df > 1:
             value = pull[k] / room[k]
             se, dof = np.sqrt(max(rss - pull[k] ** 2 / room[k], 0.0) / (df - 1) / room[k]), df - 1.0
-            near = np.flatnonzero((np.abs(correlation[k]) > 0.7) & (room > 1e-6 * n / 16))[:3]
-            alias = ", ".join(f"{model.names[every[m][0] - 1]} × {model.names[every[m][1] - 1]}" for m in near)
+            near = np.flatnonzero((np.abs(correlation[k]) > 0.7) & (room > 1e-6 * n / 16))
+            alias = ", ".join(f"{model.names[every[m][0] - 1]} × {model.names[every[m][1] - 1]}" for m in near[:2])
+            alias += f" and {len(near) - 2} more" if len(near) > 2 else ""
         else:
             value, se, dof, alias = np.nan, np.nan, np.nan, ""
         half = se * stats.t.ppf(0.5 + level / 2, dof) if dof > 0 else np.nan

@@ -187,7 +187,7 @@ def _pairs(told: Report) -> dict[str, Any]:
     else:
         lead += f"None of {len(table)} pairs is distinguishable from zero; the median one would have shown at "
         lead += f"{known['mde'].median():.4f}."
-    first = table.head(12)
+    first = table.head(10 if words else 6)
     shown = pd.DataFrame(
         {
             "pair": first["a"] + " × " + first["b"],
