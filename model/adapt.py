@@ -137,7 +137,7 @@ def _charged(logits: Tensor, targets: Tensor) -> Tensor:
     Float32 logarithms are off by about 4e-9 of the total, all in one direction; what is left of that here is 1e-10.
     """
     top = logits.detach().amax(-1)
-    mass = (logits - top[..., None]).exp().sum(-1).double()
+    mass = (logits - top[..., None]).exp().sum(-1, dtype=torch.float64)
     return mass.log() + (top.double() - logits.gather(-1, targets[..., None]).squeeze(-1).double())
 
 
