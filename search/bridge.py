@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
 
+RETRIES = 3  # of a trial whose worker was lost, after Tune's own
+
+
 class Watcher:
     """Hears what happens; a live table derives from it, and tests listen through it."""
 
@@ -54,9 +57,10 @@ class LedgerSearcher(_Stateless, Searcher):
         self._ledger, self._watcher, self._settings, self._may_start = ledger, watcher, settings, may_start
         self._orphans = ledger.orphans()
         self._running: dict[str, Proposal] = {}
+        self._retries: dict[int, int] = {}
         self.ended_because = ""
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         """The next trial's configuration, or `Searcher.FINISHED`."""
         proposal = self._orphans.pop(0) if self._orphans else self._next()
         if proposal is None:
@@ -85,6 +89,11 @@ class LedgerSearcher(_Stateless, Searcher):
         proposal = self._running.pop(trial_id, None)
         if proposal is None:
             return
+        lost = error and self._ledger.stopped(proposal.number) is None and not self._ledger.recorded(proposal)
+        if lost and self._retries.setdefault(proposal.number, RETRIES) > 0:
+            self._retries[proposal.number] -= 1
+            self._orphans.append(proposal)  # it is handed out again and continues from its checkpoint
+            return
         record = self._record(proposal, result or {}, error)
         self._ledger.finish(proposal.number, record)
         self._watcher.finished(proposal.number, record)
@@ -93,7 +102,7 @@ class LedgerSearcher(_Stateless, Searcher):
         folder, recipe = self._ledger.trial_folder(proposal.recipe.hash), proposal.recipe
         if not error and "record" in result:
             return Record(**result["record"])
-        if (folder / "record.json").exists():  # it was finished when its worker was lost
+        if self._ledger.recorded(proposal):  # it was finished when its worker was lost
             return Record.load(folder)
         reason = self._ledger.stopped(proposal.number)
         state, why = ("pruned", reason) if reason else ("failed", "its worker was lost, again after every retry")

@@ -225,6 +225,10 @@ class Ledger:
             for step, value in sorted(frozen.intermediate_values.items())
         ]
 
+    def recorded(self, proposal: Proposal) -> bool:
+        """Whether its record is on disk."""
+        return (self.trial_folder(proposal.recipe.hash) / "record.json").exists()
+
     def stopped(self, number: int) -> str | None:
         """Why the pruner stopped this trial, or None if it did not."""
         return self._reasons.get(number)

@@ -26,12 +26,13 @@ from search.parzen import Parzen, expected_improvement, split
 from search.surrogate import Surrogate
 
 DESIGN = 4  # trials before anything is modelled: chosen to be as different from one another as can be
-MOST_TRIALS = 400  # trials a model is built on: the best half and a random half of the rest
-MOST_FOR_SCALES = 128  # trials its variances are chosen on
-POOL = 256  # candidates from each source
+MOST_TRIALS = 192  # trials a model is built on: the best half and a random half of the rest
+MOST_FOR_SCALES = 96  # trials its variances are chosen on
+POOL = 128  # candidates from each source
 SIZE_WEIGHT = 8.0  # how many features the size counts for
 BOLDNESS = 0.4  # of Thompson sampling
-ROUNDS = 12  # of the local search
+CLIMBERS = 3  # rows the local search goes on from
+ROUNDS = 10  # of the local search
 CHECKS = 64  # forecasts per proposal at most
 
 
@@ -57,17 +58,22 @@ class _Size:
     _slack: float = 0.0
     _always: bool = False
 
-    def likely(self, rows: np.ndarray) -> np.ndarray:
-        """(n,) bool: whether rows will probably fit."""
-        self._learn()
-        if self._always or self._model is None:
-            return np.ones(len(rows), dtype=bool)
-        return self._model.means(self.encoding.features(rows)) <= self._slack
+    def fitting(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The rows that will probably fit, and their features: the encoding's and, counted several times, the size."""
+        features, sizes = self._sizes(rows)
+        likely = sizes[:, 0] <= self._slack if sizes.shape[1] else np.ones(len(rows), dtype=bool)
+        return rows[likely], np.concatenate([features, SIZE_WEIGHT * sizes], axis=1)[likely]
 
-    def predicted(self, rows: np.ndarray) -> np.ndarray:
-        """(n, 1) logarithm of size over limit as the quick model has it; (n, 0) where everything fits."""
+    def features(self, rows: np.ndarray) -> np.ndarray:
+        """What the surrogate sees of rows, whether they fit or not."""
+        features, sizes = self._sizes(rows)
+        return np.concatenate([features, SIZE_WEIGHT * sizes], axis=1)
+
+    def _sizes(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features (n, p), and log size over limit as the quick model has it: (n, 1), or (n, 0) where everything fits."""
         self._learn()
-        return np.zeros((len(rows), 0)) if self._model is None else self._model.means(self.encoding.features(rows))[:, None]
+        features = self.encoding.features(rows)
+        return features, np.zeros((len(rows), 0)) if self._model is None else self._model.means(features)[:, None]
 
     def _learn(self) -> None:
         """Fit the quick model once, to a fixed random design, so that it is the same after a resume."""
@@ -82,7 +88,6 @@ class _Size:
                 return
         self._model = Surrogate.fit(self.encoding.features(rows), sizes)
         self._slack = 0.5 * float(np.std(sizes - self._model.left_out()))
-        self._unit = float(np.std(sizes))
 
 
 class FittingSampler(BaseSampler):
@@ -114,6 +119,7 @@ class FittingSampler(BaseSampler):
         self._space, self._seed, self._starts = dict(space), seed, list(starts)
         self._encoding = Encoding(space, owners)
         self._overrun = overrun
+        self._memory: dict[int, tuple[Params, Any, Hashable]] = {}
         self._key = key or (lambda params: tuple(self._encoding.settled(self._encoding.rows([params]))[0]))
         self._canonical = canonical or (lambda params: params)
         exact = overrun or (lambda params: 0.0)
@@ -155,7 +161,7 @@ class FittingSampler(BaseSampler):
             sign: -1 to maximise.
         """
         rng = np.random.default_rng([self._seed, 1, number])
-        taken = {self._key(t.params) for t in trials if t.params}
+        taken = {self._told(t)[1] for t in trials if t.params}
         walk = _Walk(self, taken)
         for start in self._starts:
             if walk.take(self._canonical(start)):
@@ -163,7 +169,7 @@ class FittingSampler(BaseSampler):
         complete = [
             t for t in trials if t.state == TrialState.COMPLETE and t.value is not None and np.isfinite(t.value) and t.params
         ]
-        known = self._encoding.rows([t.params for t in trials if t.params])
+        known = self._rows([t for t in trials if t.params])
         if len(complete) < DESIGN:
             ranked, source = self._different(known, rng), "design"
         else:
@@ -175,11 +181,23 @@ class FittingSampler(BaseSampler):
                 break
         return self._anything(walk, rng)
 
+    def _rows(self, trials: Sequence[FrozenTrial]) -> np.ndarray:
+        """(n, columns), from memory where they were encoded before."""
+        rows = [self._told(t)[0] for t in trials]
+        return np.stack(rows) if rows else np.zeros((0, self._encoding.columns))
+
+    def _told(self, trial: FrozenTrial) -> tuple[np.ndarray, Hashable]:
+        """A trial's row and its key: parameters never change once they are set, so both are remembered."""
+        params, row, key = self._memory.get(trial.number, ({}, None, None))
+        if params != trial.params:
+            params, row, key = trial.params, self._encoding.rows([trial.params])[0], self._key(trial.params)
+            self._memory[trial.number] = params, row, key
+        return row, key
+
     def _anything(self, walk: _Walk, rng: np.random.Generator) -> Proposed:
         """Nothing promising fits: take the first random combination that does, in a bounded number of draws."""
-        rows = self._encoding.draw(2048, rng)
-        likely = self._size.likely(rows)
-        for row in [*rows[likely], *rows[~likely][:64]]:
+        rows = self._encoding.draw(1024, rng)
+        for row in [*self._size.fitting(rows)[0], *rows[:CHECKS]]:
             if walk.take(self._canonical(self._encoding.params(row))):
                 return walk.result("random")
             if walk.asked >= 4 * CHECKS:
@@ -198,53 +216,48 @@ class FittingSampler(BaseSampler):
 
     def _promising(self, complete: list[FrozenTrial], sign: float, rng: np.random.Generator) -> tuple[np.ndarray, str]:
         """Rows, the most promising first, by the model whose turn it is."""
-        rows = self._encoding.rows([t.params for t in complete])
+        rows = self._rows(complete)
         values = sign * np.array([t.value for t in complete])
         model = self._model(rows, values, rng)
         good, _ = split(values)
         dense = Parzen(self._encoding, rows[good]).draw(POOL, rng)
         pool = np.concatenate([dense, self._fitting_pool(rng), rows[np.argsort(values, kind="stable")[:16]]])
-        pool = pool[self._size.likely(pool)]
+        pool, features = self._size.fitting(pool)
         # The linear model is doubted as much as it fails to predict trials it was not shown.
         if len(pool) and rng.random() < 0.5 * (1.0 - max(0.0, model.skill())) ** 2:
             density = expected_improvement(self._encoding, rows, values, pool)
             return pool[np.argsort(-density, kind="stable")], "density"
-        return self._climb(model.draw(rng, BOLDNESS), pool, rng), "posterior"
-
-    def _features(self, rows: np.ndarray) -> np.ndarray:
-        """What the surrogate sees: the encoding's features and, counted several times over, the size that is spent."""
-        if not SIZE_WEIGHT:
-            return self._encoding.features(rows)
-        x = self._encoding.features(rows)
-        return np.concatenate([x, SIZE_WEIGHT * self._size.predicted(rows)], axis=1)
+        return self._climb(model.draw(rng, BOLDNESS), pool, features, rng), "posterior"
 
     def _model(self, rows: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> Surrogate:
         """A surrogate of the trials: of all, or of the best and a sample of the others where there are many."""
         rows, values = _thinned(rows, values, MOST_TRIALS, rng)
-        features = self._features(rows)
+        features = self._size.features(rows)
         scaled = Surrogate.fit(*_thinned(features, values, MOST_FOR_SCALES, rng))
         if len(values) <= MOST_FOR_SCALES:
             return scaled
         return Surrogate.fit(features, values, start=scaled.log_scales, steps=0)
 
-    def _climb(self, function: Callable[[np.ndarray], np.ndarray], pool: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _climb(
+        self, function: Callable[[np.ndarray], np.ndarray], pool: np.ndarray, features: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
         """Rows in ascending order of ``function``, after a local search from the best of ``pool`` among what fits."""
         if not len(pool):
             return pool
-        values = function(self._features(pool))
+        values, met = function(features), {row.tobytes() for row in pool}
         for _ in range(ROUNDS):
-            order = np.argsort(values, kind="stable")[: 4 * POOL]
-            pool, values = pool[order], values[order]
-            new = np.concatenate([self._neighbours(row, rng) for row in pool[:4]])
-            new = new[self._size.likely(new)]
+            best = np.argsort(values, kind="stable")[:POOL]
+            pool, values = pool[best], values[best]
+            new = np.concatenate([self._neighbours(row, rng) for row in pool[:CLIMBERS]])
+            new, features = self._size.fitting(new[[row.tobytes() not in met for row in new]])
             if not len(new):
                 break
-            scores = function(self._features(new))
-            better = scores < values[min(3, len(values) - 1)]
+            scores = function(features)
+            better = scores < values[min(CLIMBERS, len(values)) - 1]
             if not better.any():
                 break
-            pool, first = np.unique(np.concatenate([pool, new[better]]), axis=0, return_index=True)
-            values = np.concatenate([values, scores[better]])[first]
+            met |= {row.tobytes() for row in new}
+            pool, values = np.concatenate([pool, new[better]]), np.concatenate([values, scores[better]])
         return pool[np.argsort(values, kind="stable")]
 
     def _neighbours(self, row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -270,16 +283,15 @@ class FittingSampler(BaseSampler):
         return self._encoding.settled(np.concatenate([singles, pairs]))
 
     def _fitting_pool(self, rng: np.random.Generator) -> np.ndarray:
-        """Random rows that will probably fit; where few do, what is likely to fit is thinned out towards it."""
-        rows = self._encoding.draw(8 * POOL, rng)
-        return rows[self._size.likely(rows)][:POOL]
+        """Random rows that will probably fit."""
+        return self._size.fitting(self._encoding.draw(4 * POOL, rng))[0][:POOL]
 
     def _around(self, known: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Neighbours of what was tried already, for when nothing promising fits."""
         if not len(known):
             return known.reshape(0, self._encoding.columns)
         rows = np.concatenate([self._neighbours(row, rng) for row in known[rng.integers(len(known), size=4)]])
-        return rows[self._size.likely(rows)]
+        return self._size.fitting(rows)[0]
 
 
 @dataclass

@@ -47,6 +47,7 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if url is None:
+        folder.mkdir(parents=True, exist_ok=True)
         path, lock = folder / JOURNAL, KernelLock(folder / f"{JOURNAL}.lock")
         _drop_torn_line(path, lock)
         return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))

@@ -33,7 +33,7 @@ class Surrogate:
     weights: np.ndarray
 
     @staticmethod
-    def fit(x: np.ndarray, y: np.ndarray, start: np.ndarray | None = None, steps: int = 30) -> Surrogate:
+    def fit(x: np.ndarray, y: np.ndarray, start: np.ndarray | None = None, steps: int = 15) -> Surrogate:
         """Fit by maximising the marginal likelihood, with priors that keep few trials from explaining everything."""
         mean, spread = float(np.mean(y)), float(np.std(y)) or 1.0
         z = (y - mean) / spread
@@ -151,7 +151,7 @@ def _cost(s: np.ndarray, parts: _Parts, z: np.ndarray) -> tuple[float, np.ndarra
 class _Prior:
     """A function from the prior: random linear and pairwise weights, and random Fourier features for the smooth part."""
 
-    def __init__(self, p: int, s: np.ndarray, rng: np.random.Generator, height: float, waves: int = 256) -> None:
+    def __init__(self, p: int, s: np.ndarray, rng: np.random.Generator, height: float, waves: int = 128) -> None:
         linear, pairs, smooth, length = np.exp(s[:4])
         self._level = height * np.sqrt(0.2 * linear) * rng.standard_normal()
         self._linear = height * np.sqrt(linear / p) * rng.standard_normal(p)

@@ -170,30 +170,43 @@ def load_runner(dotted: str) -> Runner:
     return getattr(importlib.import_module(module), name)
 
 
+def _verdict(folder: Path) -> str:
+    """Why a run was stopped: the driver has written it down already, where it shares the folder."""
+    return Record.load(folder).reason if (folder / "record.json").exists() else "stopped by the pruner"
+
+
 class GolfTrial(tune.Trainable):
     """Tune's view of a worker. Its configuration: runner, recipe and calibration (JSON text), folder, cache."""
 
+    _session: Session | None
+
     def setup(self, config: dict[str, Any]) -> None:
-        """Start the first recipe."""
-        recipe = Recipe.from_json(json.loads(config["recipe"]))
-        calibration = Calibration.from_json(json.loads(config["calibration"]))
-        folder, cache = Path(config["folder"]), Path(config["cache"])
-        self._session = Session(load_runner(config["runner"]), recipe, folder, cache, calibration=calibration)
+        """Note what is to be run; it starts with the first step, when Tune counts the trial as running and retries it if lost."""
+        self._next, self._session = config, None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Finish with the last recipe (the scheduler stopped it if it had not ended) and start another."""
-        self._session.stop("stopped by the pruner")
+        """Finish with the last recipe (the scheduler stopped it if it had not ended) and take another."""
+        if self._session is not None:
+            self._session.stop(_verdict(Path(self._next["folder"])))
         self.setup(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
         """Return the next rung, or the record and ``done``."""
+        if self._session is None:
+            self._session = self._start(self._next)
         kind, body = self._session.next()
         return {kind: body, "done": kind == "record"}
 
+    @staticmethod
+    def _start(config: dict[str, Any]) -> Session:
+        calibration = Calibration.from_json(json.loads(config["calibration"]))
+        recipe = Recipe.from_json(json.loads(config["recipe"]))
+        folder, cache = Path(config["folder"]), Path(config["cache"])
+        return Session(load_runner(config["runner"]), recipe, folder, cache, calibration=calibration)
+
     def cleanup(self) -> None:
-        """Stop what still runs; the worker is going away."""
-        self._session.stop("stopped by the pruner")
+        """The worker goes away: what still runs continues from its checkpoint elsewhere, so it must leave no record here."""
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: training keeps its own checkpoints in the stage cache."""

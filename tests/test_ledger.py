@@ -1,0 +1,184 @@
+"""The ledger: nothing finished is repeated or lost, whoever dies when."""
+
+import json
+
+import optuna
+import pytest
+from fake_runs import Forecaster, bpb, run, size
+from optuna.pruners import MedianPruner
+from optuna.trial import TrialState
+
+from model.record import Record
+from search.ledger import OVER, Ledger
+from search.pruner import BYTES, ByteBudgetPruner
+from search.storage import JOURNAL, open_storage
+from spaces.presets import preset
+from spaces.space import Space
+
+LIMIT = 640_000
+SPACE = Space(
+    "small",
+    preset("baseline").with_(limit=LIMIT),
+    techniques=("xsa", "smear_gate", "bigram_hash", "ln_scale", "value_residual"),
+)
+
+
+def ledger(folder, target=6, **options):
+    return Ledger(folder, "test", SPACE, open_storage(None, folder), Forecaster(), target, **options)
+
+
+def finish(book, proposal):
+    book.finish(proposal.number, run(proposal.recipe, book.trial_folder(proposal.recipe.hash), book.folder / "cache"))
+
+
+def test_it_proposes_as_many_as_were_wanted_each_once_and_each_fitting(tmp_path):
+    book = ledger(tmp_path)
+    seen = []
+    while (proposal := book.propose()) is not None:
+        assert size(proposal.recipe) <= LIMIT
+        seen.append(proposal.recipe.hash)
+        finish(book, proposal)
+    assert len(seen) == len(set(seen)) == 6
+    assert seen[0] == SPACE.preset.hash
+    assert book.counts() == {"asked": book.counts()["asked"], "not_fitting": book.counts()["not_fitting"], "trained": 6, "pruned": 0, "failed": 0, "complete": 6}  # fmt: skip
+    assert book.study.best_value == pytest.approx(min(bpb(SPACE.recipe(t.params)) for t in book.study.trials))
+
+
+def test_trials_of_a_dead_driver_are_adopted_with_their_number(tmp_path):
+    first = ledger(tmp_path)
+    finish(first, first.propose())
+    running = first.propose()
+    assert ledger(tmp_path).orphans() == []  # its driver lives
+    first.presence.leave()
+    second = ledger(tmp_path)
+    adopted = second.orphans()
+    assert [(p.number, p.recipe.hash) for p in adopted] == [(running.number, running.recipe.hash)]
+    assert second.orphans() == []
+    finish(second, adopted[0])
+    assert second.counts()["complete"] == 2
+
+
+def test_a_record_the_study_was_not_told_of_is_told_not_repeated(tmp_path):
+    first = ledger(tmp_path)
+    proposal = first.propose()
+    run(proposal.recipe, first.trial_folder(proposal.recipe.hash), tmp_path / "cache")
+    first.presence.leave()
+    second = ledger(tmp_path)
+    assert second.reconcile() == 1
+    assert second.orphans() == []
+    assert second.study.trials[0].value == pytest.approx(bpb(proposal.recipe))
+
+
+def test_a_resume_proposes_what_would_have_been_proposed(tmp_path):
+    whole, parts = ledger(tmp_path / "a", seed=4), ledger(tmp_path / "b", seed=4)
+    expected = []
+    for _ in range(6):
+        expected.append(whole.propose())
+        finish(whole, expected[-1])
+    for _ in range(3):
+        finish(parts, parts.propose())
+    parts.presence.leave()
+    again = ledger(tmp_path / "b", seed=4)
+    again.reconcile()
+    for proposal in expected[3:]:
+        found = again.propose()
+        assert found.recipe.hash == proposal.recipe.hash
+        finish(again, found)
+
+
+def test_two_drivers_share_one_study(tmp_path):
+    drivers = [ledger(tmp_path, target=8), ledger(tmp_path, target=8)]
+    taken, active = [], list(drivers)
+    while active:
+        for book in list(active):
+            proposal = book.propose()
+            if proposal is None:
+                active.remove(book)
+            else:
+                taken.append(proposal.recipe.hash)
+                finish(book, proposal)
+    assert len(taken) == len(set(taken)) == 8
+
+
+def test_of_two_trials_with_one_recipe_the_later_withdraws(tmp_path):
+    book = ledger(tmp_path)
+    proposal = book.propose()
+    twin = book.study.get_trials(deepcopy=True)[0]
+    book.study.add_trial(twin)
+    assert not book._mine(type(proposal)(1, proposal.recipe, proposal.forecast))
+    assert book.study.trials[1].state == TrialState.FAIL
+    assert book.counts()["failed"] == 0
+
+
+def test_a_torn_last_line_of_the_journal_is_dropped(tmp_path):
+    book = ledger(tmp_path)
+    finish(book, book.propose())
+    book.presence.leave()
+    with open(tmp_path / JOURNAL, "ab") as file:
+        file.write(b'{"op_code": 4, "worker')
+    again = ledger(tmp_path)
+    finish(again, again.propose())
+    assert ledger(tmp_path).counts()["complete"] == 2
+
+
+def test_states_cross_faithfully(tmp_path):
+    book = ledger(tmp_path, pruner=MedianPruner(n_startup_trials=0))
+    too_large, crashed, whole = (book.propose() for _ in range(3))
+    assert book.report(too_large.number, {"step": 1, "progress": 0.5, "bpb": 2.5, "bytes": LIMIT * 2})
+    reason = book.stopped(too_large.number)
+    assert "over the limit" in reason
+    record = Record(too_large.recipe.hash, 0, "baseline", "pruned", too_large.recipe.to_json(), reason=reason)
+    book.finish(too_large.number, record)
+    book.finish(crashed.number, Record(crashed.recipe.hash, 0, "baseline", "failed", crashed.recipe.to_json(), reason="NaN"))
+    assert book.report(whole.number, {"step": 1, "progress": 0.5, "bpb": 2.0, "bytes": 100}) is None
+    assert book.report(whole.number, {"step": 1, "progress": 0.5, "bpb": 2.0, "bytes": 100}) is None
+    finish(book, whole)
+    states = [t.state for t in book.study.trials]
+    assert states == [TrialState.PRUNED, TrialState.FAIL, TrialState.COMPLETE]
+    first = book.study.trials[0]
+    assert first.intermediate_values == {1: 2.5}
+    assert first.constraints[OVER] == LIMIT
+    assert book.study.trials[1].user_attrs["reason"] == "NaN"
+    assert Record.load(book.trial_folder(too_large.recipe.hash)).state == "pruned"
+    assert book.study.best_trial.number == 2
+
+
+def test_an_enqueued_trial_is_taken_up_and_one_that_cannot_fit_is_closed(tmp_path):
+    book = ledger(tmp_path)
+    large = SPACE.params(SPACE.preset) | {"bigram_hash": True, "value_residual": True}
+    small = SPACE.params(SPACE.preset) | {"xsa": True}
+    for params in (large, small):
+        book.study.enqueue_trial(params)
+    proposal = book.propose()
+    assert "xsa" in proposal.recipe.to_json()["techniques"]
+    assert book.counts()["not_fitting"] == 1
+    assert book.counts()["pruned"] == 0
+
+
+def test_a_torn_recipe_file_is_no_obstacle(tmp_path):
+    first = ledger(tmp_path)
+    proposal = first.propose()
+    (first.trial_folder(proposal.recipe.hash) / "recipe.json").unlink()
+    first.presence.leave()
+    assert ledger(tmp_path).orphans()[0].recipe.hash == proposal.recipe.hash
+
+
+def test_any_optuna_url_will_do(tmp_path):
+    book = Ledger(tmp_path, "test", SPACE, open_storage(f"sqlite:///{tmp_path}/study.db", tmp_path), Forecaster(), 2)
+    finish(book, book.propose())
+    assert book.counts()["complete"] == 1
+    with pytest.raises(ValueError, match="cannot be opened"):
+        open_storage("nonsense://x", tmp_path)
+
+
+def test_the_byte_pruner_wraps_any_other():
+    study = optuna.create_study(pruner=ByteBudgetPruner(1000, MedianPruner(n_startup_trials=0)))
+    trial = study.ask()
+    trial.set_user_attr(BYTES, [900, 1029])
+    assert not trial.should_prune()
+    trial.set_user_attr(BYTES, [900, 1029, 1031])
+    assert trial.should_prune()
+    for wrong in ({"limit": 0}, {"limit": 1, "margin": -1.0}):
+        with pytest.raises(ValueError, match="ByteBudgetPruner"):
+            ByteBudgetPruner(**wrong)
+    assert json.dumps(trial.user_attrs[BYTES])

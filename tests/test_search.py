@@ -1,0 +1,122 @@
+"""Whole searches on a real Ray cluster, with instant runs: what ends, what is resumed, what survives a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from model.record import records_in
+from search.ledger import read_experiment
+from search.sweep import Budget, Options, resume, search
+
+ROOT = Path(__file__).parent.parent
+FAKE = {"forecaster": "fake_runs:Forecaster", "limit": 640_000, "cpus": 2}
+
+
+def evaluations(runs):
+    """How often each recipe was started and ended."""
+    lines = [json.loads(line) for line in (runs / "cache" / "evaluations.jsonl").read_text().splitlines()]
+    return {what: Counter(line["recipe"] for line in lines if line["what"] == what) for what in ("start", "end")}
+
+
+def test_a_search_ends_with_what_was_asked_for_and_can_be_extended(ray_cluster, tmp_path):
+    result = search(name="a", runs=str(tmp_path), runner="fake_runs:run", trials=6, **FAKE)
+    assert result.finished
+    assert result.counts["complete"] == result.counts["trained"] == 6
+    assert result.best.bpb == min(r.bpb for _, r in records_in(tmp_path / "a"))
+    assert all(r.bytes <= 640_000 for _, r in records_in(tmp_path / "a"))
+    assert [row["recipe"] for row in result.rows()][0] == result.best.recipe
+    told = read_experiment(tmp_path / "a")
+    assert told["counts"] == result.counts
+    assert told["state"] == "finished"
+    with pytest.raises(ValueError, match="golflab resume a"):
+        search(name="a", runs=str(tmp_path), runner="fake_runs:run", **FAKE)
+    more = resume("a", str(tmp_path), trials=8)
+    assert more.counts["complete"] == 8
+    assert max(evaluations(tmp_path)["end"].values()) == 1
+
+
+def test_crashes_and_lost_workers_are_told_apart(ray_cluster, tmp_path):
+    result = search(name="c", runs=str(tmp_path), runner="fake_runs:crashing", trials=7, seed=1, **FAKE)
+    records = [r for _, r in records_in(tmp_path / "c")]
+    assert result.counts["failed"] + result.counts["complete"] == len(records) == 7
+    for record in records:
+        names = record.spec["techniques"]
+        assert (record.state == "failed") == ("smear_gate" in names)
+        if record.state == "failed":
+            assert record.reason == "RuntimeError: planted crash"
+            assert "Traceback" in (tmp_path / "c" / "trials" / record.recipe / "log.txt").read_text()
+
+
+def test_what_the_pruner_stops_is_pruned(ray_cluster, tmp_path):
+    result = search(name="p", runs=str(tmp_path), runner="fake_runs:swelling", trials=3, **FAKE)
+    assert result.counts["pruned"] == 3
+    records = [r for _, r in records_in(tmp_path / "p")]
+    assert all(r.state == "pruned" and "over the limit" in r.reason and r.curve for r in records)
+    assert result.best is None
+
+
+def test_a_budget_of_trainings_ends_a_search(ray_cluster, tmp_path):
+    result = search(name="b", runs=str(tmp_path), runner="fake_runs:run", trials=50, budget="4trainings", **FAKE)
+    assert 4 <= result.counts["complete"] <= 5
+    assert "budget" in result.reason
+
+
+def test_a_killed_driver_repeats_and_loses_nothing(tmp_path):
+    """SIGKILL in the middle, then resume: exactly the trials asked for, each finished once."""
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT}"}
+    start = f"from search.sweep import search; search(name='k', runs={str(tmp_path)!r}, runner='fake_runs:slow', trials=6, **{FAKE!r})"
+    again = f"from search.sweep import resume; resume('k', {str(tmp_path)!r})"
+    for round_, code in enumerate((start, again)):
+        driver = subprocess.Popen(
+            [sys.executable, "-c", code], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 120
+        while len(list(records_in(tmp_path / "k" / "trials"))) < 2 * (round_ + 1) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    done = subprocess.run([sys.executable, "-c", again], env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    counts = evaluations(tmp_path)
+    assert len(counts["end"]) == len(list(records_in(tmp_path / "k"))) == 6
+    assert max(counts["end"].values()) == 1
+    assert read_experiment(tmp_path / "k")["counts"]["complete"] == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"name": "a/b"}, "name"),
+        ({"trials": 0}, "trials"),
+        ({"limit": 0}, "limit"),
+        ({"budget": "soon"}, "2h"),
+        ({"space": "sarter"}, "starter"),
+        ({"preset": "basline"}, "baseline"),
+        ({"runner": "nowhere:run"}, "imported"),
+        ({"runs": "/proc/none"}, "cannot be written"),
+        ({"trails": 3}, "trials"),
+    ],
+)
+def test_a_mistake_is_found_before_any_work_starts(tmp_path, options, said):
+    with pytest.raises(ValueError, match=said):
+        search(**{"name": "x", "runs": str(tmp_path), "runner": "fake_runs:run"} | options)
+    assert not (tmp_path / "x" / "experiment.json").exists()
+
+
+def test_resuming_nothing_says_what_there_is(tmp_path):
+    with pytest.raises(ValueError, match="no experiment called 'x'"):
+        resume("x", str(tmp_path))
+
+
+def test_budgets_read_as_people_write_them():
+    assert Budget.parse("2h").seconds == 7200
+    assert Budget.parse("90m, 50trainings") == Budget(seconds=5400, trainings=50)
+    assert Budget.parse("1.5gpuh").gpu_seconds == 5400
+    assert Options().resume_command == "golflab resume search"

@@ -1,0 +1,63 @@
+"""Workers: what a run leaves behind when it ends, crashes, is stopped or runs out of memory."""
+
+import pytest
+from fake_runs import run
+
+from model.record import Record
+from search.trial import Session, load_runner, run_safely
+from spaces.presets import preset
+
+RECIPE = preset("baseline")
+
+
+def test_a_crash_becomes_a_failed_record_with_its_traceback_in_the_log(tmp_path):
+    def broken(recipe, folder, cache, **settings):
+        raise RuntimeError("no luck")
+
+    record = run_safely(broken, RECIPE, tmp_path / "t", tmp_path / "cache")
+    assert (record.state, record.reason) == ("failed", "RuntimeError: no luck")
+    assert Record.load(tmp_path / "t").state == "failed"
+    assert "Traceback" in (tmp_path / "t" / "log.txt").read_text()
+
+
+def test_a_finished_run_is_not_repeated(tmp_path):
+    first = run_safely(run, RECIPE, tmp_path / "t", tmp_path / "cache")
+    assert run_safely(None, RECIPE, tmp_path / "t", tmp_path / "cache") == first  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory: you tried")])
+def test_out_of_memory_is_tried_once_more_with_half_the_tokens(tmp_path, error):
+    tried = []
+
+    def greedy(recipe, folder, cache, **settings):
+        tried.append(recipe.schedule.micro_tokens)
+        if len(tried) == 1:
+            raise error
+        return run(recipe, folder, cache, **settings)
+
+    record = run_safely(greedy, RECIPE, tmp_path / "t", tmp_path / "cache")
+    assert tried == [4096, 2048]
+    assert record.recipe == Record.load(tmp_path / "t").recipe == RECIPE.hash
+    assert "out of memory" in record.notes[0]
+
+
+def test_a_second_time_out_of_memory_is_a_failure(tmp_path):
+    def greedy(recipe, folder, cache, **settings):
+        raise MemoryError
+
+    assert run_safely(greedy, RECIPE, tmp_path / "t", tmp_path / "cache").state == "failed"
+
+
+def test_a_session_waits_at_rungs_and_can_be_stopped_there(tmp_path):
+    session = Session(run, RECIPE, tmp_path / "t", tmp_path / "cache")
+    assert session.next()[0] == "rung"
+    assert session.next()[1]["step"] == 2
+    session.stop("enough")
+    assert Record.load(tmp_path / "t").state == "pruned"
+    session = Session(run, RECIPE, tmp_path / "u", tmp_path / "cache")
+    kinds = [session.next()[0] for _ in range(5)]
+    assert kinds == ["rung"] * 4 + ["record"]
+
+
+def test_runners_are_named_by_module_and_function():
+    assert load_runner("fake_runs:run").__name__ == "run"
