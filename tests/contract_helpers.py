@@ -41,7 +41,7 @@ BASE = Recipe(
     limit=18_000,  # a little less than it needs, so that what trims has something to do
 )
 TRAINED_STAGES = ("data", "model", "train")
-TEXT_KNOBS = ("tokens", "chunk", "update", "warm")
+TEXT_KNOBS = ("tokens", "chunk", "update", "warm", "batch")
 
 
 # ------------------------------------------------------------------------------------------------ recipes
@@ -75,6 +75,15 @@ def recipe_with(technique: Technique, base: Recipe | None = None) -> Recipe:
     return recipe.check()
 
 
+def refused(recipe: Recipe) -> str | None:
+    """Why the recipe cannot be run, or None."""
+    try:
+        recipe.check()
+    except ValueError as refusal:
+        return str(refusal)
+    return None
+
+
 def switched_off(technique: Technique, on: Recipe) -> Recipe:
     """``on`` without the technique and without what needs it."""
     return on.without(*(t.name for t in on.techniques if t.name == technique.name or technique.name in t.needs))
@@ -98,7 +107,7 @@ def values_of(technique: Technique, knob_name: str) -> Iterator[Any]:
         return
     low, high = float(rule.low or 0), float(rule.high or 0)
     between = math.sqrt(low * high) if rule.log else (low + high) / 2
-    near = [8, 4, 2, 16, 1] if isinstance(own, int) else [own * 1.5, own * 0.6, 0.99]
+    near = [2 * own, own // 2, 8, 4, 2, 1] if isinstance(own, int) else [own * 1.5, own * 0.6, 0.99]
     for value in (low, between, high, *near):
         value = round(value) if isinstance(own, int) else float(value)
         if rule.allows(value) and value != own:
@@ -216,12 +225,17 @@ def observed(recipe: Recipe) -> tuple[bytes, np.ndarray]:
 
 
 def changes(a: Recipe, b: Recipe) -> bool:
-    """Whether two recipes lead to other weights, other bytes or other scores, by more than rounding noise."""
-    ours, theirs = (list(trained(r).chosen(r.tenant("average")).values()) for r in (a, b))
-    if any(x.shape != y.shape or differ(x, y) for x, y in zip(ours, theirs, strict=False)) or len(ours) != len(theirs):
+    """Whether two recipes lead to other shared weights or other scores, by more than rounding noise, or to other bytes.
+
+    Bytes count only where both models have the same tensors: a dead module, too, takes room in the file.
+    """
+    ours, theirs = (trained(r).chosen(r.tenant("average")) for r in (a, b))
+    if any(ours[n].shape != theirs[n].shape or differ(ours[n], theirs[n]) for n in set(ours) & set(theirs)):
         return True
     (blob, nats), (other_blob, other_nats) = observed(a), observed(b)
-    return blob != other_blob or nats.shape != other_nats.shape or bool(np.abs(nats - other_nats).max() > 1e-6)
+    if set(ours) == set(theirs) and blob != other_blob:
+        return True
+    return nats.shape != other_nats.shape or bool(np.abs(nats - other_nats).max() > 1e-6)
 
 
 def differ(a: Tensor, b: Tensor) -> bool:

@@ -1,0 +1,105 @@
+"""The contract every technique keeps, point 6: alive, every knob of it, eager and traced, and after a switch in mid-run."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from model.recipe import Recipe
+from model.technique import catalogue, find
+from tests.contract_helpers import (
+    BASE,
+    NAMES,
+    TINY,
+    awake,
+    changes,
+    default,
+    ids_and_targets,
+    is_default,
+    recipe_with,
+    refused,
+    switched_off,
+    values_of,
+)
+
+every = pytest.mark.parametrize("name", NAMES)
+
+
+def with_(name: str) -> Recipe:
+    return recipe_with(default(name))
+
+
+@every
+def test_switching_it_on_changes_something(name):
+    """Trained, packed and scored with and without: a dead technique gives the same file and the same bits."""
+    technique, on = default(name), with_(name)
+    if is_default(name):
+        mates = [m for m, cls in catalogue().items() if cls.slot == technique.slot and m != name]
+        assert any(changes(on, with_(m)) for m in mates) or not mates
+    else:
+        alive = changes(on, switched_off(technique, on))
+        assert alive or "speed" in find(name).doubt, "a technique that changes nothing, and does not say it is for speed alone"
+
+
+@pytest.mark.parametrize(("name", "knob"), [(n, k) for n in NAMES for k in find(n).knobs()])
+def test_every_knob_does_something(name, knob):
+    """Some other value of the knob changes the result: alone, beside what it may speak of, or beside another choice."""
+    technique = default(name)
+    others = [(k, v) for k in type(technique).knobs() if k != knob for v in values_of(technique, k)]
+    alone = [(company, {}) for company in ("", *COMPANY)]
+    for company, settings in [*alone, *(("", {k: v}) for k, v in others)]:
+        here = dataclasses.replace(technique, **settings)
+        try:
+            on = recipe_with(here, beside(company))
+        except ValueError:
+            continue
+        for value in values_of(here, knob):
+            other = on.with_(dataclasses.replace(here, **{knob: value}))
+            if refused(other) is None and changes(on, other):
+                return
+    pytest.fail(f"no value of {name}.{knob} changes anything")
+
+
+# What knobs may speak of that the base has not: side tables, an untied head, many rows, rounding that feeds errors forward.
+COMPANY = ("side tables and a head", "gptq")
+
+
+def beside(company: str) -> Recipe:
+    if company == "gptq":
+        return BASE.with_(default("gptq"))
+    if company:
+        return BASE.with_(default("bigram_hash"), default("value_embedding"), tied=False, hidden=512, limit=100_000)
+    return BASE
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if find(n).stage() == "model" or find(n).slot == "fake_quant"])
+def test_acts_the_same_traced_and_after_a_switch_in_mid_run(name):
+    """The traced loss equals the eager one before and after everything that switches during a run has switched (6, 10)."""
+    torch._dynamo.reset()
+    recipe = with_(name)
+    model = awake(recipe, 0.0)
+    fake = recipe.tenant("fake_quant")
+    controller = None if fake is None else fake.build(recipe.shape)
+    if controller is not None:
+        controller.attach(model, recipe)
+    ids, targets = ids_and_targets()
+    traced = torch.compile(model, fullgraph=True, dynamic=False, backend="eager")
+    losses = []
+    for progress in (0.0, 0.999):
+        model.set_progress(progress)
+        if controller is not None:
+            controller.update(1.0 - progress)
+        eager, same = model(ids, targets), traced(ids, targets)
+        assert torch.allclose(eager, same, atol=2e-5), f"at progress {progress}: {eager.item()} eager, {same.item()} traced"
+        losses.append(eager.item())
+    if switches(recipe):
+        assert losses[0] != losses[1], "it says it switches on in mid-run and does not"
+
+
+def switches(recipe: Recipe) -> bool:
+    """Whether something in the recipe switches on as training goes on: a path that changes, or late fake quantisation."""
+    path, fake = recipe.tenant("path"), recipe.tenant("fake_quant")
+    late = getattr(fake, "threshold", 1.0) < 1.0
+    return late or (path is not None and path.build(TINY)(0.0) != path.build(TINY)(1.0))
