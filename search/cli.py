@@ -80,16 +80,19 @@ def search(
     """Search for the best combination that fits: Ray Tune schedules, Optuna proposes, the byte budget prunes."""
     from search import sweep
 
-    if name is None:
-        raise ValueError(
-            "A search needs a name: give --name NAME; its records go to runs/NAME, and `golflab resume NAME` continues it."
-        )
+    name = name or sweep.free_name(runs, f"{preset}-{space.rpartition(':')[2].lower()}")
     count = trials if trials is not None else (10_000 if budget else 24)
-    options = dict(
-        preset=preset, space=space, scale=scale, trials=count, budget=budget or "", limit=limit, corpus=corpus, name=name
-    )
-    options |= dict(runs=str(runs), seed=seed, address=address, cpus=cpus, gpus_per_trial=gpus_per_trial, storage=storage)
-    checked = sweep.validated(sweep.Options(**options))  # type: ignore[arg-type]
+    options: dict[str, Any] = {
+        "preset": preset,
+        "space": space,
+        "scale": scale,
+        "trials": count,
+        "budget": budget or "",
+        "limit": limit,
+    }
+    options |= {"corpus": corpus, "name": name, "runs": str(runs), "seed": seed, "storage": storage}
+    options |= {"address": address, "cpus": cpus, "gpus_per_trial": gpus_per_trial}
+    checked = sweep.validated(sweep.Options(**options))
     _finish(_watched(checked, lambda watcher: sweep.search(watcher, **options)), as_json)
 
 
@@ -156,12 +159,7 @@ def dashboard(
 @app.command()
 def report(name: Name, runs: Runs = Path("runs"), as_json: Json = False) -> None:
     """Print what every technique was worth, with its error, and write the report as one HTML file."""
-    folder = runs.resolve() / name
-    if not folder.exists():
-        from search.ledger import read_experiment
-
-        read_experiment(folder)
-    _report(folder, as_json)
+    _report(_experiment(runs, name), as_json)
 
 
 def _report(folder: Path, as_json: bool) -> None:
@@ -174,6 +172,93 @@ def _report(folder: Path, as_json: bool) -> None:
     else:
         told.text(out)
         err.print(f"Report: {page}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def ablate(
+    preset: Preset,
+    design: Annotated[str, typer.Option(help="leave-one-out, add-one-in, pairs or screen.")] = "screen",
+    seeds: Annotated[int, typer.Option(help="Runs of every combination, the same seeds in all.")] = 1,
+    iso_size: Annotated[bool, typer.Option("--iso-size", help="Give freed bytes back to the MLP.")] = False,
+    plan_only: Annotated[bool, typer.Option("--plan-only", help="Print the plan and its price; run nothing.")] = False,
+    technique: Annotated[list[str] | None, typer.Option(help="What to vary; by default what the preset has on.")] = None,
+    scale: Scale = "proxy",
+    corpus: Corpus = None,
+    limit: Limit = None,
+    name: Annotated[str | None, typer.Option(help="Name of the experiment.")] = None,
+    runs: Runs = Path("runs"),
+    address: Address = None,
+    cpus: Cpus = None,
+    gpus_per_trial: Gpus = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Measure what a preset's techniques are worth, by a designed set of runs."""
+    from search import sweep
+    from search.ablate import plan
+    from search.single import recipe_of
+
+    recipe = recipe_of(preset, scale, corpus=corpus, limit=limit)
+    made = plan(recipe, design, techniques=technique or (), seeds=seeds, iso_size=iso_size)
+    if plan_only:
+        show.emit(made.json()) if as_json else made.text(out)
+        return
+    made.text(err)
+    name = name or sweep.free_name(runs, f"{preset}-{made.design}")
+    options: dict[str, Any] = {
+        "preset": preset,
+        "scale": scale,
+        "corpus": corpus,
+        "limit": limit,
+        "name": name,
+        "runs": str(runs),
+    }
+    options |= {"address": address, "cpus": cpus, "gpus_per_trial": gpus_per_trial, "trials": len(made.recipes)}
+    result = _watched(
+        sweep.validated(sweep.Options(**options)), lambda watcher: sweep.run_plan(made.recipes, watcher, **options)
+    )
+    _finish(result, as_json)
+
+
+@app.command()
+def export(
+    name: Name,
+    trial: Annotated[str, typer.Argument(help="A recipe's hash, the beginning of one, or best.")],
+    to: Annotated[Path, typer.Option(help="Folder to write to.")],
+    runs: Runs = Path("runs"),
+) -> None:
+    """Write a trial as it is handed in: the script, the weights, the recipe and the record."""
+    from search.export import export as write
+    from search.export import find_trial
+
+    recipe, record = find_trial(_experiment(runs, name), trial)
+    for file, size in write(recipe, record, runs.resolve() / "cache", to.resolve()).items():
+        out.print(f"{size:>12,}  {to / file}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def audit(
+    target: Annotated[str, typer.Argument(help="A preset, NAME/TRIAL of an experiment, or the folder of an export.")],
+    scale: Scale = "proxy",
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Check by experiment that an evaluation is legal: causal, normalised, counted right, within its bytes and time."""
+    from search.export import judge
+
+    verdict = judge(target, scale, runs.resolve())
+    show.emit(verdict.to_json()) if as_json else out.print(str(verdict), highlight=False, markup=False, soft_wrap=True)
+    if not verdict.passed:
+        raise SystemExit(1)
+
+
+def _experiment(runs: Path, name: str) -> Path:
+    """The folder of an experiment that exists."""
+    from search.ledger import read_experiment
+
+    folder = runs.resolve() / name
+    if not folder.is_dir():
+        read_experiment(folder)
+    return folder
 
 
 # ---------------------------------------------------------------------- single runs

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -74,6 +74,7 @@ class Ledger:
         seed: of the proposals.
         pruner: asked about everything that fits its bytes.
         starts: recipes to try first, where the space reaches them.
+        plan: recipes to run instead of what the sampler would propose: an ablation's.
     """
 
     def __init__(
@@ -87,7 +88,9 @@ class Ledger:
         seed: int = 0,
         pruner: BasePruner | None = None,
         starts: Iterable[Recipe] = (),
+        plan: Sequence[Recipe] | None = None,
     ) -> None:
+        self._plan = None if plan is None else {recipe.hash: recipe for recipe in plan}
         self.folder, self.space, self.target, self.forecaster = folder, space, target, forecaster
         self._known: dict[str, dict[str, float]] = {}
         untaught = type(forecaster)()  # the same before and after a resume
@@ -132,23 +135,48 @@ class Ledger:
         for trial in self._trials(RUNNING):
             if self.presence.alive(trial.user_attrs.get("driver", "")):
                 continue
-            path = self.trial_folder(trial.user_attrs.get("recipe", "unknown")) / "recipe.json"
-            recipe = Recipe.from_json(json.loads(path.read_text())) if path.exists() else self.space.recipe(trial.params)
+            recipe = self._recipe(trial)
             self._trial(trial).set_user_attr("driver", self.presence.name)
             found.append(self._prepare(trial.number, recipe))
         return found
 
+    def _recipe(self, trial: FrozenTrial) -> Recipe:
+        """What a trial runs: as it was written down, or else as the plan or its parameters say."""
+        name = trial.user_attrs.get("recipe", "")
+        if self._plan is not None and name in self._plan:
+            return self._plan[name]
+        path = self.trial_folder(name) / "recipe.json"
+        return Recipe.from_json(json.loads(path.read_text())) if path.exists() else self.space.recipe(trial.params)
+
     def _fresh(self) -> Proposal | None:
         """Let the sampler propose, and enter the whole trial into the study in one write."""
         trials = self.study.get_trials(deepcopy=False)
+        if self._plan is not None:
+            return self._planned(trials)
         found = self.sampler.propose(trials, len(trials))
         if found.params is None:
             return None
-        params, recipe = found.params, self.space.recipe(found.params)
-        attributes = {"recipe": recipe.hash, "driver": self.presence.name, "asked": found.asked, "not_fitting": found.dropped}
-        attributes["source"] = found.source
-        distributions = self.space.distributions()
-        self.study.add_trial(create_trial(state=RUNNING, params=params, distributions=distributions, user_attrs=attributes))
+        recipe = self.space.recipe(found.params)
+        attributes = {"asked": found.asked, "not_fitting": found.dropped, "source": found.source}
+        return self._enter(recipe, found.params, self.space.distributions(), attributes)
+
+    def _planned(self, trials: list[FrozenTrial]) -> Proposal | None:
+        """The plan's next recipe; one that cannot fit is closed at once and counted."""
+        assert self._plan is not None
+        known = {t.user_attrs.get("recipe") for t in trials}
+        for recipe in (recipe for name, recipe in self._plan.items() if name not in known):
+            fits = self._forecast(recipe)["low"] <= recipe.limit
+            proposal = self._enter(recipe, {}, {}, {"asked": 1, "not_fitting": int(not fits), "source": "plan"})
+            if fits:
+                return proposal
+            self._trial(self._frozen(proposal.number)).set_constraint(OVER, self._forecast(recipe)["low"] - recipe.limit)
+            self._close(proposal.number, PRUNED, "its forecast does not fit")
+        return None
+
+    def _enter(self, recipe: Recipe, params: dict[str, Any], distributions: dict[str, Any], told: dict[str, Any]) -> Proposal:
+        """Enter a running trial into the study, in one write, and find the number the storage gave it."""
+        told |= {"recipe": recipe.hash, "driver": self.presence.name}
+        self.study.add_trial(create_trial(state=RUNNING, params=params, distributions=distributions, user_attrs=told))
         number = max(t.number for t in self._trials(RUNNING) if t.user_attrs.get("driver") == self.presence.name)
         return self._prepare(number, recipe)
 

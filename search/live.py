@@ -89,8 +89,8 @@ class LiveTable(Watcher):
             took = row.ended - row.began
             why = f"  ({record.reason})" if record.reason else ""
             self.console.print(
-                f"{len(self._ended):>4}  trial {number}  {row.state:<8}  {_bpb(row.bpb)} bpb  {_bytes(row.bytes)} bytes  {took:5.1f} s"
-                f"  {row.recipe}{why}",
+                f"{len(self._ended):>4}  trial {number}  {row.state:<8}  {_bpb(row.bpb)} bpb  {_bytes(row.bytes)} bytes  "
+                f"{took:5.1f} s  {row.recipe}{why}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -119,7 +119,8 @@ class LiveTable(Watcher):
         elapsed = time.monotonic() - self._began
         best = min((r.bpb for r in self._ended if r.state == "complete" and r.bpb), default=None)
         left = f", about {_clock(elapsed / done * (self._total - done))} left" if 0 < done < self._total else ""
-        return f"{done} of {self._total} done, best {_bpb(best)}, {_clock(elapsed)}{left}. Ctrl-C stops; `golflab resume` continues."
+        stop = "Ctrl-C stops; `golflab resume` continues."
+        return f"{done} of {self._total} done, best {_bpb(best)}, {_clock(elapsed)}{left}. {stop}"
 
 
 def short(recipe: Recipe, preset: Recipe) -> str:

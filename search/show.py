@@ -98,18 +98,18 @@ def cost(console: Console, shown: Recipe, bill: Bill, marginal: dict[str, int]) 
 
 def status(console: Console, told: dict[str, Any]) -> None:
     """Print how a search stands."""
-    counts = told["counts"]
-    console.print(
-        f"{told['name']}: {told['state']}{', ' + told['reason'] if told['reason'] else ''}. "
-        f"{counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed, {len(told['running'])} running of {told['trials']} trials; "
-        f"{counts['trained']} trained; {counts['not_fitting']} of {counts['asked']} combinations could not fit and were never started. "
-        f"{told['seconds']:.0f} s{', budget ' + told['budget'] if told['budget'] else ''}.",
-        highlight=False,
-        soft_wrap=True,
-    )
-    if told["best"]:
-        best = told["best"]
-        console.print(f"best: {best['bpb']:.4f} bpb, {best['bytes']:,} bytes, recipe {best['recipe']}: {' '.join(best['techniques'])}", highlight=False, soft_wrap=True)  # fmt: skip
+    counts, reason = told["counts"], ", " + told["reason"] if told["reason"] else ""
+    lines = [
+        f"{told['name']}: {told['state']}{reason}. {told['seconds']:.0f} s.",
+        f"{counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed, {len(told['running'])} running of "
+        f"{told['trials']} trials; {counts['trained']} trained; {counts['not_fitting']} of {counts['asked']} combinations could not "
+        "fit and were never started.",
+    ]
+    if best := told["best"]:
+        what = f"recipe {best['recipe']}: {' '.join(best['techniques'])}"
+        lines.append(f"best: {best['bpb']:.4f} bpb, {best['bytes']:,} bytes, {what}")
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
     for row in told["running"]:
         score = "" if row["bpb"] is None else f", {row['bpb']:.4f} bpb"
         console.print(

@@ -21,7 +21,7 @@ class Surrogate:
     """Fitted to features (n, p) and values (n,); `draw` gives functions from the posterior.
 
     Attributes:
-        log_scales: logarithms of the variances (linear, pairwise, smooth), of the smooth part's squared length and of the noise.
+        log_scales: logarithms of the variances (linear, pairwise, smooth), of the smooth part's squared length, of the noise.
     """
 
     x: np.ndarray

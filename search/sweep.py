@@ -7,12 +7,13 @@ import dataclasses
 import difflib
 import importlib
 import itertools
+import json
 import math
 import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from search.storage import open_storage
 from spaces.catalogue import space as find_space
 from spaces.presets import PRESETS, preset
 from spaces.space import Space
+
+PLAN = "plan.json"  # the recipes of an experiment that runs a list
 
 
 @dataclass(frozen=True)
@@ -139,9 +142,36 @@ def search(watcher: Any = None, **options: Any) -> Result:
     asked = validated(Options(**options))
     if (asked.folder / "experiment.json").exists():
         raise ValueError(
-            f"There is already an experiment called {asked.name!r}: continue it with `{asked.resume_command}`, or choose another --name."
+            f"There is an experiment called {asked.name!r} already: `{asked.resume_command}`, or choose another --name."
         )
     return _run(asked, watcher)
+
+
+def run_plan(recipes: Sequence[Recipe], watcher: Any = None, **options: Any) -> Result:
+    """Run a list of recipes (an ablation's, say) as an experiment: scheduled, recorded and resumed like a search.
+
+    Args:
+        recipes: to run; one that cannot fit its limit is counted and not trained.
+        watcher: a `search.bridge.Watcher` that hears what happens.
+        **options: fields of `Options`; ``trials`` follows from the recipes.
+
+    Raises:
+        ValueError: nothing to run, or an option that cannot be.
+    """
+    unique = {recipe.hash: recipe.check() for recipe in recipes}
+    if not unique:
+        raise ValueError("run_plan: there is no recipe to run.")
+    asked = validated(Options(**options | {"trials": len(unique)}))
+    if (asked.folder / "experiment.json").exists():
+        raise ValueError(f"There is already an experiment called {asked.name!r}: continue it with `{asked.resume_command}`.")
+    body = [recipe.to_json() for recipe in unique.values()]
+    write_atomic(asked.folder / PLAN, json.dumps(body).encode())
+    return _run(asked, watcher)
+
+
+def _read_plan(folder: Path) -> list[Recipe] | None:
+    path = folder / PLAN
+    return [Recipe.from_json(body) for body in json.loads(path.read_text())] if path.exists() else None
 
 
 def resume(name: str, runs: str = "runs", watcher: Any = None, **changes: Any) -> Result:
@@ -254,8 +284,17 @@ def open_ledger(options: Options) -> Ledger:
     space = options.load_space()
     starts = [preset(name, options.scale).with_(limit=space.preset.limit, seed=options.seed) for name in PRESETS]
     storage = open_storage(options.storage, options.folder)
+    plan = _read_plan(options.folder)
     return Ledger(
-        options.folder, options.name, space, storage, _load(options.forecaster)(), options.trials, options.seed, starts=starts
+        options.folder,
+        options.name,
+        space,
+        storage,
+        _load(options.forecaster)(),
+        options.trials,
+        options.seed,
+        starts=starts,
+        plan=plan,
     )
 
 

@@ -181,7 +181,7 @@ class GolfTrial(tune.Trainable):
     _session: Session | None
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Note what is to be run; it starts with the first step, when Tune counts the trial as running and retries it if lost."""
+        """Note what is to be run; it starts with the first step, from which on Tune retries a trial that is lost."""
         self._next, self._session = config, None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -235,10 +235,10 @@ def _offender(kept: list[Technique], on: list[Technique]) -> Technique | None:
 def _distribution(rule: Knob, default: Any) -> BaseDistribution:
     if rule.choices:
         return CategoricalDistribution(rule.choices)
-    assert rule.low is not None and rule.high is not None
+    low, high = rule.low or 0.0, rule.high or 0.0  # a rule without choices has both
     if isinstance(default, int):
-        return IntDistribution(int(rule.low), int(rule.high), log=rule.log)
-    return FloatDistribution(rule.low, rule.high, log=rule.log)
+        return IntDistribution(int(low), int(high), log=rule.log)
+    return FloatDistribution(low, high, log=rule.log)
 
 
 def _draw(rule: BaseDistribution, rng: random.Random) -> Any:

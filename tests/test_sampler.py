@@ -12,7 +12,8 @@ from search.sampler import FittingSampler
 from search.surrogate import Surrogate
 
 SPACE = {f"t{i}": CategoricalDistribution((False, True)) for i in range(10)}
-SPACE |= {"bits": CategoricalDistribution(("int5", "int6", "int8")), "width": IntDistribution(2, 6), "rate": FloatDistribution(1e-3, 1, log=True)}
+SPACE |= {"bits": CategoricalDistribution(("int5", "int6", "int8")), "width": IntDistribution(2, 6)}
+SPACE |= {"rate": FloatDistribution(1e-3, 1, log=True)}
 OWNERS = {"rate": ("t0", True)}
 EFFECTS = np.array([-8, -4, 3, -2, 5, 0, 0, 1, -3, 0])
 COSTS = np.array([30, 5, 5, 20, 1, 10, 10, 1, 10, 5])
@@ -27,7 +28,8 @@ def value(params):
 
 
 def finished(params, number, state=TrialState.COMPLETE):
-    trial = create_trial(state=state, value=value(params) if state == TrialState.COMPLETE else None, params=params, distributions=SPACE)
+    told = value(params) if state == TrialState.COMPLETE else None
+    trial = create_trial(state=state, value=told, params=params, distributions=SPACE)
     trial.number = number
     return trial
 
@@ -64,7 +66,7 @@ def test_a_resume_makes_the_same_proposals():
 
 def test_known_recipes_come_first_unless_they_do_not_fit():
     small = {name: False for name in SPACE if name.startswith("t")} | {"bits": "int5", "width": 3, "rate": 0.1}
-    large = {**{name: True for name in small}, "bits": "int8", "width": 6, "rate": 0.1}
+    large = {**dict.fromkeys(small, True), "bits": "int8", "width": 6, "rate": 0.1}
     sampler = FittingSampler(SPACE, overrun=size, starts=[large, small])
     first = sampler.propose([], 0)
     assert (first.params, first.asked, first.dropped) == (small, 2, 1)

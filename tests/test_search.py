@@ -31,7 +31,7 @@ def test_a_search_ends_with_what_was_asked_for_and_can_be_extended(ray_cluster, 
     assert result.counts["complete"] == result.counts["trained"] == 6
     assert result.best.bpb == min(r.bpb for _, r in records_in(tmp_path / "a"))
     assert all(r.bytes <= 640_000 for _, r in records_in(tmp_path / "a"))
-    assert [row["recipe"] for row in result.rows()][0] == result.best.recipe
+    assert next(row["recipe"] for row in result.rows()) == result.best.recipe
     told = read_experiment(tmp_path / "a")
     assert told["counts"] == result.counts
     assert told["state"] == "finished"
@@ -71,7 +71,8 @@ def test_a_budget_of_trainings_ends_a_search(ray_cluster, tmp_path):
 def test_a_killed_driver_repeats_and_loses_nothing(tmp_path):
     """SIGKILL in the middle, then resume: exactly the trials asked for, each finished once."""
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT}"}
-    start = f"from search.sweep import search; search(name='k', runs={str(tmp_path)!r}, runner='fake_runs:slow', trials=6, **{FAKE!r})"
+    options = {"name": "k", "runs": str(tmp_path), "runner": "fake_runs:slow", "trials": 6} | FAKE
+    start = f"from search.sweep import search; search(**{options!r})"
     again = f"from search.sweep import resume; resume('k', {str(tmp_path)!r})"
     for round_, code in enumerate((start, again)):
         driver = subprocess.Popen(

@@ -1,0 +1,87 @@
+"""Export: a trial as what is handed in, the script and the weights, with the recipe and the record beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from model.recipe import Recipe
+from model.record import Record, records_in, write_atomic
+
+
+def find_trial(folder: Path, which: str) -> tuple[Recipe, Record]:
+    """A trial of an experiment by its recipe's hash (or the beginning of it), or ``best``.
+
+    Raises:
+        ValueError: no experiment, no such trial, several that begin so, or none that completed.
+    """
+    found = [record for _, record in records_in(folder / "trials")]
+    if not found:
+        raise ValueError(f"{folder} holds no finished trial.")
+    if which == "best":
+        fitting = [r for r in found if r.state == "complete" and r.bpb is not None and (r.bytes or 0) <= r.spec["limit"]]
+        if not fitting:
+            raise ValueError(f"No trial of {folder.name} completed within its limit.")
+        record = min(fitting, key=lambda r: r.bpb or 0.0)
+        return Recipe.from_json(record.spec), record
+    matching = [r for r in found if r.recipe.startswith(which)]
+    if len(matching) != 1:
+        said = "several begin" if matching else "none begins"
+        raise ValueError(
+            f"trial {which!r}: {said} so among {', '.join(sorted(r.recipe for r in found))}. `best` is understood too."
+        )
+    return Recipe.from_json(matching[0].spec), matching[0]
+
+
+def export(recipe: Recipe, record: Record, cache: Path, to: Path) -> dict[str, int]:
+    """Write ``train_gpt.py``, ``model.bin``, ``recipe.json`` and ``record.json``; return each file's bytes.
+
+    Args:
+        recipe: a complete trial's; what of it is no longer in the stage cache is computed again.
+        record: of that trial.
+        cache: the stage cache of its runs.
+        to: folder, created if missing.
+
+    Raises:
+        ValueError: the trial did not complete, or the folder cannot be written.
+    """
+    from model.run import packed, run
+    from model.script import script
+    from search.sweep import writable
+
+    if record.state != "complete":
+        raise ValueError(f"trial {record.recipe} is {record.state}; only a complete one can be exported.")
+    writable(to)
+    run(recipe, None, cache)  # at once, from the stage cache, unless that is gone or the code has changed
+    contents = {
+        "train_gpt.py": script(recipe),
+        "model.bin": packed(recipe, cache),
+        "recipe.json": json.dumps(recipe.to_json(), indent=1).encode(),
+        "record.json": json.dumps(record.summary(), indent=1).encode(),
+    }
+    for name, content in contents.items():
+        write_atomic(to / name, content)
+    return {name: len(content) for name, content in contents.items()}
+
+
+def judge(target: str, scale: str, runs: Path) -> Any:
+    """Audit a preset, a trial (``NAME/TRIAL``) or the folder of an export.
+
+    Raises:
+        ValueError: there is no such target, or it cannot be audited.
+    """
+    from model.audit_recipe import audit_artifact, audit_recipe
+    from model.tokens import prepare
+    from spaces.presets import PRESETS, preset
+
+    folder = Path(target)
+    if (folder / "model.bin").is_file() and (folder / "recipe.json").is_file():
+        recipe = Recipe.from_json(json.loads((folder / "recipe.json").read_text()))
+        data = prepare(recipe.data, recipe.shape.vocabulary, runs / "cache" / "data")
+        code = (folder / "train_gpt.py").stat().st_size if (folder / "train_gpt.py").exists() else None
+        return audit_artifact(recipe, folder / "model.bin", data, code_bytes=code)
+    name, _, trial = target.rpartition("/")
+    if name and target not in PRESETS:
+        return audit_recipe(find_trial(runs / name, trial)[0], runs / "cache")
+    return audit_recipe(preset(target, scale), runs / "cache")

@@ -1,0 +1,130 @@
+"""The command line: its JSON, its exit codes, and one clear message for every mistake."""
+
+import json
+import os
+import sys
+
+import pytest
+from fake_runs import run as fake_run
+
+from search import cli
+from search.sweep import run_plan
+from spaces.presets import preset
+
+
+def golflab(monkeypatch, *words):
+    """Exit code of the command line as a shell would see it."""
+    monkeypatch.setattr(sys, "argv", ["golflab", *map(str, words)])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return end.code or 0
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "baseline", "--with", "smeer_gate"], "smear_gate"),
+        (["run", "baseline", "--with", "xsa:last=999"], "between"),
+        (["run", "baseline", "--with", "xsa:lst=2"], "last"),
+        (["run", "baseline", "--without", "xsa"], "not switched on"),
+        (["run", "basline"], "baseline"),
+        (["run", "baseline", "--scale", "tiny"], "proxy, full"),
+        (["run", "baseline", "--runs", "/proc/none"], "cannot be written"),
+        (["run", "baseline", "--corpus", "/no/such/corpus"], "corpus"),
+        (["search", "--space", "sarter"], "starter"),
+        (["search", "--name", "a b"], "letters"),
+        (["search", "--budget", "later"], "2h"),
+        (["search", "--name", "x", "--runs", "/proc/none"], "cannot be written"),
+        (["resume", "nothing"], "no experiment"),
+        (["status", "nothing"], "no experiment"),
+        (["report", "nothing"], "no experiment"),
+        (["dashboard", "nothing"], "no experiment"),
+        (["export", "nothing", "best", "--to", "x"], "no experiment"),
+        (["ablate", "baseline", "--design", "guess"], "leave-one-out"),
+        (["show", "nothing"], "baseline"),
+        (["cost", "nothing"], "baseline"),
+        (["audit", "nothing"], "baseline"),
+    ],
+)
+def test_a_mistake_gives_one_message_and_exit_code_2(monkeypatch, capsys, tmp_path, words, said):
+    monkeypatch.chdir(tmp_path)
+    assert golflab(monkeypatch, *words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    assert said in captured.err
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").glob("*/experiment.json"))
+
+
+@pytest.mark.parametrize("words", [["resume"], ["no-such-command"], ["run"], ["search", "--trials", "many"]])
+def test_words_that_are_missing_or_wrong_end_with_exit_code_2(monkeypatch, capsys, words):
+    assert golflab(monkeypatch, *words) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_the_lists_as_json(monkeypatch, capsys):
+    keys = {
+        "presets": {"name", "techniques", "shape", "recipe"},
+        "techniques": {"name", "stage", "slot", "summary", "knobs", "sources", "used_by"},
+        "spaces": {"name", "summary", "parameters"},
+    }
+    for command, expected in keys.items():
+        assert golflab(monkeypatch, command, "--json") == 0
+        rows = json.loads(capsys.readouterr().out)
+        assert rows
+        assert all(set(row) == expected for row in rows)
+
+
+def test_the_bill_as_json(monkeypatch, capsys):
+    assert golflab(monkeypatch, "cost", "baseline", "--scale", "full", "--json") == 0
+    body = json.loads(capsys.readouterr().out)
+    assert set(body) == {"parameters", "bytes", "code_bytes", "tensors"}
+    assert body["parameters"] == 17_059_912
+    assert set(body["bytes"]) == {"low", "mid", "high"}
+    assert all(set(row) == {"name", "kind", "count", "bits", "bytes"} for row in body["tensors"])
+
+
+def test_people_get_tables(monkeypatch, capsys):
+    for words in (["presets"], ["techniques"], ["spaces"], ["show", "baseline"], ["cost", "baseline", "--scale", "proxy"]):
+        assert golflab(monkeypatch, *words) == 0
+        assert "baseline" in capsys.readouterr().out or words[0] in ("techniques", "spaces")
+
+
+def test_a_run_prints_one_object_and_failing_ends_with_exit_code_1(monkeypatch, capsys, tmp_path):
+    import model.run
+
+    def instant(recipe, folder, cache, **settings):
+        return fake_run(recipe, folder, cache)
+
+    monkeypatch.setattr(model.run, "run", instant)
+    assert golflab(monkeypatch, "run", "baseline", "--with", "xsa:last=2", "--runs", tmp_path, "--json") == 0
+    body = json.loads(capsys.readouterr().out)
+    assert set(body) == set(
+        "preset recipe seed state reason bpb bpb_float bytes code_bytes bytes_forecast parameters tokens seconds tokens_per_second".split()
+    )
+
+    def failing(recipe, folder, cache, **settings):
+        record = fake_run(recipe, folder, cache)
+        record.state, record.reason = "failed", "the loss was not finite"
+        return record
+
+    monkeypatch.setattr(model.run, "run", failing)
+    assert golflab(monkeypatch, "run", "baseline", "--runs", tmp_path) == 1
+    assert "not finite" in capsys.readouterr().out
+
+
+def test_a_plan_is_run_reported_and_watched(ray_cluster, monkeypatch, capsys, tmp_path):
+    base = preset("baseline").with_(limit=640_000)
+    recipes = [base, base.without("unet_skips"), base.without("softcap"), base.without("resid_mix")]
+    result = run_plan(recipes, name="p", runs=str(tmp_path), runner="fake_runs:run", forecaster="fake_runs:Forecaster")
+    assert result.counts == {"asked": 4, "not_fitting": 0, "trained": 4, "pruned": 0, "failed": 0, "complete": 4}
+    assert golflab(monkeypatch, "status", "p", "--runs", tmp_path, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["state"], told["counts"]["complete"], told["running"]) == ("finished", 4, [])
+    assert golflab(monkeypatch, "report", "p", "--runs", tmp_path, "--json") == 0
+    body = json.loads(capsys.readouterr().out)
+    assert set(body) == {"best", "ranking", "counts"}
+    assert (tmp_path / "p" / "report.html").exists()
+    assert os.environ.get("OMP_WAIT_POLICY") == "passive"
