@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from model.gpt import Block
 from model.layers import Scale
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 
@@ -50,6 +50,14 @@ class TwoLanes(Technique):
         """The wiring of one block; None below the last ``last`` layers."""
         assert layer is not None
         return Lanes() if layer >= shape.layers - self.last else None
+
+    def check(self, recipe: Recipe) -> str | None:
+        """Once the stream is split, no layer of one stream can follow."""
+        path, split = recipe.tenant("path"), max(0, recipe.shape.layers - self.last)
+        order = [] if path is None or path.check(recipe) else path.build(recipe.shape)(1.0)[0]
+        if split in order and min(order[order.index(split) :]) < split:
+            return f"the recurrence runs layers below {split} after the lanes began there; loop only layers from {split} on."
+        return None
 
     def rescale(self, old: Shape, new: Shape) -> TwoLanes:
         """The same share of the layers."""
