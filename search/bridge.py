@@ -101,7 +101,7 @@ class LedgerSearcher(_Stateless, Searcher):
     def _record(self, proposal: Proposal, result: dict[str, Any], error: bool) -> Record:
         folder, recipe = self._ledger.trial_folder(proposal.recipe.hash), proposal.recipe
         if not error and "record" in result:
-            return Record(**result["record"])
+            return Record(**json.loads(result["record"]))
         if self._ledger.recorded(proposal):  # it was finished when its worker was lost
             return Record.load(folder)
         reason = self._ledger.stopped(proposal.number)
@@ -127,9 +127,9 @@ class LedgerScheduler(_Stateless, FIFOScheduler):
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """Enter a rung into the ledger and return Tune's verdict."""
-        rung = result.get("rung")
-        if rung is None:
+        if "rung" not in result:
             return TrialScheduler.CONTINUE
+        rung = json.loads(result["rung"])
         number = trial.config["number"]
         self._watcher.rung(number, rung)
         return TrialScheduler.STOP if self._ledger.report(number, rung) else TrialScheduler.CONTINUE

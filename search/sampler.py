@@ -31,8 +31,8 @@ MOST_FOR_SCALES = 96  # trials its variances are chosen on
 POOL = 128  # candidates from each source
 SIZE_WEIGHT = 8.0  # how many features the size counts for
 BOLDNESS = 0.4  # of Thompson sampling
-CLIMBERS = 3  # rows the local search goes on from
-ROUNDS = 10  # of the local search
+CLIMBERS = 4  # rows the local search goes on from
+ROUNDS = 14  # of the local search
 CHECKS = 64  # forecasts per proposal at most
 
 

@@ -101,9 +101,9 @@ def status(console: Console, told: dict[str, Any]) -> None:
     counts, reason = told["counts"], ", " + told["reason"] if told["reason"] else ""
     lines = [
         f"{told['name']}: {told['state']}{reason}. {told['seconds']:.0f} s.",
-        f"{counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed, {len(told['running'])} running of "
-        f"{told['trials']} trials; {counts['trained']} trained; {counts['not_fitting']} of {counts['asked']} combinations could not "
-        "fit and were never started.",
+        f"{counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed, "
+        f"{len(told['running'])} running of {told['trials']} trials; {counts['trained']} trained; "
+        f"{counts['not_fitting']} of {counts['asked']} combinations could not fit and were never started.",
     ]
     if best := told["best"]:
         what = f"recipe {best['recipe']}: {' '.join(best['techniques'])}"

@@ -196,7 +196,7 @@ class GolfTrial(tune.Trainable):
         if self._session is None:
             self._session = self._start(self._next)
         kind, body = self._session.next()
-        return {kind: body, "done": kind == "record"}
+        return {kind: json.dumps(body), "done": kind == "record"}  # as text: Tune flattens dictionaries
 
     @staticmethod
     def _start(config: dict[str, Any]) -> Session:
