@@ -26,7 +26,7 @@ from search.encoding import Encoding
 from search.sampler import FittingSampler
 
 AT = (25, 50, 100)
-DATASETS = ("cora", "citeseer", "pubmed", "cs", "physics", "photo", "computers", "arxiv", "proteins")
+DATASETS = ("cora", "citeseer", "pubmed", "cs", "physics", "photo", "computers", "arxiv")
 
 
 class Best:

@@ -90,7 +90,7 @@ def graphs(dataset: str, seed: int = 0) -> World:
         [0, 1, 2, 2],
         [0, 1, 2, 3],
     ]
-    operations = ("gcn", "gat", "graph", "sage", "gin", "cheb", "arma", "k-gnn", "identity", "fc")
+    operations = ("gat", "gcn", "gin", "cheb", "sage", "arma", "graph", "fc", "skip")
     sizes = sorted(row["para"] for row in table.values())
     limit = sizes[int(0.4 * len(sizes))]
     space: dict[str, BaseDistribution] = {"links": CategoricalDistribution(tuple(range(9)))}
