@@ -26,13 +26,14 @@ from search.parzen import Parzen, expected_improvement, split
 from search.surrogate import Surrogate
 
 DESIGN = 4  # trials before anything is modelled: chosen to be as different from one another as can be
-MOST_TRIALS = 192  # trials a model is built on: the best half and a random half of the rest
+MOST_TRIALS = 160  # trials a model is built on: the best half and a random half of the rest
 MOST_FOR_SCALES = 96  # trials its variances are chosen on
 POOL = 128  # candidates from each source
 SIZE_WEIGHT = 8.0  # how many features the size counts for
-BOLDNESS = 0.4  # of Thompson sampling
+BOLDNESS = 0.3  # of Thompson sampling: near the mean while every trial teaches much,
+BOLDER = 0.01  # wider with every finished trial, lest it settle
 CLIMBERS = 4  # rows the local search goes on from
-ROUNDS = 14  # of the local search
+ROUNDS = 10  # of the local search
 CHECKS = 64  # forecasts per proposal at most
 
 
@@ -227,7 +228,7 @@ class FittingSampler(BaseSampler):
         if len(pool) and rng.random() < 0.5 * (1.0 - max(0.0, model.skill())) ** 2:
             density = expected_improvement(self._encoding, rows, values, pool)
             return pool[np.argsort(-density, kind="stable")], "density"
-        return self._climb(model.draw(rng, BOLDNESS), pool, features, rng), "posterior"
+        return self._climb(model.draw(rng, min(1.0, BOLDNESS + BOLDER * len(complete))), pool, features, rng), "posterior"
 
     def _model(self, rows: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> Surrogate:
         """A surrogate of the trials: of all, or of the best and a sample of the others where there are many."""
