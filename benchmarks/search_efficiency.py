@@ -118,7 +118,7 @@ def compare(kind: str, worlds: int, slow: int, methods: list[str], out: csv.Dict
         for label, (mine, theirs) in pairs.items():
             gap = found["ours"][:n, mine] - found[method][:, theirs]
             print(
-                f"{kind:>10} ours at {label:<14} {method:<10} {np.mean(gap):+.5f} ± {np.std(gap, ddof=1) / np.sqrt(n):.5f} (n={n})"
+                f"{kind:>10} ours at {label:<14} {method:<10} {np.mean(gap):+.5f} ± {np.std(gap, ddof=1) / n**0.5:.5f} (n={n})"
             )
 
 
