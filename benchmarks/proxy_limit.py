@@ -25,9 +25,8 @@ def main() -> None:
         rng = random.Random(0)
         sizes[scale] = np.array([forecaster(around.recipe(around.random(rng)))["mid"] for _ in range(options.draws)])
         over = np.mean(sizes[scale] > around.preset.limit)
-        print(
-            f"{scale}: limit {around.preset.limit:,}, median {np.median(sizes[scale]):,.0f}, {over:.0%} of combinations are over it"
-        )
+        limit, middle = around.preset.limit, np.median(sizes[scale])
+        print(f"{scale}: limit {limit:,}, median {middle:,.0f}, {over:.0%} are over it")
     share = np.mean(sizes["full"] <= preset(options.preset, "full").limit)
     print(f"a proxy limit of {np.quantile(sizes['proxy'], share):,.0f} would bind as often")
 
