@@ -12,11 +12,13 @@ PY := $(if $(ACTIVE),$(PYTHON),.venv/bin/python)
 NAME ?= first
 TRIALS ?= 24
 BUDGET ?= 4m
+# Half the proxy's tokens, so that two cores finish enough runs in the budget to tell techniques apart.
+TOKENS ?= 262144
 
 .PHONY: search test check bench chaos clean
 
 search: .venv/installed
-	$(PY) -m search.cli search --preset baseline --space starter --scale proxy --trials $(TRIALS) --budget $(BUDGET) --name $(NAME)
+	$(PY) -m search.cli search --preset baseline --space starter --scale proxy --tokens $(TOKENS) --trials $(TRIALS) --budget $(BUDGET) --name $(NAME)
 
 test: .venv/tested
 	$(PY) -m pytest

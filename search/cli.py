@@ -30,6 +30,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Corpus = Annotated[
     str | None, typer.Option(help="sotu, or the path of text, jsonl, jsonl.zst, a folder of them, or token shards.")
 ]
+Tokens = Annotated[int | None, typer.Option(help="Training tokens of a run; the scale's by default.")]
 Limit = Annotated[int | None, typer.Option(help="Bytes an artifact may have, code included.")]
 Seed = Annotated[int, typer.Option(help="Of initial weights, data order and proposals.")]
 Address = Annotated[str | None, typer.Option(help="Ray cluster to use (auto finds it); without it, this machine.")]
@@ -64,6 +65,7 @@ def search(
     scale: Scale = "proxy",
     trials: Trials = None,
     budget: Budget = None,
+    tokens: Tokens = None,
     limit: Limit = None,
     corpus: Corpus = None,
     name: Annotated[str | None, typer.Option(help="Name of the experiment, its folder and its study.")] = None,
@@ -88,6 +90,7 @@ def search(
         "scale": scale,
         "trials": count,
         "budget": budget or "",
+        "tokens": tokens,
         "limit": limit,
     }
     options |= {"corpus": corpus, "name": name, "runs": str(runs), "seed": seed, "storage": storage}
@@ -272,7 +275,7 @@ def run(
     scale: Scale = "proxy",
     corpus: Corpus = None,
     seed: Seed = 0,
-    tokens: Annotated[int | None, typer.Option(help="Training tokens; the scale's by default.")] = None,
+    tokens: Tokens = None,
     limit: Limit = None,
     split: Annotated[str, typer.Option(help="What it is scored on: dev, or test (which no search ever sees).")] = "dev",
     runs: Runs = Path("runs"),

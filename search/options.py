@@ -23,6 +23,7 @@ class Options:
         scale: ``proxy`` or ``full``.
         trials: trials in all.
         budget: ``2h``, ``90m``, ``300s``, ``50trainings`` or ``12gpuh``; empty for no other bound than ``trials``.
+        tokens: training tokens of every run; None keeps the scale's.
         limit: bytes; None keeps the scale's.
         corpus: what is trained on; None keeps the preset's.
         name: of the experiment, its folder and its study.
@@ -42,6 +43,7 @@ class Options:
     scale: str = "proxy"
     trials: int = 24
     budget: str = ""
+    tokens: int | None = None
     limit: int | None = None
     corpus: str | None = None
     name: str = "search"
@@ -67,8 +69,8 @@ class Options:
         return f"golflab resume {self.name}{runs}"
 
     def recipe(self) -> Recipe:
-        """The preset at its scale, with the limit, corpus and seed asked for."""
-        changes = {"limit": self.limit, "corpus": self.corpus, "seed": self.seed}
+        """The preset at its scale, with the tokens, limit, corpus and seed asked for."""
+        changes = {"tokens": self.tokens, "limit": self.limit, "corpus": self.corpus, "seed": self.seed}
         return preset(self.preset, self.scale).with_(**{key: value for key, value in changes.items() if value is not None})
 
     def load_space(self) -> Space:
