@@ -39,6 +39,22 @@ def test_stops_just_below_the_limit_and_drops_the_cheapest():
     assert float(torch.cat(dropped).max()) <= float(torch.cat(kept).min())
 
 
+def test_tolerance_says_how_far_below_the_limit_it_may_stop():
+    limit = int(sizes(1_000_000)[2] * 0.93)
+    strict, loose = (
+        len(
+            pack(
+                quantise(
+                    weights(infos()), infos(), RECIPE.with_(parse(f"selective_prune:tolerance={t}"), limit=limit), None, 0
+                ),
+                RECIPE,
+            )
+        )
+        for t in (0.0, 0.01)
+    )
+    assert limit * 0.99 <= loose < strict <= limit
+
+
 def test_an_impossible_limit_drops_all_ones_and_no_more():
     untouched, trimmed, _, after = sizes(100)
     assert after > 100

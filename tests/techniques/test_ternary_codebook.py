@@ -41,6 +41,12 @@ def test_distances_minimise_what_they_name_and_modes_do_better():
     assert wrong_trits(q, coded("ternary_codebook:book=modes", q))[1] <= by_energy[1] + 1e-6
 
 
+def test_more_rounds_lose_less():
+    q = ternary(0.31)
+    once, often = (wrong_trits(q, coded(f"ternary_codebook:book=modes,codes=64,rounds={n}", q)) for n in (1, 8))
+    assert often[1] < once[1]
+
+
 def test_packs_to_a_byte_per_eight_weights():
     recipe = Recipe().with_(*map(parse, ("ternary_rows", "ternary_codebook", "codebook_bytes", "zlib_codec"))).check()
     done = quantise(weights(infos()), infos(), recipe, None, 0)
