@@ -64,6 +64,9 @@ def search(
     space: Annotated[str, typer.Option(help="A ready-made space, or your own as module:SPACE.")] = "starter",
     scale: Scale = "proxy",
     trials: Trials = None,
+    screen: Annotated[
+        int | None, typer.Option(help="Trials that tell techniques apart before the search turns to winning.", min=0)
+    ] = None,
     budget: Budget = None,
     tokens: Tokens = None,
     limit: Limit = None,
@@ -89,6 +92,7 @@ def search(
         "space": space,
         "scale": scale,
         "trials": count,
+        "screen": screen,
         "budget": budget or "",
         "tokens": tokens,
         "limit": limit,

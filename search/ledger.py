@@ -73,7 +73,8 @@ class Ledger:
         target: trials wanted in all, over all drivers and resumes.
         seed: of the proposals.
         pruner: asked about everything that fits its bytes.
-        starts: recipes to try first, where the space reaches them.
+        starts: recipes to try first, which the space must reach.
+        screen: trials after them that are chosen to tell techniques apart; the sampler's own number by default.
         plan: recipes to run instead of what the sampler would propose: an ablation's.
     """
 
@@ -88,6 +89,7 @@ class Ledger:
         seed: int = 0,
         pruner: BasePruner | None = None,
         starts: Iterable[Recipe] = (),
+        screen: int | None = None,
         plan: Sequence[Recipe] | None = None,
     ) -> None:
         self._plan = None if plan is None else {recipe.hash: recipe for recipe in plan}
@@ -106,6 +108,7 @@ class Ledger:
             owners=space.owners,
             starts=[space.params(recipe) for recipe in (space.preset, *starts)],
             seed=seed,
+            **({} if screen is None else {"design": screen}),
         )
         self.study = optuna.create_study(
             study_name=name,

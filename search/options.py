@@ -22,6 +22,7 @@ class Options:
         space: a ready-made space or ``module:SPACE``.
         scale: ``proxy`` or ``full``.
         trials: trials in all.
+        screen: trials chosen to tell techniques apart before the search turns to winning; None keeps the sampler's few.
         budget: ``2h``, ``90m``, ``300s``, ``50trainings`` or ``12gpuh``; empty for no other bound than ``trials``.
         tokens: training tokens of every run; None keeps the scale's.
         limit: bytes; None keeps the scale's.
@@ -42,6 +43,7 @@ class Options:
     space: str = "starter"
     scale: str = "proxy"
     trials: int = 24
+    screen: int | None = None
     budget: str = ""
     tokens: int | None = None
     limit: int | None = None

@@ -25,7 +25,6 @@ from search.encoding import Encoding, Params
 from search.parzen import Parzen, expected_improvement, split
 from search.surrogate import Surrogate
 
-DESIGN = 4  # trials before anything is modelled: chosen to be as different from one another as can be
 MOST_TRIALS = 160  # trials a model is built on: the best half and a random half of the rest
 MOST_FOR_SCALES = 96  # trials its variances are chosen on
 POOL = 128  # candidates from each source
@@ -102,6 +101,8 @@ class FittingSampler(BaseSampler):
         canonical: parameters as they will be understood (clashes resolved).
         owners: knob -> (the choice it depends on, the value that switches it on); it counts for nothing while off.
         starts: parameters to try first.
+        design: complete trials before anything is modelled; until then each proposal is as different from the others as can
+            be, so that effects can be told apart.
         seed: of all randomness.
     """
 
@@ -115,9 +116,10 @@ class FittingSampler(BaseSampler):
         canonical: Callable[[Params], Params] | None = None,
         owners: Mapping[str, tuple[str, Any]] | None = None,
         starts: Iterable[Params] = (),
+        design: int = 4,
         seed: int = 0,
     ) -> None:
-        self._space, self._seed, self._starts = dict(space), seed, list(starts)
+        self._space, self._seed, self._starts, self._design = dict(space), seed, list(starts), design
         self._encoding = Encoding(space, owners)
         self._overrun = overrun
         self._memory: dict[int, tuple[Params, Any, Hashable]] = {}
@@ -171,7 +173,7 @@ class FittingSampler(BaseSampler):
             t for t in trials if t.state == TrialState.COMPLETE and t.value is not None and np.isfinite(t.value) and t.params
         ]
         known = self._rows([t for t in trials if t.params])
-        if len(complete) < DESIGN:
+        if len(complete) < self._design:
             ranked, source = self._different(known, rng), "design"
         else:
             ranked, source = self._promising(complete, sign, rng)

@@ -186,7 +186,8 @@ def open_ledger(options: Options) -> Ledger:
     """Open (or create) the experiment's ledger."""
     options.folder.mkdir(parents=True, exist_ok=True)
     space = options.load_space()
-    starts = [preset(name, options.scale).with_(limit=space.preset.limit, seed=options.seed) for name in PRESETS]
+    presets = [preset(name, options.scale).with_(limit=space.preset.limit, seed=options.seed) for name in PRESETS]
+    starts = [recipe for recipe in presets if space.recipe(space.params(recipe)).hash == recipe.hash]
     storage = open_storage(options.storage, options.folder)
     plan = _read_plan(options.folder)
     return Ledger(
@@ -198,6 +199,7 @@ def open_ledger(options: Options) -> Ledger:
         options.trials,
         options.seed,
         starts=starts,
+        screen=options.screen,
         plan=plan,
     )
 

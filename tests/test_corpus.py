@@ -16,7 +16,7 @@ def lines(count, start=0):
 def test_sotu_is_chronological_and_holds_the_last_speeches_out():
     corpus = load_corpus("sotu")
     assert isinstance(corpus, Corpus)
-    assert (len(corpus.train), len(corpus.dev), len(corpus.test)) == (212, 12, 25)
+    assert (len(corpus.train), len(corpus.dev), len(corpus.test)) == (218, 6, 25)
     assert "recent accession of the important state of North Carolina" in next(iter(corpus.train))
 
 
