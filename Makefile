@@ -11,11 +11,11 @@ OWN := $(if $(wildcard .venv/bin/python),$(call has,.venv/bin/python,u.find_spec
 PY := $(if $(ACTIVE),$(PYTHON),.venv/bin/python)
 NAME ?= first
 TRIALS ?= 24
-BUDGET ?= 250s
-# Most of the first trials serve the ranking: they are chosen to tell techniques apart.
-SCREEN ?= 20
-# Half the proxy's tokens, so that two cores finish enough runs in the budget to tell techniques apart.
-TOKENS ?= 262144
+BUDGET ?= 265s
+# All trials of the first search serve the ranking: they are chosen to tell techniques apart.
+SCREEN ?= 24
+# A third of the proxy's tokens, so that two cores finish enough runs in the budget to tell techniques apart.
+TOKENS ?= 163840
 
 .PHONY: search test check bench chaos clean
 

@@ -198,7 +198,9 @@ def _doubt(model: Model, row: Any) -> str:
     fit, at = model.fit, model.columns[row.technique]
     told = []
     if at in fit.aliases:
-        return f"not identifiable: these runs cannot tell it apart from {row.aliases}"
+        others = row.aliases.split(", ")
+        named = row.aliases if len(others) <= 4 else f"{len(others)} others; more runs are needed"
+        return f"not identifiable: these runs cannot tell it apart from {named}"
     if not np.isfinite(row.se):
         return f"no error can be given: {len(model.rows)} runs leave no degree of freedom after {fit.design.size} coefficients"
     told += [f"compared with {reference}" for reference, mates in model.references.items() if name in mates]
