@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/", "/lib", "/bin/", "/opt/")
 CODE = re.compile(r"\.(py|pyc|pth|so(\.[\d.]+)?)$|\.dist-info/[^/]+$")
+# What setuptools writes beside this package in an editable installation, and plug-in discovery reads in every process.
+INSTALLED = ("entry_points.txt", "PKG-INFO", "requires.txt", "top_level.txt")
 UNSEEN = 8_000_000  # bytes read beyond the files seen that still count as the interpreter's own business
 TIMEOUT = 600
 ROOT = Path(__file__).resolve().parent.parent
@@ -126,6 +128,8 @@ def _harmless(path: str, declared: tuple[str, ...] = ()) -> bool:
         or os.path.isdir(path)
         or not os.path.exists(path)
     ):
+        return True
+    if os.path.dirname(path) == os.path.realpath(ROOT / "golflab.egg-info") and os.path.basename(path) in INSTALLED:
         return True
     libraries = {os.path.realpath(place) for place in (sys.prefix, sys.base_prefix, *sysconfig.get_paths().values())}
     return any(path.startswith(place) for place in libraries) and bool(CODE.search(path))

@@ -301,6 +301,8 @@ class _Clock:
                 "state": state,
                 "reason": reason,
                 "options": asdict(self._options),
+                # A search that only screens never looks at a score before it proposes: its analysis need not doubt that.
+                "design": "screen" if (self._options.screen or 0) >= self._options.trials else None,
                 "counts": self._ledger.counts(),
                 "spent": self._ledger.spent(),
                 "seconds": self.seconds(),
