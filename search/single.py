@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from model.recipe import Recipe
 from model.record import Record
-from model.technique import find, parse
+from model.technique import SLOTS, find, parse
 from spaces.presets import preset
 
 
@@ -25,8 +25,12 @@ def recipe_of(name: str, scale: str, on: Sequence[str] = (), off: Sequence[str] 
     reference = preset(name, "full").shape
     if off:
         recipe = recipe.without(*off)
+    named: dict[str, str] = {}
     for text in on:
         technique = parse(text)
+        rival = named.setdefault(technique.slot, technique.name)
+        if not SLOTS[technique.slot].many and (rival != technique.name):
+            raise ValueError(f"{rival} and {technique.name} both fill the slot {technique.slot!r}, which holds one; name one.")
         plain = technique == find(technique.name)()  # knobs left alone follow the scale
         recipe = recipe.with_(technique.rescale(reference, recipe.shape) if plain else technique)
     return recipe.with_(**{key: value for key, value in changes.items() if value is not None}).check()
