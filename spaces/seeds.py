@@ -96,7 +96,7 @@ def _seed_1499(baseline: Recipe) -> tuple[Recipe, Recipe]:
         "orthogonal_init:side_scale=true "
         "muon:lr=0.02,momentum=0.99,momentum_start=0.92,momentum_warmup=0.525,weight_decay=0.04 "
         "adam_groups:table_lr=0.03,scale_lr=0.02,weight_decay=0.04 clip_norm warmdown:fraction=1.23 ema ste_qat magnitude "
-        "mixed_rows percentile gptq zlib_codec",
+        "mixed_rows:late_keys=1 percentile gptq zlib_codec",
         layers=10,
         hidden=1536,
         vocabulary=8192,
@@ -104,7 +104,7 @@ def _seed_1499(baseline: Recipe) -> tuple[Recipe, Recipe]:
     )
     quirks = (
         "value_residual:form=softmax ema:decay=0.997,correct=false percentile:floor=true "
-        "gptq:order=ascending,factor=inverse mixed_rows:small=8192"
+        "gptq:order=ascending,factor=inverse mixed_rows:late_keys=1,small=8192"
     )
     return sound, _with(sound, "seed_1499_as_published", quirks)
 
@@ -117,11 +117,11 @@ def _seed_295(baseline: Recipe) -> tuple[Recipe, Recipe]:
         "spectral_init resid_mix:start=phase bigram_hash:buckets=10240,start=zero_projection smear_gate backout "
         "orthogonal_init muon:lr=0.02,momentum=0.99,momentum_start=0.92,momentum_warmup=0.232,weight_decay=0.04 "
         "adam_groups:table_lr=0.03,scale_lr=0.02,weight_decay=0.01 clip_norm warmdown:fraction=0.46 swa:every=0.0077 "
-        "ste_qat:threshold=1.0 magnitude:fraction=0.08 mixed_rows zstd_codec sliding_window",
+        "ste_qat:threshold=1.0 magnitude:fraction=0.08 mixed_rows:late_keys=2 zstd_codec sliding_window",
         layers=10,
         hidden=1536,
         context=2048,
         batch_tokens=786_432,
     )
     # Its size rule draws the bigram table orthogonally too, and its export may use the one code below the symmetric range.
-    return sound, _with(sound, "seed_295_as_published", "orthogonal_init:tables=true mixed_rows:extended=true,small=65536")
+    return sound, _with(sound, "seed_295_as_published", "orthogonal_init:tables=true mixed_rows:late_keys=2,extended=true,small=65536")

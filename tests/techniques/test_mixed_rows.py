@@ -2,8 +2,11 @@ import dataclasses
 
 import pytest
 
+from model.gpt import GPT
+from model.layers import parameters_of
 from model.quantize import Grid, grid_of
 from model.technique import parse
+from spaces.presets import preset
 from tests.matrices import GAIN, LINEAR
 
 
@@ -24,3 +27,11 @@ def test_defaults_are_those_of_295():
 def test_a_width_between_is_refused():
     with pytest.raises(ValueError, match="mlp=9 is out of range"):
         parse("mixed_rows:mlp=9")
+
+
+def test_late_keys_stay_fp16():
+    recipe = preset("seed_295", "full")
+    grid = recipe.tenant("bits").build(recipe.shape)
+    infos = [i for i in parameters_of(GPT(recipe)) if i.role == "attention" and i.kind == "linear"]
+    plain = {i.name for i in infos if grid(i) is None}
+    assert plain == {"blocks.8.attention.key.weight", "blocks.9.attention.key.weight"}

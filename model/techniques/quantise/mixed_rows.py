@@ -20,7 +20,8 @@ class MixedRows(Technique):
 
     w ≈ q·s with q in ±(2^(bits−1) − 1); 16 is fp16, 2 is ternary with the row's mean |w| as scale. The defaults are
     #295's: int5 MLP, int6 attention and bigram, fp16 table. ``extended`` also allows the code −2^(bits−1), as #295's
-    export does; matrices of at most ``small`` elements stay fp16 (65,536 or 8,192 in the entries).
+    export does; matrices of at most ``small`` elements stay fp16 (65,536 or 8,192 in the entries). The key projections
+    of the last ``late_keys`` layers stay fp16 (#295: 2, #1499: 1), and are then trained without rounding too.
     """
 
     slot: ClassVar[str] = "bits"
@@ -34,9 +35,16 @@ class MixedRows(Technique):
     head: int = knob(8, choices=WIDTHS)
     extended: bool = knob(False, choices=(False, True))
     small: int = knob(0, 0, 65_536)
+    late_keys: int = knob(0, 0, 4)
 
     def build(self, shape: Shape, layer: int | None = None) -> Callable[[ParameterInfo], Grid | None]:
         """Return parameter -> grid."""
         bits = {role: getattr(self, role) for role in ("mlp", "attention", "table", "bigram", "value", "head")}
         bits["other"] = self.attention
-        return lambda info: grid_by_role(info, bits, self.small, self.extended)
+
+        def grid(info: ParameterInfo) -> Grid | None:
+            late = self.late_keys and info.layer is not None and info.layer >= shape.layers - self.late_keys
+            is_key = info.role == "attention" and info.name.endswith(".key.weight")
+            return None if late and is_key else grid_by_role(info, bits, self.small, self.extended)
+
+        return grid
