@@ -31,7 +31,8 @@ class Record:
         spec: the recipe as JSON.
         reason: why it did not complete; empty if it did.
         bpb: bits per byte of the unpacked artifact on the recipe's split; None unless complete.
-        bpb_float: the same before quantisation.
+        bpb_float: the same before quantisation; None for a recipe that trains at test time, where a second scoring costs
+            too much.
         bytes: packed weights + code.
         code_bytes: the code that must travel with the weights.
         bytes_forecast: ``low``, ``mid``, ``high`` bytes predicted before training.

@@ -25,6 +25,7 @@ from model.evaluate import Score, evaluate
 from model.forecast import Forecast, forecast, inventory
 from model.gpt import GPT
 from model.layers import parameters_of
+from model.place import Place
 from model.quantize import quantise
 from model.recipe import Recipe
 from model.record import Record
@@ -36,37 +37,6 @@ from model.train import Trained, TrainingFailed, average_key, riding, train
 RUNG_TOKENS = 16_384  # dev text scored at a rung
 OnRung = Callable[[dict[str, Any]], str | None]
 OnStep = Callable[[dict[str, Any]], None]
-
-
-@dataclass
-class Place:
-    """Where and in what precision a run computes."""
-
-    device: torch.device
-    dtype: torch.dtype
-
-    @staticmethod
-    def choose(device: str = "auto") -> Place:
-        """A GPU if there is one, else the CPU; bfloat16 where this machine multiplies it faster than float32."""
-        name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        fast = name != "cpu" or _bfloat16_is_faster()
-        return Place(torch.device(name), torch.bfloat16 if fast else torch.float32)
-
-
-@functools.cache
-def _bfloat16_is_faster() -> bool:
-    """Time a product of the proxy's size: 2.3 times faster with AVX512_BF16 or AMX, several times slower without."""
-
-    def best(dtype: torch.dtype) -> float:
-        a, b = torch.ones(2048, 128, dtype=dtype), torch.ones(128, 256, dtype=dtype)
-        times = []
-        for _ in range(7):
-            start = time.perf_counter()
-            a @ b
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    return best(torch.bfloat16) < best(torch.float32)
 
 
 def forecast_bytes(recipe: Recipe, calibration: Calibration | None = None) -> Forecast:
@@ -129,17 +99,10 @@ def run(
     Raises:
         ValueError: the recipe, its data or its tokenizer cannot work.
     """
-    recipe.check()
-    place = Place.choose(device)
-    started = time.perf_counter()
-    data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data")
-    keys = _keys(recipe, data, place)
-    compiled = place.device.type == "cuda" if compiled is None else compiled
-    job = _Job(recipe, Cache(cache), place, data, keys, on_rung, on_step, compiled)
-    job.stages["prepare"] = round(time.perf_counter() - started, 3)
-    record = Record(recipe.hash, recipe.seed, recipe.name, "failed", recipe.to_json(), machine=machine(place))
+    job = _begun(recipe, cache, device, compiled, on_rung, on_step)
+    record = Record(recipe.hash, recipe.seed, recipe.name, "failed", recipe.to_json(), machine=machine(job.place))
     record.bytes_forecast = dict(forecast_bytes(recipe, calibration).to_json())
-    record.training, record.stages = keys["train"], job.stages
+    record.training, record.stages = job.keys["train"], job.stages
     score = None
     try:
         trained = _trained(job)
@@ -153,6 +116,56 @@ def run(
     if folder is not None:
         record.save(folder, None if score is None else score.bits, None if score is None else score.bytes)
     return record
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training and what else is needed to finish it in other ways than its recipe says.
+
+    Attributes:
+        key: of the training in the stage cache.
+        weights: name -> tensor, by the recipe's average; float32 on the CPU.
+        model: a `GPT` on the device, ready to take weights.
+        data: what it was trained and is scored on.
+    """
+
+    key: str
+    weights: dict[str, Tensor]
+    model: GPT
+    data: TokenData
+
+
+def training(recipe: Recipe, cache: Path, *, on_step: OnStep | None = None, device: str = "auto") -> Training:
+    """Train a recipe, or find its training in the stage cache; nothing after training is done.
+
+    Raises:
+        ValueError: the recipe, its data or its tokenizer cannot work, or the loss was not finite.
+    """
+    job = _begun(recipe, cache, device, None, None, on_step)
+    try:
+        trained = _trained(job)
+    except TrainingFailed as failure:
+        raise ValueError(f"the training of recipe {recipe.hash} failed: {failure}") from failure
+    return Training(job.keys["train"], trained.chosen(recipe.tenant("average")), _empty_model(job), job.data)
+
+
+def _begun(
+    recipe: Recipe, cache: Path, device: str, compiled: bool | None, on_rung: OnRung | None, on_step: OnStep | None
+) -> _Job:
+    """Check the recipe and prepare its data."""
+    recipe.check()
+    place, started = Place.choose(device), time.perf_counter()
+    data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data")
+    compiled = place.device.type == "cuda" if compiled is None else compiled
+    job = _Job(recipe, Cache(cache), place, data, _keys(recipe, data, place), on_rung, on_step, compiled)
+    job.stages["prepare"] = round(time.perf_counter() - started, 3)
+    return job
+
+
+def _empty_model(job: _Job) -> GPT:
+    model = GPT(job.recipe, job.place.dtype).to(job.place.device)
+    model.set_progress(1.0)
+    return model
 
 
 def _keys(recipe: Recipe, data: TokenData, place: Place) -> dict[str, str]:
@@ -189,14 +202,14 @@ def _finish(job: _Job, trained: Trained, record: Record) -> Score:
     if average is not None and average_key(average) not in trained.averages:
         record.notes.append(f"{average.name} collected nothing; the last weights were exported.")
     weights = trained.chosen(average)
-    model = GPT(recipe, job.place.dtype).to(job.place.device)
-    model.set_progress(1.0)
+    model = _empty_model(job)
     blob = artifact(job, model, weights)
     record.code_bytes = len(script(recipe))
     record.bytes = len(blob) + record.code_bytes
-    before = _scored(job, model, weights, "float")
+    if recipe.tenant("adapt") is None:  # with it, scoring a second time can cost more than the training
+        record.bpb_float = _scored(job, model, weights, "float").bpb
     score = _scored(job, model, unpack(blob), "evaluate")
-    record.bpb_float, record.bpb = before.bpb, score.bpb
+    record.bpb = score.bpb
     record.state = "complete"
     return score
 
@@ -267,7 +280,7 @@ def artifact(job: _Job, model: GPT, weights: dict[str, Tensor]) -> bytes:
     with job.timed("pack"):
         if (stored := job.cache.read("pack", key)) is not None:
             return stored[0]["blob"].numpy().tobytes()
-        _load(model, weights)
+        load_weights(model, weights)
         quantised = quantise(weights, parameters_of(model), recipe, _hessians(job, model))
         blob = pack(quantised, recipe)
         job.cache.write("pack", key, {"blob": torch.frombuffer(bytearray(blob), dtype=torch.uint8)}, {})
@@ -286,13 +299,14 @@ def _scored(job: _Job, model: GPT, weights: dict[str, Tensor], stage: str) -> Sc
     with job.timed("evaluate"):
         if (stored := job.cache.read("evaluate", job.keys[stage])) is not None:
             return Score.from_tensors(*stored)
-        _load(model, weights)
+        load_weights(model, weights)
         score = evaluate(model, job.data.split(recipe.data.split), job.data.tokenizer, recipe, resume=resume)
         job.cache.write("evaluate", job.keys[stage], *score.to_tensors())
         return score
 
 
-def _load(model: nn.Module, weights: dict[str, Tensor]) -> None:
+def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Copy float weights by name into a model, on whatever device it is."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])

@@ -35,7 +35,8 @@ def record(console: Console, done: Record) -> None:
         "state": done.state + (f" ({done.reason})" if done.reason else ""),
         "bits per byte": "–"
         if done.bpb is None
-        else f"{done.bpb:.4f} from the unpacked artifact, {done.bpb_float:.4f} before quantisation",
+        else f"{done.bpb:.4f} from the unpacked artifact"
+        + ("" if done.bpb_float is None else f", {done.bpb_float:.4f} before quantisation"),
         "bytes": "–" if done.bytes is None else f"{done.bytes:,} of {done.spec['limit']:,}, {done.code_bytes:,} of them code",
         "forecast": "–"
         if not done.bytes_forecast
