@@ -24,8 +24,8 @@ from model.estimate import estimate
 from model.evaluate import Evaluator, evaluate
 from model.gpt import GPT
 from model.initialize import initialize
+from model.place import Place
 from model.recipe import Recipe
-from model.run import Place
 from model.technique import parse
 from model.tokens import TokenData, prepare
 from spaces.presets import preset

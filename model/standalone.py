@@ -19,6 +19,7 @@ from model.artifact import pack, unpack
 from model.evaluate import evaluate
 from model.gpt import GPT
 from model.layers import parameters_of
+from model.place import Place
 from model.quantize import quantise
 from model.recipe import Recipe
 from model.record import write_atomic
@@ -54,15 +55,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--split", choices=("dev", "test"), default="test", help="which held-out part to score")
     parser.add_argument("--tokenizer", help="SentencePiece .model file instead of the recipe's")
     parser.add_argument("--cache", type=Path, default=Path("cache"), help="folder for the tokenizer and tokens")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16"), default="bfloat16" if torch.cuda.is_available() else "float32"
-    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is the faster one here")
     return parser.parse_args()
 
 
 def _model(recipe: Recipe, options: argparse.Namespace) -> GPT:
-    model = GPT(recipe, getattr(torch, options.dtype)).to(options.device)
+    place = Place.choose(options.device, options.dtype)
+    model = GPT(recipe, place.dtype).to(place.device)
     model.set_progress(1.0)
     return model
 
@@ -75,8 +75,8 @@ def _train(recipe: Recipe, options: argparse.Namespace, code_bytes: int) -> dict
     data, batches = _data(recipe, options), recipe.tenant("batches")
     assert batches is not None
     source = batches.build(recipe.shape)(data.train, recipe.schedule.batch_tokens, recipe.seed)
-    dtype = getattr(torch, options.dtype)
-    done = train(recipe, source, device=options.device, dtype=dtype, on_step=lambda point: print(point, file=sys.stderr))
+    place = Place.choose(options.device, options.dtype)
+    done = train(recipe, source, device=place.device, dtype=place.dtype, on_step=lambda point: print(point, file=sys.stderr))
     weights, model = done.chosen(recipe.tenant("average")), _model(recipe, options)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

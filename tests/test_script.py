@@ -60,8 +60,7 @@ def test_trains_and_scores_in_a_fresh_process_as_the_laboratory_does(corpus, tmp
     record = run(recipe, None, tmp_path / "cache", device="cpu")
     file = tmp_path / "train_gpt.py"
     file.write_bytes(script(recipe))
-    dtype = record.machine["dtype"]
-    ask = [sys.executable, str(file), "--artifact", "model.bin", "--split", "dev", "--device", "cpu", "--dtype", dtype]
+    ask = [sys.executable, str(file), "--artifact", "model.bin", "--split", "dev", "--device", "cpu"]
 
     def told(*more):
         done = subprocess.run([*ask, *more], cwd=tmp_path, capture_output=True, text=True, check=False, env={"PATH": ""})
