@@ -210,16 +210,20 @@ def _walk_through(
     saved = _saved(resume, evaluator, text)
     nats, entropy = np.full(text.inputs, np.nan), np.full(text.inputs, np.nan)
     skip, state = saved.load(nats, entropy) if saved else (0, None)
+    known = np.flatnonzero(~np.isnan(nats))
+    done, total, size = len(known), float(nats[known].sum()), int(text.weights[known].sum())
     with Progress("bits", text.inputs) as bar:
         for number, scored in enumerate(evaluator.walk(text, skip, state), skip + 1):
             _fill(nats, entropy, scored)
             if saved:
                 saved.save(nats, entropy, number, evaluator.adapter.state)
-            done = ~np.isnan(nats)
-            bpb = float(nats[done].sum()) / math.log(2) / max(1, int(text.weights[done].sum()))
-            bar.update(int(done.sum()), f"{bpb:.4f} bpb so far")
+            done += len(scored.inputs)
+            total += float(scored.nats.sum())
+            size += int(text.weights[scored.inputs].sum())
+            bpb = total / math.log(2) / max(1, size)
+            bar.update(done, f"{bpb:.4f} bpb so far")
             if progress is not None:
-                progress(int(done.sum()), text.inputs, bpb)
+                progress(done, text.inputs, bpb)
     if saved:
         saved.remove()
     return nats, entropy

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from model.recipe import digest
 from model.stages import read_tensors, write_tensors
 
-SAVE_EVERY = 5.0  # seconds between two saves
+SAVE_EVERY = 5.0  # seconds between two saves, at least
+SAVE_SHARE = 0.05  # of the time may go into saving: a text of 62 million tokens makes a file of a gigabyte
 
 
 class Saved:
@@ -28,7 +29,7 @@ class Saved:
     """
 
     def __init__(self, path: Path, tokens: np.ndarray, model: nn.Module, told: list[str]) -> None:
-        self.path, self.last = path, time.monotonic()
+        self.path, self.due = path, time.monotonic() + SAVE_EVERY
         content = hashlib.sha256(tokens.tobytes())
         for tensor in model.state_dict().values():
             content.update(tensor.detach().float().cpu().numpy().tobytes())
@@ -45,13 +46,15 @@ class Saved:
         return int(told["finished"]), state
 
     def save(self, nats: np.ndarray, entropy: np.ndarray, finished: int, state: Callable[[], dict[str, Tensor]]) -> None:
-        """Write everything down, at most every `SAVE_EVERY` seconds."""
-        if time.monotonic() - self.last < SAVE_EVERY:
+        """Write everything down, unless that was done a moment ago."""
+        began = time.monotonic()
+        if began < self.due:
             return
         body = {"nats": torch.from_numpy(nats), "entropy": torch.from_numpy(entropy)}
         body |= {f"state/{name}": tensor for name, tensor in state().items()}
         write_tensors(self.path, body, {"key": self.key, "finished": finished})
-        self.last = time.monotonic()
+        ended = time.monotonic()
+        self.due = ended + max(SAVE_EVERY, (ended - began) / SAVE_SHARE)
 
     def remove(self) -> None:
         """The evaluation is over: nothing is left to resume."""

@@ -10,8 +10,8 @@ import dataclasses
 import functools
 import platform
 import time
-from collections.abc import Callable
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,12 @@ from model.record import Record
 from model.script import code_bytes, script
 from model.stages import Cache, stage_keys
 from model.tokens import TokenData, prepare
-from model.train import Trained, TrainingFailed, average_key, riding, train
+from model.train import Source, Trained, TrainingFailed, average_key, riding, train
 
 RUNG_TOKENS = 16_384  # dev text scored at a rung
 OnRung = Callable[[dict[str, Any]], str | None]
 OnStep = Callable[[dict[str, Any]], None]
+Together = Callable[[dict[str, Any]], AbstractContextManager[Any]]  # takes `assist`'s settings
 
 
 def forecast_bytes(recipe: Recipe, calibration: Calibration | None = None) -> Forecast:
@@ -56,8 +57,11 @@ class _Job:
     on_rung: OnRung | None
     on_step: OnStep | None
     compiled: bool
+    micro_tokens: int | None = None
+    together: Together = nullcontext
     stages: dict[str, float] = field(default_factory=dict)
     rungs: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     trained_here: bool = False
 
     @contextmanager
@@ -78,6 +82,10 @@ def run(
     device: str = "auto",
     compiled: bool | None = None,
     calibration: Calibration | None = None,
+    micro_tokens: int | None = None,
+    together: Together = nullcontext,
+    local_disk: Path | None = None,
+    where: Mapping[str, str] | None = None,
 ) -> Record:
     """Do everything a recipe says and leave a record.
 
@@ -92,6 +100,11 @@ def run(
         compiled: use ``torch.compile`` for training; None does where it pays: on a GPU. On a CPU the proxy would need 800
             steps to earn back its compilation.
         calibration: what finished runs taught the forecast.
+        micro_tokens: tokens in flight at once instead of the recipe's, which were too many for the memory.
+        together: entered around a training with the settings for `assist`, which it has other processes call; it initialises
+            ``torch.distributed`` for all of them. By default this process trains alone.
+        local_disk: folder of this node's own that token shards are copied to once, and read from.
+        where: added to the record's ``machine``: nodes, processes.
 
     Returns:
         The record, ``complete``, ``pruned`` or ``failed`` (the loss was not finite).
@@ -113,6 +126,7 @@ def run(
             score = _finish(job, trained, record)
     except TrainingFailed as failure:
         record.reason = str(failure)
+    record.notes += job.notes
     if folder is not None:
         record.save(folder, None if score is None else score.bits, None if score is None else score.bytes)
     return record
@@ -221,27 +235,62 @@ def _trained(job: _Job) -> Trained:
     with job.timed("train"), job.cache.lock("train", key):
         if (stored := job.cache.read("train", key)) is not None:
             return _read_trained(*stored)
-        schedule = recipe.schedule
-        source = recipe.tenant("batches").build(recipe.shape)(job.data.train, schedule.batch_tokens, recipe.seed)  # type: ignore[union-attr]
-        done = train(
-            recipe,
-            source,
-            device=job.place.device,
-            dtype=job.place.dtype,
-            checkpoint=checkpoint,
-            on_rung=functools.partial(_at_rung, job) if job.on_rung else None,
-            on_step=job.on_step,
-            compiled=job.compiled,
-        )
+        settings: dict[str, Any] = {
+            "dtype": job.place.dtype,
+            "checkpoint": checkpoint,
+            "compiled": job.compiled,
+            "micro_tokens": job.micro_tokens,
+        }
+        with job.together(settings | {"fingerprint": job.data.fingerprint}):
+            on_rung = functools.partial(_at_rung, job) if job.on_rung else None
+            done = train(
+                recipe, _source(recipe, job.data), device=job.place.device, on_rung=on_rung, on_step=job.on_step, **settings
+            )
         job.trained_here = True
+        job.notes += done.notes
         if not done.stopped:
             tensors = {f"last.{n}": w for n, w in done.weights.items()}
             for i, weights in enumerate(done.averages.values()):
                 tensors |= {f"{i}.{n}": w for n, w in weights.items()}
             told = {"averages": list(done.averages), "curve": done.curve, "tokens": done.tokens, "seconds": done.seconds}
-            job.cache.write("train", key, tensors, told)
+            _keep(job, "train", key, tensors, told)
             checkpoint.unlink(missing_ok=True)
         return done
+
+
+def assist(
+    recipe: Recipe, cache: Path, *, fingerprint: str, device: str = "auto", local_disk: Path | None = None, **settings: Any
+) -> None:
+    """Train along as a further process of a data-parallel run, whose first process keeps what comes of it.
+
+    Args:
+        recipe: what is trained.
+        cache: the stage cache, the same as the first process's.
+        fingerprint: of the first process's data.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        local_disk: see `run`.
+        **settings: of `model.train.train`, the same as the first process's.
+
+    Raises:
+        RuntimeError: this node has other data.
+    """
+    data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data", local_disk)
+    if data.fingerprint != fingerprint:
+        raise RuntimeError(f"corpus {recipe.data.corpus!r} is not the same on all nodes; give one that all of them see.")
+    train(recipe, _source(recipe, data), device=Place.choose(device).device, **settings)
+
+
+def _source(recipe: Recipe, data: TokenData) -> Source:
+    batches: Any = recipe.tenant("batches")
+    return batches.build(recipe.shape)(data.train, recipe.schedule.batch_tokens, recipe.seed)
+
+
+def _keep(job: _Job, stage: str, key: str, tensors: dict[str, Tensor], told: dict[str, Any]) -> None:
+    """Put a stage's result into the cache; a disk that is full costs the entry, not the run."""
+    try:
+        job.cache.write(stage, key, tensors, told)
+    except OSError as error:
+        job.notes.append(f"the result of stage {stage!r} could not be kept: {error.strerror}")
 
 
 def _read_trained(tensors: dict[str, Tensor], told: dict[str, Any]) -> Trained:
@@ -283,7 +332,7 @@ def artifact(job: _Job, model: GPT, weights: dict[str, Tensor]) -> bytes:
         load_weights(model, weights)
         quantised = quantise(weights, parameters_of(model), recipe, _hessians(job, model))
         blob = pack(quantised, recipe)
-        job.cache.write("pack", key, {"blob": torch.frombuffer(bytearray(blob), dtype=torch.uint8)}, {})
+        _keep(job, "pack", key, {"blob": torch.frombuffer(bytearray(blob), dtype=torch.uint8)}, {})
         return blob
 
 
@@ -301,7 +350,7 @@ def _scored(job: _Job, model: GPT, weights: dict[str, Tensor], stage: str) -> Sc
             return Score.from_tensors(*stored)
         load_weights(model, weights)
         score = evaluate(model, job.data.split(recipe.data.split), job.data.tokenizer, recipe, resume=resume)
-        job.cache.write("evaluate", job.keys[stage], *score.to_tensors())
+        _keep(job, "evaluate", job.keys[stage], *score.to_tensors())
         return score
 
 

@@ -6,7 +6,10 @@ little-endian uint16. Shards are memory-mapped: workers on one machine share the
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -52,6 +55,32 @@ def write_shard(path: Path, pieces: Iterable[np.ndarray]) -> int:
         os.fsync(file.fileno())
     os.replace(temporary, path)
     return count
+
+
+def stage(path: Path, local_disk: Path | None) -> Path:
+    """Copy a shard to a disk of this node, once however many processes ask, and return the copy.
+
+    Where there is no room for it, or no ``local_disk`` is given, the shard itself is returned. A copy is known by the
+    shard's path, size and time of change, so a shard that changed is copied again.
+    """
+    if local_disk is None:
+        return path
+    told = path.stat()
+    name = hashlib.sha256(f"{path.resolve()} {told.st_size} {told.st_mtime_ns}".encode()).hexdigest()[:16]
+    local_disk.mkdir(parents=True, exist_ok=True)
+    copy = local_disk / f"{name}-{path.name}"
+    with open(copy.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if copy.exists() and copy.stat().st_size == told.st_size:
+            return copy
+        if shutil.disk_usage(local_disk).free < told.st_size:
+            return path
+        temporary = copy.with_suffix(".tmp")  # one writer: the lock is held
+        shutil.copyfile(path, temporary)
+        if temporary.stat().st_size != told.st_size:
+            raise OSError(f"{path} changed while it was copied to {local_disk}.")
+        os.replace(temporary, copy)
+    return copy
 
 
 class Stream:

@@ -22,7 +22,7 @@ from model.corpus import Corpus, ShardCorpus, load_corpus
 from model.progress import Progress
 from model.recipe import Data, digest
 from model.record import write_atomic
-from model.shards import Stream, read_shard, split_documents, write_shard
+from model.shards import Stream, read_shard, split_documents, stage, write_shard
 
 SAMPLE_BYTES = 20_000_000  # text a tokenizer is trained on, at most
 VERSION = 1  # of what is cached; raise it when tokenisation changes
@@ -113,10 +113,11 @@ class TokenData:
         return {"dev": self.dev, "test": self.test}[name]
 
 
-def prepare(data: Data, vocabulary: int, cache: Path) -> TokenData:
+def prepare(data: Data, vocabulary: int, cache: Path, local_disk: Path | None = None) -> TokenData:
     """Turn a recipe's data into token arrays; what was made once is memory-mapped from ``cache`` afterwards.
 
-    Any number of processes may call it at once: one works, the others wait.
+    Any number of processes may call it at once: one works, the others wait. With ``local_disk`` the arrays are copied there
+    once per node and mapped from there.
 
     Raises:
         ValueError: an unusable corpus, shard or tokenizer, or a tokenizer of another vocabulary.
@@ -126,7 +127,7 @@ def prepare(data: Data, vocabulary: int, cache: Path) -> TokenData:
     tokenizer = tokenizer_for(corpus, vocabulary, cache, data.tokenizer)
     fingerprint = digest([corpus.fingerprint, tokenizer.fingerprint, VERSION])
     if isinstance(corpus, ShardCorpus):
-        return _from_shards(corpus, tokenizer, fingerprint)
+        return _from_shards(corpus, tokenizer, fingerprint, local_disk)
     folder = cache / f"tokens-{fingerprint}"
     files = {split: folder / f"{split}.bin" for split in ("train", "dev", "test")}
     with _locked(cache / f"{folder.name}.lock"):
@@ -135,7 +136,7 @@ def prepare(data: Data, vocabulary: int, cache: Path) -> TokenData:
             if not _is_shard(path):
                 _encode(getattr(corpus, split), tokenizer, path, f"tokens for {split}")
     dev, test = (split_documents(read_shard(files[split]), tokenizer.bos) for split in ("dev", "test"))
-    return TokenData(Stream([read_shard(files["train"])]), dev, test, tokenizer, fingerprint)
+    return TokenData(Stream([read_shard(stage(files["train"], local_disk))]), dev, test, tokenizer, fingerprint)
 
 
 def _encode(documents: Iterable[str], tokenizer: Tokenizer, path: Path, what: str) -> None:
@@ -160,8 +161,8 @@ def _is_shard(path: Path) -> bool:
         return False
 
 
-def _from_shards(corpus: ShardCorpus, tokenizer: Tokenizer, fingerprint: str) -> TokenData:
-    train = Stream([read_shard(path) for path in corpus.train])
+def _from_shards(corpus: ShardCorpus, tokenizer: Tokenizer, fingerprint: str, local_disk: Path | None) -> TokenData:
+    train = Stream([read_shard(stage(path, local_disk)) for path in corpus.train])
     held_out = [read_shard(path) for path in corpus.held_out]
     for path, tokens in zip((*corpus.train, *corpus.held_out), (*train.parts, *held_out), strict=False):
         top = int(tokens[:1_000_000].max(initial=0))

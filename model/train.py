@@ -59,6 +59,7 @@ class Trained:
         tokens: tokens trained on.
         seconds: seconds on the training clock.
         stopped: why the run was stopped at a rung; empty if it was not.
+        notes: what a reader of the record should know: a checkpoint that could not be read or written.
     """
 
     weights: dict[str, Tensor]
@@ -67,6 +68,7 @@ class Trained:
     tokens: int = 0
     seconds: float = 0.0
     stopped: str = ""
+    notes: list[str] = field(default_factory=list)
 
     def chosen(self, average: Technique | None) -> dict[str, Tensor]:
         """The weights that ``average`` exports; the last weights where it is None or collected nothing."""
@@ -129,6 +131,7 @@ class Run:
         self.clock = Clock()
         self.curve: list[dict[str, float]] = []
         self.losses: list[float] = []
+        self.notes: list[str] = []
 
     def progress(self) -> float:
         """How far the run is, in [0, 1]: by steps or by the clock, whichever is further."""
@@ -138,7 +141,10 @@ class Run:
         return min(1.0, max(by_step, by_clock))
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint from which `load` continues bit-exactly."""
+        """Write a checkpoint from which `load` continues bit-exactly; all processes call it, the first one writes.
+
+        A disk that is full costs the checkpoint, not the run.
+        """
         tensors = {f"weights.{n}": p.detach() for n, p in zip(self.names, self.parameters, strict=True)}
         tensors |= {f"optimizer.{key}": value for key, value in self.optimizers.state().items()}
         scalars = []
@@ -152,12 +158,30 @@ class Run:
             "losses": self.losses,
             "averages": scalars,
         }
-        write_tensors(path, tensors, told)
+        if _place()[0] == 0:
+            try:
+                write_tensors(path, tensors, told)
+            except OSError as error:
+                self.note(f"a checkpoint could not be written: {error.strerror}")
+
+    def note(self, text: str) -> None:
+        """Note something for the record, once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def load(self, path: Path) -> bool:
-        """Continue from a checkpoint; False where there is none that can be read."""
+        """Continue from a checkpoint; False where there is none that can be read.
+
+        Raises:
+            RuntimeError: the processes of this run do not all see the same checkpoint.
+        """
         stored = read_tensors(path)
+        step = 0 if stored is None else stored[1]["step"]
+        if step != _agreed(step, self.device):
+            raise RuntimeError(f"{path} is not the same on all nodes; keep runs/ on a file system that all of them share.")
         if stored is None:
+            if path.exists():
+                self.note("its checkpoint was damaged; the training began again")
             return False
         tensors, told = stored
         with torch.no_grad():
@@ -181,7 +205,7 @@ class Run:
                 averages[average_key(technique)] = {n: v.cpu() for n, v in zip(self.names, value, strict=True)}
         weights = {n: p.detach().cpu().clone() for n, p in zip(self.names, self.parameters, strict=True)}
         tokens = self.step * self.recipe.schedule.batch_tokens
-        return Trained(weights, averages, self.curve, tokens, self.clock.seconds(), stopped)
+        return Trained(weights, averages, self.curve, tokens, self.clock.seconds(), stopped, self.notes)
 
 
 def train(
@@ -194,10 +218,12 @@ def train(
     on_rung: Callable[[dict[str, Any], nn.Module], str | None] | None = None,
     on_step: Callable[[dict[str, Any]], None] | None = None,
     compiled: bool = False,
+    micro_tokens: int | None = None,
 ) -> Trained:
     """Train the recipe's model from its seed, or from ``checkpoint`` where it exists.
 
-    With ``torch.distributed`` initialised every process trains on its share of each batch and gradients are averaged.
+    With ``torch.distributed`` initialised every process trains on its share of each batch and gradients are averaged; the
+    first one writes the checkpoints, is asked at the rungs and decides for all.
 
     Args:
         recipe: what to train.
@@ -208,6 +234,7 @@ def train(
         on_rung: called at each of `RUNGS` with the point and the model; a returned text stops the run for that reason.
         on_step: called after each point of the curve.
         compiled: run the model through ``torch.compile``; compiling happens before the clock starts.
+        micro_tokens: tokens in flight at once where the recipe's own number is too many for the memory; None keeps it.
 
     Raises:
         TrainingFailed: the loss is not finite.
@@ -217,8 +244,9 @@ def train(
         run.load(checkpoint)
     forward: Callable[[Tensor, Tensor], Tensor] = run.model
     fake, penalties = _watchers(recipe, run.model)
+    micro_tokens = micro_tokens or recipe.schedule.micro_tokens
     if compiled:
-        forward = _compile(run, source, fake)
+        forward = _compile(run, source, fake, micro_tokens)
     schedule_of, clip = _build(recipe, "schedule"), _build(recipe, "clip_grad")
     steps, last_saved, stopped = recipe.schedule.steps, time.monotonic(), ""
     due = [r for r in RUNGS if r > run.progress()]
@@ -228,7 +256,7 @@ def train(
         run.model.set_progress(progress)
         if fake is not None:
             fake.update(multiplier)
-        loss = _gradients(run, forward, source, penalties, multiplier)
+        loss = _gradients(run, forward, source, penalties, multiplier, micro_tokens)
         if clip is not None:
             clip(run.parameters)
         run.optimizers.step(multiplier, progress)
@@ -241,7 +269,7 @@ def train(
             raise TrainingFailed(f"the loss became {loss} at step {run.step}")
         if progress >= 1.0 or run.step % max(1, (steps or 1000) // CURVE_POINTS) == 0:
             _mark(run, on_step)
-        if checkpoint is not None and time.monotonic() - last_saved > CHECKPOINT_SECONDS:
+        if checkpoint is not None and _agreed(time.monotonic() - last_saved, run.device) > CHECKPOINT_SECONDS:
             with run.clock.paused():
                 run.save(checkpoint)
             last_saved = time.monotonic()
@@ -250,19 +278,24 @@ def train(
             with run.clock.paused():
                 point = {"step": run.step, "tokens": run.step * recipe.schedule.batch_tokens, "progress": progress}
                 point |= {"seconds": run.clock.seconds()}
-                stopped = (on_rung(point, run.model) if on_rung else None) or ""
+                stopped = _verdict(on_rung(point, run.model) if on_rung else None, run.device)
             if stopped:
                 break
     return run.result(stopped)
 
 
 def _gradients(
-    run: Run, forward: Callable[[Tensor, Tensor], Tensor], source: Source, penalties: list[Any], multiplier: float
+    run: Run,
+    forward: Callable[[Tensor, Tensor], Tensor],
+    source: Source,
+    penalties: list[Any],
+    multiplier: float,
+    micro_tokens: int,
 ) -> float:
     """Accumulate one step's gradients and return its mean loss (without penalties) over all processes."""
     rank, world = _place()
     ids, targets = (t.to(run.device, non_blocking=True) for t in source.batch(run.step, rank, world))
-    parts = _micro_batches(ids, targets, run.recipe.schedule.micro_tokens)
+    parts = _micro_batches(ids, targets, micro_tokens)
     for parameter in run.parameters:
         parameter.grad = None
     total = torch.zeros((), device=run.device)
@@ -312,14 +345,14 @@ def _watchers(recipe: Recipe, model: nn.Module) -> tuple[Any, list[Any]]:
     return fake, penalties
 
 
-def _compile(run: Run, source: Source, fake: Any) -> Callable[[Tensor, Tensor], Tensor]:
+def _compile(run: Run, source: Source, fake: Any, micro_tokens: int) -> Callable[[Tensor, Tensor], Tensor]:
     """Compile every graph the run will use and prime it on one micro-batch, so that the clock measures training only.
 
     Late quantisation and depth recurrence switch graphs in mid-run; a compilation there would cost the clock its seconds.
     """
     forward = torch.compile(run.model, dynamic=False)
     ids, targets = (t.to(run.device) for t in source.batch(0, *_place()))
-    ids, targets = _micro_batches(ids, targets, run.recipe.schedule.micro_tokens)[0]
+    ids, targets = _micro_batches(ids, targets, micro_tokens)[0]
     for progress, multiplier in ((1.0, 0.0), (1.0, 1.0), (0.0, 0.0), (0.0, 1.0)):
         run.model.set_progress(progress)
         if fake is not None:
@@ -338,10 +371,16 @@ def _place() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
 
 
-def _agreed(seconds: float, device: torch.device) -> float:
-    """The first process's clock, so that all processes end at the same step."""
+def _agreed(number: float, device: torch.device) -> float:
+    """The first process's number (seconds on its clock, a step), so that all processes do the same."""
     if _place()[1] == 1:
-        return seconds
-    clock = torch.tensor(seconds, dtype=torch.float64, device=device)
-    dist.broadcast(clock, 0)
-    return float(clock)
+        return number
+    agreed = torch.tensor(number, dtype=torch.float64, device=device)
+    dist.broadcast(agreed, 0)
+    return float(agreed)
+
+
+def _verdict(reason: str | None, device: torch.device) -> str:
+    """Why the run must stop, or an empty text; what the first process was told holds for all."""
+    stops = _agreed(float(bool(reason)), device)
+    return (reason or "stopped by the first process") if stops else ""

@@ -1,82 +1,123 @@
 """Variants: many artifacts of one training, as one table. Nothing here trains.
 
-Everything after training is cheap, so one set of weights is quantised, packed and (where asked) scored under every
-combination of grids, clips, roundings, prunings and codecs.
+Everything after training is cheap, so one set of weights is quantised, packed and scored under every combination of grids,
+clips, roundings, prunings and codecs. Work is shared: weights are quantised once per way of quantising, Hessians are
+collected once per calibration, and what differs only in its packing is scored once, since no codec changes a weight.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from model.artifact import pack, unpack
+from model.evaluate import Evaluator, collect
+from model.gpt import GPT
 from model.layers import ParameterInfo
 from model.quantize import Quantised, quantise
 from model.recipe import Recipe
 from model.script import script
-from model.technique import parse
+from model.technique import SLOTS, parse
+from model.tokens import Tokenizer
 
 # A default grid of 160: bits × clip × rounding × prune × codec.
 CHOICES: dict[str, tuple[str, ...]] = {
+    "prune": ("", "magnitude:fraction=0.08"),
     "bits": ("int8_rows", "int6_rows", "int6_rows:table=6", "int5_rows:table=6", "mixed_rows:table=8"),
     "clip": ("row_max", "mse_clip", "sd_clip:k=8", "sd_clip"),
     "rounding": ("nearest", "gptq"),
-    "prune": ("", "magnitude:fraction=0.08"),
+    "layout": ("shared_row",),
     "codec": ("zstd_codec", "rans_codec"),
 }
 QUANTISING = ("prune", "bits", "clip", "rounding", "trim")
+FINISHING = tuple(slot.name for slot in SLOTS.values() if slot.stage in ("quantise", "pack"))
+STRETCH = 1024  # targets whose bits are summed to one observation of a paired difference
+
+
+@dataclass(frozen=True)
+class Bits:
+    """What a set of weights costs on a text, stretch by stretch.
+
+    Attributes:
+        bits: (stretches,) float64.
+        bytes: (stretches,) float64, UTF-8 bytes the stretches stand for.
+    """
+
+    bits: np.ndarray
+    bytes: np.ndarray
+
+    @property
+    def bpb(self) -> float:
+        """Bits per byte."""
+        return float(self.bits.sum() / self.bytes.sum())
+
+    def minus(self, other: Bits) -> tuple[float, float]:
+        """Bits per byte more than another set of weights on the same text, and the standard error of that.
+
+        The error is of a ratio of sums over stretches, so it says how far the difference may be another one on other text
+        of this kind; it says nothing about other trainings.
+        """
+        gaps, total = self.bits - other.bits, float(self.bytes.sum())
+        delta, count = float(gaps.sum()) / total, len(gaps)
+        rest = gaps - delta * self.bytes
+        return delta, math.nan if count < 2 else math.sqrt(count / (count - 1) * float(rest @ rest)) / total
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the table.
+    """One artifact.
 
     Attributes:
-        techniques: the quantise and pack techniques, as text.
+        slots: what fills each slot of the quantise and pack stages, as text.
         recipe: hash of the recipe.
         bytes: packed weights and code.
-        bpb: bits per byte of the unpacked artifact, or None where nothing scored it.
+        score: of the unpacked artifact, or None where nothing scored it.
         loss: squared error of the stored weights over the weights' energy, over all matrices.
-        seconds: quantising and packing.
-        fits: whether ``bytes`` is within the recipe's limit.
+        seconds: quantising, packing and scoring, of what was not shared with an earlier variant.
+        limit: bytes it may have.
     """
 
-    techniques: str
+    slots: dict[str, str]
     recipe: str
     bytes: int
-    bpb: float | None
+    score: Bits | None = field(repr=False)
     loss: float
     seconds: float
-    fits: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
+    limit: int
 
 
 def combinations(recipe: Recipe, choices: dict[str, tuple[str, ...]] | None = None) -> Iterator[Recipe]:
     """Recipes that differ from ``recipe`` only after training: every combination of the choices per slot.
+
+    Those that quantise alike follow each other.
 
     Args:
         recipe: the training and everything the choices leave alone.
         choices: slot -> techniques as `parse` reads them; an empty text leaves the slot empty or at its default.
 
     Raises:
-        ValueError: a technique is unknown or does not fill the slot it is listed under.
+        ValueError: a slot does not belong to the quantise and pack stages, or a technique is unknown or does not fill the
+            slot it is listed under.
     """
     slots = CHOICES if choices is None else choices
-    for names in itertools.product(*slots.values()):
+    if unknown := [slot for slot in slots if slot not in FINISHING]:
+        raise ValueError(f"variants: {unknown[0]!r} is no slot behind training; those are {', '.join(FINISHING)}.")
+    order = [slot for slot in FINISHING if slot in slots]
+    cleared = recipe.without(*(t.name for t in recipe.techniques if t.slot in slots))
+    for names in itertools.product(*(slots[slot] for slot in order)):
         techniques = []
-        for slot, name in zip(slots, names, strict=True):
+        for slot, name in zip(order, names, strict=True):
             if name and parse(name).slot != slot:
                 raise ValueError(f"variants: {name!r} fills the slot {parse(name).slot!r}, not {slot!r}.")
             techniques += [parse(name)] if name else []
-        cleared = recipe.without(*(t.name for t in recipe.techniques if t.slot in slots))
         yield cleared.with_(*techniques)
 
 
@@ -84,33 +125,99 @@ def variants(
     weights: dict[str, Tensor],
     infos: list[ParameterInfo],
     recipes: Iterable[Recipe],
-    hessians: dict[str, Tensor] | None = None,
-    score: Callable[[dict[str, Tensor], Recipe], float] | None = None,
+    calibrate: Callable[[Recipe], dict[str, Tensor] | None] | None = None,
+    score: Callable[[dict[str, Tensor]], Bits] | None = None,
 ) -> Iterator[Variant]:
-    """Quantise and pack one set of trained weights under every recipe; yields as it goes.
+    """Quantise, pack and score one set of trained weights under every recipe; yields as it goes.
 
     Args:
         weights: name -> trained tensor.
         infos: what they are.
         recipes: `combinations`, usually.
-        hessians: for the recipes that round by GPTQ (`gptq.collect`).
-        score: (unpacked weights, recipe) -> bits per byte; None leaves ``bpb`` empty.
+        calibrate: recipe -> the Hessians its rounding needs, or None; asked once per rounding.
+        score: unpacked weights -> what they cost; None leaves ``score`` empty.
+
+    Raises:
+        RuntimeError: a file did not unpack to what was packed.
     """
-    last: tuple[tuple[str, ...], dict[str, Quantised]] = ((), {})
+    hessians: dict[str, dict[str, Tensor] | None] = {}
+    key: tuple[str, ...] = ()
+    quantised: dict[str, Quantised] = {}
+    found, loss = None, 0.0
     for recipe in recipes:
-        begun = time.perf_counter()
-        key = tuple(str(t) for slot in QUANTISING for t in recipe.tenants(slot))
-        # Codecs vary fastest: what differs only in the packing is quantised once.
-        if key != last[0] or recipe.tenant("trim") is not None:
-            last = key, quantise(weights, infos, recipe, hessians)
-        blob, code = pack(last[1], recipe), len(script(recipe))
-        seconds = time.perf_counter() - begun
-        bpb = None if score is None else score(unpack(blob), recipe)
-        size, loss = len(blob) + code, stored_loss(weights, last[1])
-        named = " ".join(
-            str(t) for slot in ("prune", "bits", "clip", "rounding", "trim", "codec") for t in recipe.tenants(slot)
-        )
-        yield Variant(named, recipe.hash, size, bpb, loss, round(seconds, 3), size <= recipe.limit)
+        begun, mine = time.perf_counter(), _quantising(recipe)
+        if fresh := mine != key:
+            rounding = str(recipe.tenant("rounding"))
+            if rounding not in hessians:
+                hessians[rounding] = None if calibrate is None else calibrate(recipe)
+            key, quantised = mine, quantise(weights, infos, recipe, hessians[rounding])
+            loss = stored_loss(weights, quantised)
+        blob, code = pack(quantised, recipe), len(script(recipe))
+        back = unpack(blob)
+        if any(not torch.equal(back[name], q.dequantised()) for name, q in quantised.items()):
+            raise RuntimeError(f"variants: recipe {recipe.hash} did not unpack to what was packed.")
+        if fresh and score is not None:
+            found = score(back)
+        slots = {slot: " ".join(map(str, recipe.tenants(slot))) for slot in FINISHING}
+        seconds = round(time.perf_counter() - begun, 3)
+        yield Variant(slots, recipe.hash, len(blob) + code, found, loss, seconds, recipe.limit)
+
+
+def _quantising(recipe: Recipe) -> tuple[str, ...]:
+    """What decides the integers; trimming looks at the packed size, so there the packing decides too."""
+    slots = FINISHING if recipe.tenant("trim") is not None else QUANTISING
+    return tuple(f"{slot} {t}" for slot in slots for t in recipe.tenants(slot))
+
+
+class Ruler:
+    """Scores weights on one text, always in the same way: windows side by side, nothing learned on the way.
+
+    Args:
+        model: takes the weights; its own are lost.
+        recipe: the model's.
+        documents: (tokens,) integer arrays, each beginning with BOS.
+        tokenizer: what made them.
+        tokens: how many tokens of them to score.
+    """
+
+    def __init__(
+        self, model: GPT, recipe: Recipe, documents: list[np.ndarray], tokenizer: Tokenizer, tokens: int
+    ) -> None:
+        plain = recipe.without(*(t.name for t in recipe.techniques if t.stage() == "evaluate"))
+        self.model, self.evaluator = model, Evaluator(model, tokenizer, plain)
+        self.text = self.evaluator.text(np.concatenate([np.asarray(d) for d in documents])[:tokens])
+        self.parts = np.arange(self.text.inputs) // STRETCH
+
+    def __call__(self, weights: dict[str, Tensor]) -> Bits:
+        """Load weights and score them."""
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(weights[name])
+        nats, _ = collect(self.evaluator.walk(self.text), self.text.inputs)
+        return Bits(np.bincount(self.parts, nats) / math.log(2), np.bincount(self.parts, self.text.weights).astype(float))
+
+
+def ranked(found: list[Variant], floats: Bits | None = None) -> list[dict[str, Any]]:
+    """The variants as rows of a table, best first; those over the limit after all that fit.
+
+    Args:
+        found: of `variants`.
+        floats: what the weights cost before quantisation.
+
+    Returns:
+        plain values: rank, a column per slot, bytes, fits, bpb, over_float and over_best (bits per byte more than the float
+        weights and than the best that fits) with ``_se``, loss, seconds, recipe.
+    """
+    rows = sorted(found, key=lambda v: (v.bytes > v.limit, math.inf if v.score is None else v.score.bpb, v.bytes))
+    out = []
+    for rank, v in enumerate(rows, 1):
+        row: dict[str, Any] = {"rank": rank, **v.slots, "bytes": v.bytes, "fits": v.bytes <= v.limit}
+        row["bpb"] = None if v.score is None else v.score.bpb
+        for name, other in (("over_float", floats), ("over_best", rows[0].score)):
+            gap, error = (None, None) if v.score is None or other is None else v.score.minus(other)
+            row |= {name: gap, f"{name}_se": None if error is None or math.isnan(error) else error}
+        out.append(row | {"loss": v.loss, "seconds": v.seconds, "recipe": v.recipe})
+    return out
 
 
 def stored_loss(weights: dict[str, Tensor], quantised: dict[str, Quantised]) -> float:

@@ -124,4 +124,6 @@ def _seed_295(baseline: Recipe) -> tuple[Recipe, Recipe]:
         batch_tokens=786_432,
     )
     # Its size rule draws the bigram table orthogonally too, and its export may use the one code below the symmetric range.
-    return sound, _with(sound, "seed_295_as_published", "orthogonal_init:tables=true mixed_rows:late_keys=2,extended=true,small=65536")
+    return sound, _with(
+        sound, "seed_295_as_published", "orthogonal_init:tables=true mixed_rows:late_keys=2,extended=true,small=65536"
+    )

@@ -129,6 +129,7 @@ class Crash(Exception):
 @pytest.mark.parametrize("technique", EVERY)
 def test_an_interrupted_evaluation_goes_on_where_it_was(technique, tmp_path, monkeypatch):
     monkeypatch.setattr(model.resume, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(model.resume, "SAVE_SHARE", float("inf"))
     monkeypatch.setattr("model.adapt.Adapter.chunk", 128)
     recipe = recipe_with(technique)
     gpt = model_of(recipe)
@@ -152,6 +153,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(technique, tmp_path, mon
 
 def test_leftovers_of_another_evaluation_are_ignored(tmp_path, monkeypatch):
     monkeypatch.setattr(model.resume, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(model.resume, "SAVE_SHARE", float("inf"))
 
     def crash(*_):
         raise Crash
