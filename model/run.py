@@ -112,8 +112,12 @@ def run(
     Raises:
         ValueError: the recipe, its data or its tokenizer cannot work.
     """
-    job = _begun(recipe, cache, device, compiled, on_rung, on_step)
-    record = Record(recipe.hash, recipe.seed, recipe.name, "failed", recipe.to_json(), machine=machine(job.place))
+    job = _begun(recipe, cache, device, compiled, on_rung, on_step, local_disk)
+    job.micro_tokens, job.together = micro_tokens, together
+    told = machine(job.place) | dict(where or {})
+    record = Record(recipe.hash, recipe.seed, recipe.name, "failed", recipe.to_json(), machine=told)
+    if micro_tokens is not None:
+        record.notes.append(f"out of memory at micro_tokens={recipe.schedule.micro_tokens}; ran at {micro_tokens}")
     record.bytes_forecast = dict(forecast_bytes(recipe, calibration).to_json())
     record.training, record.stages = job.keys["train"], job.stages
     score = None
@@ -164,12 +168,18 @@ def training(recipe: Recipe, cache: Path, *, on_step: OnStep | None = None, devi
 
 
 def _begun(
-    recipe: Recipe, cache: Path, device: str, compiled: bool | None, on_rung: OnRung | None, on_step: OnStep | None
+    recipe: Recipe,
+    cache: Path,
+    device: str,
+    compiled: bool | None,
+    on_rung: OnRung | None,
+    on_step: OnStep | None,
+    local_disk: Path | None = None,
 ) -> _Job:
     """Check the recipe and prepare its data."""
     recipe.check()
     place, started = Place.choose(device), time.perf_counter()
-    data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data")
+    data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data", local_disk)
     compiled = place.device.type == "cuda" if compiled is None else compiled
     job = _Job(recipe, Cache(cache), place, data, _keys(recipe, data, place), on_rung, on_step, compiled)
     job.stages["prepare"] = round(time.perf_counter() - started, 3)

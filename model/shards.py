@@ -73,12 +73,12 @@ def stage(path: Path, local_disk: Path | None) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if copy.exists() and copy.stat().st_size == told.st_size:
             return copy
-        if shutil.disk_usage(local_disk).free < told.st_size:
-            return path
         temporary = copy.with_suffix(".tmp")  # one writer: the lock is held
-        shutil.copyfile(path, temporary)
-        if temporary.stat().st_size != told.st_size:
-            raise OSError(f"{path} changed while it was copied to {local_disk}.")
+        try:
+            shutil.copyfile(path, temporary)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            return path
         os.replace(temporary, copy)
     return copy
 
