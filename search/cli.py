@@ -67,6 +67,12 @@ def search(
     screen: Annotated[
         int | None, typer.Option(help="Trials that tell techniques apart before the search turns to winning.", min=0)
     ] = None,
+    pruner: Annotated[
+        str, typer.Option(help="What may stop a run for its score, where scores predict the end: none, median or wilcoxon.")
+    ] = "none",
+    halving: Annotated[
+        int | None, typer.Option(help="Run complete schedules of 1/N of the tokens first, and promote one in N.")
+    ] = None,
     budget: Budget = None,
     tokens: Tokens = None,
     limit: Limit = None,
@@ -93,6 +99,8 @@ def search(
         "scale": scale,
         "trials": count,
         "screen": screen,
+        "pruner": pruner,
+        "halving": halving,
         "budget": budget or "",
         "tokens": tokens,
         "limit": limit,

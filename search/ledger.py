@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from model.recipe import Recipe
 from model.record import Record, write_atomic
-from search.pruner import BYTES, ByteBudgetPruner
+from search.pruner import BYTES, DOCUMENTS, ByteBudgetPruner
 from search.sampler import FittingSampler
 from search.storage import Presence
 from spaces.space import Space
@@ -49,6 +49,7 @@ RUNNING, WAITING, COMPLETE, PRUNED, FAIL = (
     TrialState.FAIL,
 )
 OVER = "bytes_over_limit"  # the constraint's name in the study
+SHORTER = "shorter"  # user attribute: what a trial's shorter schedules cost, in trainings and seconds
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Ledger:
         target: trials wanted in all, over all drivers and resumes.
         seed: of the proposals.
         pruner: asked about everything that fits its bytes.
+        halving: whether trials run shorter schedules first; then only the scores of complete schedules are entered.
         starts: recipes to try first, which the space must reach.
         screen: trials after them that are chosen to tell techniques apart; the sampler's own number by default.
         plan: recipes to run instead of what the sampler would propose: an ablation's.
@@ -88,6 +90,7 @@ class Ledger:
         target: int,
         seed: int = 0,
         pruner: BasePruner | None = None,
+        halving: bool = False,
         starts: Iterable[Recipe] = (),
         screen: int | None = None,
         plan: Sequence[Recipe] | None = None,
@@ -98,7 +101,7 @@ class Ledger:
         untaught = type(forecaster)()  # the same before and after a resume
         self.rough = lambda recipe: untaught(recipe)["high"] / recipe.limit
         self._starts = {recipe.hash for recipe in (space.preset, *starts)}
-        self._pruner = ByteBudgetPruner(space.preset.limit, pruner)
+        self._pruner, self._halving = ByteBudgetPruner(space.preset.limit, pruner), halving
         self.sampler = FittingSampler(
             space.distributions(),
             overrun=lambda params: self._overrun(self.space.recipe(params)),
@@ -233,18 +236,27 @@ class Ledger:
         """Enter a rung into the trial's curve; return why it must stop now, or None."""
         trial = self._trial(self._frozen(number))
         frozen = self._frozen(number)
-        step = int(rung["step"])
-        if step not in frozen.intermediate_values and rung.get("bpb") is not None:
+        step, told = int(rung["step"]), frozen.user_attrs
+        scored = rung.get("bpb") is not None and bool(rung.get("complete")) == self._halving
+        if scored and step not in frozen.intermediate_values:
+            if rung.get("documents"):
+                trial.set_user_attr(DOCUMENTS, told.get(DOCUMENTS, {}) | {str(step): rung["documents"]})
+            if rung.get("trainings"):
+                before = told.get(SHORTER, {"trainings": 0.0, "seconds": 0.0})
+                trial.set_user_attr(SHORTER, {key: before[key] + rung[key] for key in before})
             trial.report(float(rung["bpb"]), step)
         if rung.get("bytes") is not None:
-            trial.set_user_attr(BYTES, [*frozen.user_attrs.get(BYTES, []), int(rung["bytes"])])
+            trial.set_user_attr(BYTES, [*told.get(BYTES, []), int(rung["bytes"])])
         frozen = self._frozen(number)
         if self._pruner.too_large(frozen):
             over = frozen.user_attrs[BYTES][-1] - self.space.preset.limit
             trial.set_constraint(OVER, over)
             self._reasons[number] = f"{over:,} bytes over the limit at {rung.get('progress', 0):.0%} of the run"
-        elif self._pruner.prune(self.study, frozen):
-            self._reasons[number] = f"the pruner stopped it at {rung.get('progress', 0):.0%} of the run"
+        elif scored and self._pruner.prune(self.study, frozen):
+            at = f"after a complete schedule of {rung['tokens']:,} tokens" if rung.get("complete") else "by its score"
+            self._reasons[number] = f"stopped {at}, at {rung.get('progress', 0):.0%} of the run: {rung['bpb']:.4f} bpb"
+        if number in self._reasons and rung.get("complete"):
+            trial.set_user_attr("trained", False)  # its whole schedule was never begun
         return self._reasons.get(number)
 
     def curve(self, number: int) -> list[dict[str, float]]:
@@ -270,6 +282,7 @@ class Ledger:
         if frozen.state.is_finished():
             return
         folder = self.trial_folder(record.recipe)
+        record.trained &= frozen.user_attrs.get("trained", True)
         if not (folder / "record.json").exists():
             record.save(folder)
         self.learn(record)
@@ -330,12 +343,13 @@ class Ledger:
         }
 
     def spent(self) -> dict[str, float]:
-        """Trainings started and the seconds of training that finished runs took."""
+        """Trainings started (a shorter schedule is a fraction of one) and the seconds of training that finished runs took."""
         trials = [t for t in self._trials() if not t.user_attrs.get("withdrawn") and t.state != WAITING]
-        return {
+        whole = {
             "trainings": sum(t.user_attrs.get("trained", t.state == RUNNING) for t in trials),
             "seconds": sum(t.user_attrs.get("seconds") or 0.0 for t in trials if t.user_attrs.get("trained")),
         }
+        return {key: whole[key] + sum(t.user_attrs.get(SHORTER, {}).get(key, 0.0) for t in trials) for key in whole}
 
     def has_orphans(self) -> bool:
         """Whether trials are running that no living driver looks after."""

@@ -2,15 +2,12 @@
 
 import json
 
-import optuna
 import pytest
 from fake_runs import Forecaster, bpb, run, size
-from optuna.pruners import MedianPruner
 from optuna.trial import TrialState
 
 from model.record import Record
 from search.ledger import OVER, Ledger
-from search.pruner import BYTES, ByteBudgetPruner
 from search.storage import JOURNAL, open_storage
 from spaces.presets import preset
 from spaces.space import Space
@@ -171,16 +168,3 @@ def test_any_optuna_url_will_do(tmp_path):
     assert book.counts()["complete"] == 1
     with pytest.raises(ValueError, match="cannot be opened"):
         open_storage("nonsense://x", tmp_path)
-
-
-def test_the_byte_pruner_wraps_any_other():
-    study = optuna.create_study(pruner=ByteBudgetPruner(1000, MedianPruner(n_startup_trials=0)))
-    trial = study.ask()
-    trial.set_user_attr(BYTES, [900, 1029])
-    assert not trial.should_prune()
-    trial.set_user_attr(BYTES, [900, 1029, 1031])
-    assert trial.should_prune()
-    for wrong in ({"limit": 0}, {"limit": 1, "margin": -1.0}):
-        with pytest.raises(ValueError, match="ByteBudgetPruner"):
-            ByteBudgetPruner(**wrong)
-    assert json.dumps(trial.user_attrs[BYTES])
