@@ -1,9 +1,8 @@
 """The ledger: nothing finished is repeated or lost, whoever dies when."""
 
-import json
-
 import pytest
 from fake_runs import Forecaster, bpb, run, size
+from optuna.pruners import MedianPruner
 from optuna.trial import TrialState
 
 from model.record import Record
