@@ -67,7 +67,7 @@ class Halving:
         """Run a recipe's shorter schedules and then itself; its record is ``pruned`` where it was not promoted."""
         curve = []
         for short in shorter(recipe, self.factor):
-            told = {key: value for key, value in settings.items() if key != "on_step"}
+            told = {key: value for key, value in settings.items() if key not in ("on_step", "micro_tokens")}  # it finds its own
             done = self.alone(self.runner, short, folder.parent.parent / SHORTER / short.hash, cache, **told)
             if done.state != "complete":
                 return _ended(recipe, folder, "failed", f"with {short.schedule.tokens:,} tokens: {done.reason}", curve)
