@@ -23,7 +23,7 @@ def frontier(table: pd.DataFrame, seconds: bool = False, recipes: pd.DataFrame |
     frame = (ranking(table) if recipes is None else recipes).dropna(subset=["bytes", "bpb"]).copy()
     columns = ["bytes", "bpb", *(["seconds"] if seconds else [])]
     costs = frame[columns].to_numpy(float)
-    frame["efficient"] = _efficient(costs)
+    frame["efficient"] = efficient(costs)
     frame["doubt"] = np.where(frame["efficient"] & (frame["runs"] < 2), "one run: it may owe its place to luck", "")
     kept = ["recipe", "preset", "techniques", "bytes", "bpb", "se", "seconds", "fits", "efficient", "doubt"]
     return frame[kept].sort_values("bytes").reset_index(drop=True)
@@ -72,7 +72,7 @@ def shadow_price(
     return pd.DataFrame([row])
 
 
-def _efficient(costs: np.ndarray) -> np.ndarray:
+def efficient(costs: np.ndarray) -> np.ndarray:
     """(n,) whether no other row is at least as small everywhere and smaller somewhere."""
     order = np.lexsort(costs.T[::-1])
     out = np.zeros(len(costs), bool)

@@ -26,16 +26,28 @@ ROWS_AT_MOST = 25
 
 def page(told: Report) -> str:
     """The whole page as text."""
-    import jinja2
-
     from analysis.report import summary
+
+    return render(told.name, summary(told), _cards(told), _sections(told))
+
+
+def render(name: str, sentences: list[str], cards: list[tuple[str, str, str]], sections: list[dict[str, Any]]) -> str:
+    """One self-contained HTML page, plotly included.
+
+    Args:
+        name: the headline.
+        sentences: what a reader should know first.
+        cards: label, value and remark of the few numbers that matter most.
+        sections: of `section`, in reading order.
+    """
+    import jinja2
 
     folder = Path(__file__).parent
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("report.html.j2").render(
-        name=told.name, sentences=summary(told), cards=_cards(told), sections=_sections(told), plotly=get_plotlyjs()
+        name=name, sentences=sentences, cards=cards, sections=sections, plotly=get_plotlyjs()
     )
 
 
@@ -79,9 +91,10 @@ def _sections(told: Report) -> list[dict[str, Any]]:
     return [p for p in parts if p]
 
 
-def _section(
+def section(
     title: str, lead: str, figures: list[go.Figure] | None = None, tables: list[tuple[str, pd.DataFrame]] | None = None
 ) -> dict[str, Any]:
+    """A part of a page: title, lead, figures, and tables with their captions."""
     return {
         "title": title,
         "id": title.lower().replace(" ", "-").replace(",", ""),
@@ -103,7 +116,7 @@ def _figure(figure: go.Figure) -> str:
 def _ranking(told: Report) -> dict[str, Any]:
     table, attrs = told.contributions, told.contributions.attrs
     if not len(table):
-        return _section(
+        return section(
             "What each technique was worth", "No technique varied between these runs, so there is nothing to compare."
         )
     known = table[table["delta_bpb"].notna()]
@@ -133,7 +146,7 @@ def _ranking(told: Report) -> dict[str, Any]:
             "by rung": table["sign_by_rung"].fillna(""),
         }
     )
-    return _section(
+    return section(
         "What each technique was worth",
         lead,
         [plots.contributions(table)] if table["delta_bpb"].notna().any() else [],
@@ -162,7 +175,7 @@ def _recipes(told: Report) -> dict[str, Any]:
         "The ten best recipes. The best of many noisy scores is partly luck; “expected again” takes that luck out, “is "
         "the best” is the chance of being the best of those that fit."
     )
-    return _section("The best recipes", lead, tables=[("", shown)])
+    return section("The best recipes", lead, tables=[("", shown)])
 
 
 def _pairs(told: Report) -> dict[str, Any]:
@@ -172,7 +185,7 @@ def _pairs(told: Report) -> dict[str, Any]:
     clear = table[(table["q_bh"] <= 0.05) | table["in_model"]]
     known = table[table["delta_bpb"].notna()]
     if known.empty:
-        return _section(
+        return section(
             "Interactions",
             (
                 "These runs cannot tell any pair apart from its members: every run differs from the others in one "
@@ -223,7 +236,7 @@ def _pairs(told: Report) -> dict[str, Any]:
             )
         )
     square = matrix(table[table["a"].isin(_leading(told)) & table["b"].isin(_leading(told))])
-    return _section("Interactions", lead, [plots.pairs(square)] if len(square) > 2 else [], tables)
+    return section("Interactions", lead, [plots.pairs(square)] if len(square) > 2 else [], tables)
 
 
 def _leading(told: Report, most: int = 16) -> list[str]:
@@ -256,7 +269,7 @@ def _frontier(told: Report) -> dict[str, Any]:
             f" At the limit one more kilobyte is worth {price['bpb_per_kb']:+.5f} bits per byte (95 %: "
             f"{price['low']:+.5f} … {price['high']:+.5f}{unsure})."
         )
-    return _section("Bytes against bits per byte", lead, [plots.frontier(table, float(np.nanmedian(told.table["limit"])))])
+    return section("Bytes against bits per byte", lead, [plots.frontier(table, float(np.nanmedian(told.table["limit"])))])
 
 
 def _knobs(told: Report) -> dict[str, Any]:
@@ -273,7 +286,7 @@ def _knobs(told: Report) -> dict[str, Any]:
         )
         + "."
     )
-    return _section("Knobs", lead, [plots.response(table, k) for k in known.index])
+    return section("Knobs", lead, [plots.response(table, k) for k in known.index])
 
 
 def _bytes(told: Report) -> dict[str, Any]:
@@ -288,7 +301,7 @@ def _bytes(told: Report) -> dict[str, Any]:
         f"square {np.sqrt((error**2).mean()):.2%}, worst {error.iloc[int(np.argmax(error.abs()))]:+.2%} "
         f"over {len(known)} runs; {inside:.0%} fell inside the forecast's interval. {over} finished over the limit."
     )
-    return _section("Forecast and true bytes", lead, [plots.forecasts(known)])
+    return section("Forecast and true bytes", lead, [plots.forecasts(known)])
 
 
 def _curves(told: Report) -> dict[str, Any]:
@@ -304,7 +317,7 @@ def _curves(told: Report) -> dict[str, Any]:
             "doubt": rungs["doubt"],
         }
     )
-    return _section(
+    return section(
         "Learning curves",
         "Training loss by tokens; the best run stands out.",
         [plots.curves(told.table)],
@@ -323,20 +336,20 @@ def _budget(told: Report) -> dict[str, Any]:
         + (f"; {shared} runs found theirs in the stage cache." if shared > 0 else ".")
     )
     shown = pd.DataFrame({"stage": stages.keys(), "seconds in all": [f"{v:,.1f}" for v in stages.values()]})
-    return _section("Where the budget went", lead, [plots.budget(counts)], [("", shown)])
+    return section("Where the budget went", lead, [plots.budget(counts)], [("", shown)])
 
 
 def _failures(told: Report) -> dict[str, Any]:
     bad = told.table[told.table["state"].isin(["failed", "pruned"])]
     if bad.empty:
-        return _section("Failures", "No run failed and none was stopped early.")
+        return section("Failures", "No run failed and none was stopped early.")
     grouped = (
         bad.groupby(["state", bad["reason"].fillna("").astype(str)])
         .agg(runs=("recipe", "size"), example=("recipe", "first"))
         .reset_index()
     )
     grouped = grouped.sort_values("runs", ascending=False).head(ROWS_AT_MOST)
-    return _section("Failures", "Runs that did not complete, by reason.", tables=[("", grouped)])
+    return section("Failures", "Runs that did not complete, by reason.", tables=[("", grouped)])
 
 
 def _machine(told: Report) -> dict[str, Any]:
@@ -366,7 +379,7 @@ def _machine(told: Report) -> dict[str, Any]:
                 runs.assign(se=_number(runs["se"])),
             )
         )
-    return _section(
+    return section(
         "How it was run", "Everything needed to run it again; each run's full recipe lies beside its record.", tables=tables
     )
 

@@ -6,11 +6,14 @@ and on a desk, in light and in dark.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 GOOD, BAD, UNSURE, ACCENT = "#1a8f5a", "#c8452f", "#8b93a1", "#3568d4"
+PALETTE = ("#3568d4", "#1a8f5a", "#d39b2a", "#c8452f", "#8a56c4", "#2a9aa8", "#a0522d", "#d4579a")
 POINTS_AT_MOST = 2000
 CURVES_AT_MOST = 40
 
@@ -101,6 +104,35 @@ def frontier(table: pd.DataFrame, limit: float | None = None) -> go.Figure:
     figure.update_xaxes(title="packed bytes, kB")
     figure.update_yaxes(title="bits per byte")
     return _tidy(figure, 420)
+
+
+def variants(table: pd.DataFrame, bpb_float: float) -> go.Figure:
+    """Bits per byte over bytes of many artifacts of one training: a colour per grid, a symbol per rounding, the front joined.
+
+    Args:
+        table: of `variants.variants`, with ``efficient``.
+        bpb_float: of the weights before quantisation, drawn as a line.
+    """
+    figure, symbols = go.Figure(), ("circle-open", "circle", "diamond", "square")
+    for color, (bits, part) in zip(itertools.cycle(PALETTE), table.groupby("bits", sort=False), strict=False):
+        for symbol, (rounding, rows) in zip(symbols, part.groupby("rounding", sort=True), strict=False):
+            figure.add_scatter(
+                x=rows["bytes"] / 1000,
+                y=rows["bpb"],
+                name=f"{bits} {rounding}",
+                mode="markers",
+                marker={"color": color, "symbol": str(symbol), "size": 8, "opacity": 0.85},
+                error_y={"array": 1.96 * rows["over_float_se"], "color": color, "thickness": 0.8, "width": 0},
+                hovertext=rows["techniques"].map(_wrap),
+            )
+    front = table[table["efficient"]].sort_values("bytes")
+    line = {"shape": "hv", "color": UNSURE, "width": 1.2}
+    figure.add_scatter(x=front["bytes"] / 1000, y=front["bpb"], mode="lines", line=line, name="efficient", hoverinfo="skip")
+    figure.add_hline(y=bpb_float, line={"color": UNSURE, "dash": "dot", "width": 1}, annotation={"text": "float weights"})
+    figure.add_vline(x=table["limit"].iloc[0] / 1000, line={"color": BAD, "dash": "dot"}, annotation={"text": "limit"})
+    figure.update_xaxes(title="packed bytes and code, kB")
+    figure.update_yaxes(title="bits per byte of the unpacked artifact", type="log", tickformat=".3f")
+    return _tidy(figure, 560)
 
 
 def forecasts(table: pd.DataFrame) -> go.Figure:

@@ -39,7 +39,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 QUANTISING = ("prune", "bits", "clip", "rounding", "trim")
 FINISHING = tuple(slot.name for slot in SLOTS.values() if slot.stage in ("quantise", "pack"))
-STRETCH = 1024  # targets whose bits are summed to one observation of a paired difference
+STRETCH, STRETCHES = 1024, 32  # targets that make one observation of a paired difference; fewer where they would be few
 
 
 @dataclass(frozen=True)
@@ -180,13 +180,11 @@ class Ruler:
         tokens: how many tokens of them to score.
     """
 
-    def __init__(
-        self, model: GPT, recipe: Recipe, documents: list[np.ndarray], tokenizer: Tokenizer, tokens: int
-    ) -> None:
+    def __init__(self, model: GPT, recipe: Recipe, documents: list[np.ndarray], tokenizer: Tokenizer, tokens: int) -> None:
         plain = recipe.without(*(t.name for t in recipe.techniques if t.stage() == "evaluate"))
         self.model, self.evaluator = model, Evaluator(model, tokenizer, plain)
         self.text = self.evaluator.text(np.concatenate([np.asarray(d) for d in documents])[:tokens])
-        self.parts = np.arange(self.text.inputs) // STRETCH
+        self.parts = np.arange(self.text.inputs) // max(1, min(STRETCH, self.text.inputs // STRETCHES))
 
     def __call__(self, weights: dict[str, Tensor]) -> Bits:
         """Load weights and score them."""

@@ -305,6 +305,42 @@ def run(
         raise SystemExit(1)
 
 
+@app.command()
+def variants(
+    preset: Preset,
+    with_: Annotated[list[str] | None, typer.Option("--with", help="Technique to switch on: NAME or NAME:knob=value,…")] = None,
+    without: Annotated[list[str] | None, typer.Option(help="Technique to switch off.")] = None,
+    choice: Annotated[
+        list[str] | None,
+        typer.Option(help="What a slot may hold in place of the default grid: bits=int8_rows,int6_rows:table=6 or prune=none."),
+    ] = None,
+    score_tokens: Annotated[int, typer.Option(help="Tokens of the split to score.", min=2)] = 32_768,
+    scale: Scale = "proxy",
+    corpus: Corpus = None,
+    seed: Seed = 0,
+    tokens: Tokens = None,
+    limit: Limit = None,
+    split: Annotated[str, typer.Option(help="What is scored on: dev, or test (which no search ever sees).")] = "dev",
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Train once (or find the training), then quantise, pack and score in every combination: bytes against bits per byte."""
+    from analysis import variants as page
+    from search.single import recipe_of
+    from search.variants import choices_of, finish_watched
+
+    recipe = recipe_of(
+        preset, scale, with_ or [], without or [], corpus=corpus, seed=seed, tokens=tokens, limit=limit, split=split
+    )
+    folder = runs.resolve() / "variants"
+    told = finish_watched(recipe, runs.resolve(), folder, choices_of(choice or []), score_tokens, err).to_json()
+    name = folder / f"{preset}-{recipe.hash}"
+    page.variants(told).to_csv(name.with_suffix(".csv"), index=False)
+    page.html(told, name.with_suffix(".html"))
+    show.emit(told) if as_json else page.text(told, out)
+    err.print(f"Table: {name}.csv\nPage: {name}.html", highlight=False, soft_wrap=True)
+
+
 @app.command("show")
 def show_(preset: Preset, scale: Scale = "full") -> None:
     """Print a preset: its body plan, its schedule and its techniques with their knobs."""

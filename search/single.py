@@ -58,12 +58,12 @@ def run_one(recipe: Recipe, runs: Path, console: Console) -> Record:
         def step(point: dict[str, Any]) -> None:
             log.point(point)
             said = f"step {point['step']}, loss {point['loss']:.3f}" if "loss" in point else f"step {point['step']}"
-            progress.update(bar, completed=_progress(recipe, point), description=said)
+            progress.update(bar, completed=share_done(recipe, point), description=said)
 
         return log.end(run(recipe, folder, runs / "cache", on_step=step))
 
 
-def _progress(recipe: Recipe, point: dict[str, Any]) -> float:
+def share_done(recipe: Recipe, point: dict[str, Any]) -> float:
     """Fraction of the schedule that is done: by tokens or by the clock, whichever bound is nearer."""
     schedule = recipe.schedule
     bounds = [(point.get("tokens", 0), schedule.tokens), (point.get("seconds", 0.0), schedule.seconds)]
