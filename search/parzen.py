@@ -50,10 +50,16 @@ class Parzen:
         return top + np.log(np.exp(total - top[:, None]).mean(axis=1))
 
 
-def expected_improvement(encoding: Encoding, rows: np.ndarray, values: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """(m,) log of good over other density, which grows with the expected improvement (Bergstra et al., 2011)."""
+def expected_improvement(
+    encoding: Encoding, rows: np.ndarray, values: np.ndarray, candidates: np.ndarray, pending: np.ndarray
+) -> np.ndarray:
+    """(m,) log of good over other density, which grows with the expected improvement (Bergstra et al., 2011).
+
+    Pending trials (k, columns) count among the others: the constant liar, so that many workers do not try one thing.
+    """
     good, other = split(values)
-    return Parzen(encoding, rows[good]).log_density(candidates) - Parzen(encoding, rows[other]).log_density(candidates)
+    rest = Parzen(encoding, np.concatenate([rows[other], pending]))
+    return Parzen(encoding, rows[good]).log_density(candidates) - rest.log_density(candidates)
 
 
 def split(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

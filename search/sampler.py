@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.encoding import Encoding, Params
 from search.parzen import Parzen, expected_improvement, split
+from search.scores import scored
 from search.surrogate import Surrogate
 
 MOST_TRIALS = 160  # trials a model is built on: the best half and a random half of the rest
@@ -169,14 +170,13 @@ class FittingSampler(BaseSampler):
         for start in self._starts:
             if walk.take(self._canonical(start)):
                 return walk.result("start")
-        complete = [
-            t for t in trials if t.state == TrialState.COMPLETE and t.value is not None and np.isfinite(t.value) and t.params
-        ]
+        told, values = scored(trials)
         known = self._rows([t for t in trials if t.params])
-        if len(complete) < self._design:
+        if sum(t.state == TrialState.COMPLETE for t in told) < self._design:
             ranked, source = self._different(known, rng), "design"
         else:
-            ranked, source = self._promising(complete, sign, rng)
+            pending = self._rows([t for t in trials if t.params and t.state == TrialState.RUNNING])
+            ranked, source = self._promising(self._rows(told), sign * values, pending, rng)
         for row in [*ranked, *self._around(known, rng)]:
             if walk.take(self._canonical(self._encoding.params(row))):
                 return walk.result(source)
@@ -217,10 +217,10 @@ class FittingSampler(BaseSampler):
         leverage = np.einsum("ij,ij->i", x, np.linalg.solve(gram, x.T).T)
         return pool[np.argsort(-leverage, kind="stable")]
 
-    def _promising(self, complete: list[FrozenTrial], sign: float, rng: np.random.Generator) -> tuple[np.ndarray, str]:
-        """Rows, the most promising first, by the model whose turn it is."""
-        rows = self._rows(complete)
-        values = sign * np.array([t.value for t in complete])
+    def _promising(
+        self, rows: np.ndarray, values: np.ndarray, pending: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, str]:
+        """Rows, the most promising first, by the model whose turn it is, which believes its own means of pending trials."""
         model = self._model(rows, values, rng)
         good, _ = split(values)
         dense = Parzen(self._encoding, rows[good]).draw(POOL, rng)
@@ -228,9 +228,10 @@ class FittingSampler(BaseSampler):
         pool, features = self._size.fitting(pool)
         # The linear model is doubted as much as it fails to predict trials it was not shown.
         if len(pool) and rng.random() < 0.5 * (1.0 - max(0.0, model.skill())) ** 2:
-            density = expected_improvement(self._encoding, rows, values, pool)
+            density = expected_improvement(self._encoding, rows, values, pool, pending)
             return pool[np.argsort(-density, kind="stable")], "density"
-        return self._climb(model.draw(rng, min(1.0, BOLDNESS + BOLDER * len(complete))), pool, features, rng), "posterior"
+        function = model.believing(self._size.features(pending)).draw(rng, min(1.0, BOLDNESS + BOLDER * len(rows)))
+        return self._climb(function, pool, features, rng), "posterior"
 
     def _model(self, rows: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> Surrogate:
         """A surrogate of the trials: of all, or of the best and a sample of the others where there are many."""

@@ -66,6 +66,14 @@ class Surrogate:
         residual = (self.y * self.spread + self.mean) - self.left_out()
         return 1.0 - float(np.mean(residual**2)) / self.spread**2
 
+    def believing(self, x: np.ndarray) -> Surrogate:
+        """The model as it will be if values at features (m, p) turn out as it predicts: less is left to learn near them."""
+        if not len(x):
+            return self
+        features, z = np.concatenate([self.x, x]), np.append(self.y, (self.means(x) - self.mean) / self.spread)
+        factor, weights = _solve(_Parts.of(features, features), z, self.log_scales)
+        return Surrogate(features, z, self.log_scales, self.mean, self.spread, factor, weights)
+
     def draw(self, rng: np.random.Generator, boldness: float = 1.0) -> Draw:
         """A function from the posterior, by Matheron's rule: a function from the prior, corrected to pass the data.
 

@@ -1,0 +1,44 @@
+"""What a model may learn from: the values of complete trials, and what stopped ones would probably have reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from optuna.trial import FrozenTrial, TrialState
+
+FEWEST = 5  # complete trials scored at a step from which that step says anything about the end
+
+
+def scored(trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], np.ndarray]:
+    """Trials that have a value to learn from, complete ones first, and the values (n,).
+
+    A trial that was stopped counts with the value that a straight line through the complete trials' scores at its last step
+    predicts. Where scores at that step do not predict the end, the line is flat, and it counts as an average trial.
+    """
+    complete = [t for t in trials if t.params and t.state == TrialState.COMPLETE and t.value is not None]
+    complete = [t for t in complete if np.isfinite(t.value or 0.0)]
+    found, values = list(complete), [float(t.value or 0.0) for t in complete]
+    lines: dict[int, tuple[float, float] | None] = {}
+    for trial in trials:
+        if not trial.params or trial.state != TrialState.PRUNED or trial.last_step is None:
+            continue
+        step, here = trial.last_step, trial.intermediate_values[trial.last_step]
+        if step not in lines:
+            lines[step] = _line(complete, step)
+        line = lines[step]
+        if line is not None and np.isfinite(here):
+            found.append(trial)
+            values.append(line[0] + line[1] * here)
+    return found, np.array(values)
+
+
+def _line(complete: Sequence[FrozenTrial], step: int) -> tuple[float, float] | None:
+    """Intercept and slope of the final value over the score at a step; the slope is never negative."""
+    pairs = np.array([(t.intermediate_values[step], t.value) for t in complete if step in t.intermediate_values])
+    if len(pairs) < FEWEST:
+        return None
+    early, final = pairs.T
+    spread = float(np.var(early))
+    slope = max(0.0, float(np.mean((early - early.mean()) * (final - final.mean()))) / spread) if spread > 0 else 0.0
+    return float(final.mean() - slope * early.mean()), slope
