@@ -6,6 +6,7 @@ scored, the raw material of paired comparisons). Both are written to a temporary
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -101,6 +102,14 @@ class Record:
         body = json.loads((folder / "record.json").read_text())
         return Record(**{f.name: body[f.name] for f in fields(Record) if f.name in body})
 
+    @staticmethod
+    def read(folder: Path) -> Record | None:
+        """The record in a folder; None where there is none or it is damaged, so that its run is repeated."""
+        try:
+            return Record.load(folder)
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+
 
 def load_documents(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Bits (documents,) and bytes (documents,) of a record's evaluation."""
@@ -109,16 +118,28 @@ def load_documents(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def records_in(folder: Path) -> Iterator[tuple[Path, Record]]:
-    """Every record under ``folder``, with its own folder, in name order."""
+    """Every readable record under ``folder``, with its own folder, in name order."""
     for path in sorted(folder.glob("**/record.json")):
-        yield path.parent, Record.load(path.parent)
+        if (record := Record.read(path.parent)) is not None:
+            yield path.parent, record
+
+
+def disk_full(error: OSError) -> str:
+    """In words, if the error says that nothing more can be written; else an empty text."""
+    full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+    where = f" ({error.filename})" if error.filename else ""
+    return f"nothing more can be written{where}: {os.strerror(error.errno)}" if error.errno in full else ""
 
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write ``content`` so that ``path`` holds either all of it or what it held before, even after a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # half a file helps nobody, least of all a disk that is full
+        raise

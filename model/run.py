@@ -10,12 +10,13 @@ import dataclasses
 import functools
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -35,9 +36,15 @@ from model.tokens import TokenData, prepare
 from model.train import Source, Trained, TrainingFailed, average_key, riding, train
 
 RUNG_TOKENS = 16_384  # dev text scored at a rung
+RUNG_STRETCH = 1_024  # of which this many make a document, so that a few long ones still give pairs to compare
 OnRung = Callable[[dict[str, Any]], str | None]
 OnStep = Callable[[dict[str, Any]], None]
-Together = Callable[[dict[str, Any]], AbstractContextManager[Any]]  # takes `assist`'s settings
+Together = Callable[[Recipe, dict[str, Any]], AbstractContextManager[Any]]  # takes what `assist` takes
+
+
+def alone(recipe: Recipe, settings: dict[str, Any]) -> AbstractContextManager[None]:
+    """Train in this process only."""
+    return nullcontext()
 
 
 def forecast_bytes(recipe: Recipe, calibration: Calibration | None = None) -> Forecast:
@@ -58,7 +65,7 @@ class _Job:
     on_step: OnStep | None
     compiled: bool
     micro_tokens: int | None = None
-    together: Together = nullcontext
+    together: Together = alone
     stages: dict[str, float] = field(default_factory=dict)
     rungs: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -83,7 +90,7 @@ def run(
     compiled: bool | None = None,
     calibration: Calibration | None = None,
     micro_tokens: int | None = None,
-    together: Together = nullcontext,
+    together: Together = alone,
     local_disk: Path | None = None,
     where: Mapping[str, str] | None = None,
 ) -> Record:
@@ -93,15 +100,16 @@ def run(
         recipe: what to do; checked first.
         folder: where the record and the documents' bits go; None writes none.
         cache: the stage cache, shared between runs.
-        on_rung: called at each rung with step, tokens, seconds, progress, bpb (on a part of dev) and bytes (really packed);
-            a returned text stops the run for that reason, and its record is ``pruned``.
+        on_rung: called at each rung with step, tokens, seconds, progress, bpb (on a part of dev), documents (bits per byte of
+            each of its stretches) and bytes (really packed); a returned text stops the run for that reason, and its record is
+            ``pruned``.
         on_step: called after each point of the training curve.
         device: ``auto``, ``cpu`` or ``cuda``.
         compiled: use ``torch.compile`` for training; None does where it pays: on a GPU. On a CPU the proxy would need 800
             steps to earn back its compilation.
         calibration: what finished runs taught the forecast.
         micro_tokens: tokens in flight at once instead of the recipe's, which were too many for the memory.
-        together: entered around a training with the settings for `assist`, which it has other processes call; it initialises
+        together: entered around a training with what `assist` takes, which it has other processes call; it initialises
             ``torch.distributed`` for all of them. By default this process trains alone.
         local_disk: folder of this node's own that token shards are copied to once, and read from.
         where: added to the record's ``machine``: nodes, processes.
@@ -251,7 +259,7 @@ def _trained(job: _Job) -> Trained:
             "compiled": job.compiled,
             "micro_tokens": job.micro_tokens,
         }
-        with job.together(settings | {"fingerprint": job.data.fingerprint}):
+        with job.together(recipe, settings | {"fingerprint": job.data.fingerprint}):
             on_rung = functools.partial(_at_rung, job) if job.on_rung else None
             done = train(
                 recipe, _source(recipe, job.data), device=job.place.device, on_rung=on_rung, on_step=job.on_step, **settings
@@ -263,8 +271,8 @@ def _trained(job: _Job) -> Trained:
             for i, weights in enumerate(done.averages.values()):
                 tensors |= {f"{i}.{n}": w for n, w in weights.items()}
             told = {"averages": list(done.averages), "curve": done.curve, "tokens": done.tokens, "seconds": done.seconds}
-            _keep(job, "train", key, tensors, told)
-            checkpoint.unlink(missing_ok=True)
+            if _keep(job, "train", key, tensors, told):
+                checkpoint.unlink(missing_ok=True)
         return done
 
 
@@ -295,12 +303,14 @@ def _source(recipe: Recipe, data: TokenData) -> Source:
     return batches.build(recipe.shape)(data.train, recipe.schedule.batch_tokens, recipe.seed)
 
 
-def _keep(job: _Job, stage: str, key: str, tensors: dict[str, Tensor], told: dict[str, Any]) -> None:
-    """Put a stage's result into the cache; a disk that is full costs the entry, not the run."""
+def _keep(job: _Job, stage: str, key: str, tensors: dict[str, Tensor], told: dict[str, Any]) -> bool:
+    """Put a stage's result into the cache, if that works: a disk that is full costs the entry, not the run."""
     try:
         job.cache.write(stage, key, tensors, told)
     except OSError as error:
         job.notes.append(f"the result of stage {stage!r} could not be kept: {error.strerror}")
+        return False
+    return True
 
 
 def _read_trained(tensors: dict[str, Tensor], told: dict[str, Any]) -> Trained:
@@ -321,16 +331,23 @@ def _at_rung(job: _Job, point: dict[str, Any], model: GPT) -> str | None:
         job.recipe, techniques=tuple(t for t in job.recipe.techniques if t.slot != "rounding" and t.stage() != "evaluate")
     )
     blob = pack(quantise(weights, parameters_of(model), plain), plain)
-    documents, left = [], RUNG_TOKENS
-    for document in job.data.split(job.recipe.data.split):
-        documents.append(document[:left])
-        left -= len(documents[-1])
-        if left <= 0:
-            break
-    score = evaluate(model, documents, job.data.tokenizer, plain)
+    score = evaluate(model, _stretches(job.data.split(job.recipe.data.split)), job.data.tokenizer, plain)
     point |= {"bpb": score.bpb, "bytes": len(blob) + code_bytes(job.recipe)}
     job.rungs.append(point)
-    return job.on_rung(point)
+    bits_per_byte = score.bits / np.maximum(score.bytes, 1)
+    return job.on_rung(point | {"documents": [round(float(b), 6) for b in bits_per_byte]})
+
+
+def _stretches(documents: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """The first `RUNG_TOKENS` of a split, cut into short documents that each begin with BOS."""
+    found, left = [], RUNG_TOKENS
+    for document in documents:
+        for start in range(0, len(document) - 1, RUNG_STRETCH):
+            found.append(np.concatenate([document[:1], document[start + 1 : start + 1 + min(RUNG_STRETCH, left)]]))
+            left -= len(found[-1]) - 1
+            if left <= 0:
+                return found
+    return found
 
 
 def artifact(job: _Job, model: GPT, weights: dict[str, Tensor]) -> bytes:

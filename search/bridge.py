@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from model.record import Record
+from model.record import Record, disk_full
 from search.ledger import Ledger, Proposal
 
 if TYPE_CHECKING:
@@ -18,6 +19,21 @@ if TYPE_CHECKING:
 
 
 RETRIES = 3  # of a trial whose worker was lost, after Tune's own
+
+
+class Halted(KeyboardInterrupt):
+    """Ends a search at once, as Ctrl-C does, for a reason; it must pass through Tune, which survives other exceptions."""
+
+
+@contextmanager
+def _halting() -> Iterator[None]:
+    """Halt the search where nothing more can be written down."""
+    try:
+        yield
+    except OSError as error:
+        if reason := disk_full(error):
+            raise Halted(reason) from error
+        raise
 
 
 class Watcher:
@@ -55,13 +71,17 @@ class LedgerSearcher(_Stateless, Searcher):
     ) -> None:
         super().__init__(metric=None, mode=None)
         self._ledger, self._watcher, self._settings, self._may_start = ledger, watcher, settings, may_start
-        self._orphans = ledger.orphans()
+        self._orphans = [*ledger.orphans(), *ledger.damaged()]
         self._running: dict[str, Proposal] = {}
         self._retries: dict[int, int] = {}
         self.ended_because = ""
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial's configuration, or `Searcher.FINISHED`."""
+        with _halting():
+            return self._suggestion(trial_id)
+
+    def _suggestion(self, trial_id: str) -> Any:
         proposal = self._orphans.pop(0) if self._orphans else self._next()
         if proposal is None:
             return Searcher.FINISHED
@@ -86,15 +106,22 @@ class LedgerSearcher(_Stateless, Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell the ledger: the record the worker returned, what the pruner decided, or that the worker was lost."""
+        if "halt" in (result or {}):
+            raise Halted(json.loads(result["halt"])["reason"])  # type: ignore[index]
+        with _halting():
+            self._ended(trial_id, result or {}, error)
+
+    def _ended(self, trial_id: str, result: dict[str, Any], error: bool) -> None:
         proposal = self._running.pop(trial_id, None)
         if proposal is None:
             return
         lost = error and self._ledger.stopped(proposal.number) is None and not self._ledger.recorded(proposal)
         if lost and self._retries.setdefault(proposal.number, RETRIES) > 0:
             self._retries[proposal.number] -= 1
+            self._ledger.lost(proposal.number)
             self._orphans.append(proposal)  # it is handed out again and continues from its checkpoint
             return
-        record = self._record(proposal, result or {}, error)
+        record = self._record(proposal, result, error)
         self._ledger.finish(proposal.number, record)
         self._watcher.finished(proposal.number, record)
 
@@ -102,8 +129,8 @@ class LedgerSearcher(_Stateless, Searcher):
         folder, recipe = self._ledger.trial_folder(proposal.recipe.hash), proposal.recipe
         if not error and "record" in result:
             return Record(**json.loads(result["record"]))
-        if self._ledger.recorded(proposal):  # it was finished when its worker was lost
-            return Record.load(folder)
+        if (record := Record.read(folder)) is not None:  # it was finished when its worker was lost
+            return record
         reason = self._ledger.stopped(proposal.number)
         state, why = ("pruned", reason) if reason else ("failed", "its worker was lost, again after every retry")
         body = Record(recipe.hash, recipe.seed, recipe.name, state, recipe.to_json(), reason=why)
@@ -132,4 +159,5 @@ class LedgerScheduler(_Stateless, FIFOScheduler):
         rung = json.loads(result["rung"])
         number = trial.config["number"]
         self._watcher.rung(number, rung)
-        return TrialScheduler.STOP if self._ledger.report(number, rung) else TrialScheduler.CONTINUE
+        with _halting():
+            return TrialScheduler.STOP if self._ledger.report(number, rung) else TrialScheduler.CONTINUE

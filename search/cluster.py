@@ -51,19 +51,18 @@ class Cluster:
     gpus: float
     scratch: str
 
-    def workers(self, cpus_per_trial: float, gpus_per_trial: float) -> int:
-        """Trials that can run at the same time.
+    def workers(self, bundle: dict[str, float], processes: int = 1) -> int:
+        """Trials that can run at the same time, where each has so many processes and each process these resources.
 
         Raises:
             ValueError: not even one can.
         """
-        fit = int(self.cpus // cpus_per_trial) if cpus_per_trial else 1 << 30
-        if gpus_per_trial:
-            fit = min(fit, int(self.gpus / gpus_per_trial + 1e-9))
+        cpus, gpus = bundle["CPU"] * processes, bundle.get("GPU", 0.0) * processes
+        fit = int(self.cpus / cpus + 1e-9)
+        if gpus:
+            fit = min(fit, int(self.gpus / gpus + 1e-9))
         if fit < 1:
-            raise ValueError(
-                f"A trial wants {cpus_per_trial:g} CPUs and {gpus_per_trial:g} GPUs; there are {self.cpus:g} and {self.gpus:g}."
-            )
+            raise ValueError(f"A trial wants {cpus:g} CPUs and {gpus:g} GPUs; there are {self.cpus:g} and {self.gpus:g}.")
         return fit
 
 

@@ -49,6 +49,7 @@ RUNNING, WAITING, COMPLETE, PRUNED, FAIL = (
     TrialState.FAIL,
 )
 OVER = "bytes_over_limit"  # the constraint's name in the study
+HISTORY = "history"  # user attribute: what happened to a trial besides its end, in order
 SHORTER = "shorter"  # user attribute: what a trial's shorter schedules cost, in trainings and seconds
 
 
@@ -138,13 +139,35 @@ class Ledger:
     def orphans(self) -> list[Proposal]:
         """Running trials whose driver is gone, adopted: they keep their number and continue from their checkpoints."""
         found = []
-        for trial in self._trials(RUNNING):
-            if self.presence.alive(trial.user_attrs.get("driver", "")):
-                continue
-            recipe = self._recipe(trial)
-            self._trial(trial).set_user_attr("driver", self.presence.name)
-            found.append(self._prepare(trial.number, recipe))
+        with self.presence.alone():  # or two drivers that start at the same time would both adopt it
+            for trial in self._trials(RUNNING):
+                if self.presence.alive(trial.user_attrs.get("driver", "")):
+                    continue
+                recipe = self._recipe(trial)
+                self._trial(trial).set_user_attr("driver", self.presence.name)
+                self._note(trial.number, "its driver was gone: continued by another")
+                found.append(self._prepare(trial.number, recipe))
         return found
+
+    def damaged(self) -> list[Proposal]:
+        """Finished trials whose record can no longer be read: they are made again, mostly from the stage cache."""
+        found = []
+        with self.presence.alone():
+            for trial in self._trials(COMPLETE, PRUNED, FAIL):
+                path = self.trial_folder(trial.user_attrs.get("recipe", "unknown")) / "record.json"
+                if path.exists() and Record.read(path.parent) is None:
+                    path.rename(path.with_suffix(".damaged"))
+                    self._note(trial.number, "its record was damaged: made again")
+                    found.append(self._prepare(trial.number, self._recipe(trial)))
+        return found
+
+    def lost(self, number: int) -> None:
+        """Note that a trial's worker was lost and that it is handed out again."""
+        self._note(number, "its worker was lost: handed out again")
+
+    def _note(self, number: int, what: str) -> None:
+        """Add to what happened to a trial: the user attribute ``history``."""
+        self._attribute(number, HISTORY, [*self._frozen(number).user_attrs.get(HISTORY, []), what])
 
     def _recipe(self, trial: FrozenTrial) -> Recipe:
         """What a trial runs: as it was written down, or else as the plan or its parameters say."""
@@ -269,8 +292,8 @@ class Ledger:
         ]
 
     def recorded(self, proposal: Proposal) -> bool:
-        """Whether its record is on disk."""
-        return (self.trial_folder(proposal.recipe.hash) / "record.json").exists()
+        """Whether its record is on disk, and whole."""
+        return Record.read(self.trial_folder(proposal.recipe.hash)) is not None
 
     def stopped(self, number: int) -> str | None:
         """Why the pruner stopped this trial, or None if it did not."""
@@ -278,13 +301,12 @@ class Ledger:
 
     def finish(self, number: int, record: Record) -> None:
         """Tell the study how a trial ended; the record is put on disk first if the worker could not."""
-        frozen = self._frozen(number)
+        frozen, folder = self._frozen(number), self.trial_folder(record.recipe)
+        record.trained &= frozen.user_attrs.get("trained", True)
+        if Record.read(folder) is None:
+            record.save(folder)
         if frozen.state.is_finished():
             return
-        folder = self.trial_folder(record.recipe)
-        record.trained &= frozen.user_attrs.get("trained", True)
-        if not (folder / "record.json").exists():
-            record.save(folder)
         self.learn(record)
         trial = self._trial(frozen)
         if record.bytes is not None and OVER not in trial.constraints:
@@ -307,15 +329,15 @@ class Ledger:
     def reconcile(self) -> int:
         """Tell the study what the records on disk know and it does not; return how many trials that closed."""
         for trial in self._trials(COMPLETE):
-            folder = self.trial_folder(trial.user_attrs.get("recipe", "unknown"))
-            if (folder / "record.json").exists():
-                self.learn(Record.load(folder))
+            if (record := Record.read(self.trial_folder(trial.user_attrs.get("recipe", "unknown")))) is not None:
+                self.learn(record)
         told = 0
-        for trial in self._trials(RUNNING):
-            folder = self.trial_folder(trial.user_attrs.get("recipe", "unknown"))
-            if (folder / "record.json").exists() and not self.presence.alive(trial.user_attrs.get("driver", "")):
-                self.finish(trial.number, Record.load(folder))
-                told += 1
+        with self.presence.alone():
+            for trial in self._trials(RUNNING):
+                record = Record.read(self.trial_folder(trial.user_attrs.get("recipe", "unknown")))
+                if record is not None and not self.presence.alive(trial.user_attrs.get("driver", "")):
+                    self.finish(trial.number, record)
+                    told += 1
         return told
 
     def _close(self, number: int, state: TrialState, reason: str, value: float | None = None) -> None:
@@ -352,8 +374,9 @@ class Ledger:
         return {key: whole[key] + sum(t.user_attrs.get(SHORTER, {}).get(key, 0.0) for t in trials) for key in whole}
 
     def has_orphans(self) -> bool:
-        """Whether trials are running that no living driver looks after."""
-        return any(not self.presence.alive(t.user_attrs.get("driver", "")) for t in self._trials(RUNNING))
+        """Whether trials are running that no living driver looks after, or have lost their record."""
+        adrift = any(not self.presence.alive(t.user_attrs.get("driver", "")) for t in self._trials(RUNNING))
+        return adrift or any(Record.read(path.parent) is None for path in self.folder.glob("trials/*/record.json"))
 
     def remaining(self) -> int:
         """Trials that are still to be started."""

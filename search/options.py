@@ -7,10 +7,16 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
+
 from model.recipe import Recipe
+from search.halving import shorter
+from search.pruner import ReliableRungPruner, WilcoxonRungPruner
 from spaces.catalogue import space as find_space
 from spaces.presets import preset
 from spaces.space import Space
+
+PRUNERS = ("none", "median", "wilcoxon")
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,8 @@ class Options:
         scale: ``proxy`` or ``full``.
         trials: trials in all.
         screen: trials chosen to tell techniques apart before the search turns to winning; None keeps the sampler's few.
+        pruner: what may stop a run for its score at a rung, once rungs are seen to predict the end: one of `PRUNERS`.
+        halving: each trial first runs complete schedules of 1/halving, 1/halving² … of the tokens; None runs the whole at once.
         budget: ``2h``, ``90m``, ``300s``, ``50trainings`` or ``12gpuh``; empty for no other bound than ``trials``.
         tokens: training tokens of every run; None keeps the scale's.
         limit: bytes; None keeps the scale's.
@@ -34,6 +42,8 @@ class Options:
         cpus: cores to use of this machine; None uses all this process may.
         cpus_per_trial: cores a trial is given.
         gpus_per_trial: GPUs a trial is given; a fraction shares one.
+        processes: that train a trial together, one GPU each where there are GPUs; None: as many as it has GPUs, else cores.
+        local_disk: folder of each node's own that token shards are copied to once; None reads them where they are.
         storage: Optuna URL; None keeps a journal file in the experiment's folder.
         runner: ``module:function`` that runs a recipe.
         forecaster: ``module:Class`` that forecasts a recipe's bytes and learns from records.
@@ -44,6 +54,8 @@ class Options:
     scale: str = "proxy"
     trials: int = 24
     screen: int | None = None
+    pruner: str = "none"
+    halving: int | None = None
     budget: str = ""
     tokens: int | None = None
     limit: int | None = None
@@ -55,6 +67,8 @@ class Options:
     cpus: int | None = None
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.0
+    processes: int | None = None
+    local_disk: str | None = None
     storage: str | None = None
     runner: str = "model.run:run"
     forecaster: str = "search.forecast:Forecaster"
@@ -74,6 +88,54 @@ class Options:
         """The preset at its scale, with the tokens, limit, corpus and seed asked for."""
         changes = {"tokens": self.tokens, "limit": self.limit, "corpus": self.corpus, "seed": self.seed}
         return preset(self.preset, self.scale).with_(**{key: value for key, value in changes.items() if value is not None})
+
+    def score_pruner(self) -> BasePruner | None:
+        """What may stop a run for its score, or None.
+
+        Raises:
+            ValueError: there is no such pruner, or the schedule cannot be halved.
+        """
+        if self.pruner not in PRUNERS:
+            raise ValueError(f"pruner={self.pruner!r} must be one of {', '.join(PRUNERS)}.")
+        if self.halving is None:
+            kinds = {"median": MedianPruner, "wilcoxon": WilcoxonRungPruner}
+            return ReliableRungPruner(kinds[self.pruner]()) if self.pruner in kinds else None
+        if self.pruner != "none":
+            raise ValueError(f"pruner={self.pruner!r} judges truncated runs and halving complete ones; choose one of the two.")
+        if self.halving < 2:
+            raise ValueError(f"halving={self.halving} must be at least 2.")
+        shortest = shorter(self.recipe(), self.halving)[0].schedule.steps or 1
+        return ReliableRungPruner(SuccessiveHalvingPruner(min_resource=shortest, reduction_factor=self.halving))
+
+    @property
+    def team(self) -> int:
+        """Processes that train one trial."""
+        return self.processes or max(1, int(self.gpus_per_trial or self.cpus_per_trial))
+
+    def bundle(self, gpus: float) -> dict[str, float]:
+        """What each process of a trial is given on a cluster with so many GPUs; several processes have at least a core each."""
+        cores = self.cpus_per_trial / self.team
+        gpu = self.gpus_per_trial / self.team if self.gpus_per_trial else float(self.team > 1 and gpus > 0)
+        return {"CPU": max(1.0, cores) if self.team > 1 else cores} | ({"GPU": gpu} if gpu else {})
+
+    def check_team(self) -> None:
+        """Check what a trial is given.
+
+        Raises:
+            ValueError: no cores, a GPU shared by processes of one trial, or a batch that they cannot share.
+        """
+        if self.gpus_per_trial < 0 or self.cpus_per_trial <= 0:
+            raise ValueError("A trial needs a positive number of CPUs, and no negative number of GPUs.")
+        if self.processes is not None and self.processes < 1:
+            raise ValueError(f"processes={self.processes} must be at least 1.")
+        if (self.team > 1 or self.gpus_per_trial > 1) and self.gpus_per_trial not in (0, self.team):
+            raise ValueError(
+                f"{self.team} processes cannot share gpus_per_trial={self.gpus_per_trial:g}: several processes need a GPU each."
+            )
+        recipe = self.recipe()
+        rows = recipe.schedule.batch_tokens // recipe.shape.context
+        if rows % self.team:
+            raise ValueError(f"{rows} sequences a batch cannot be shared by {self.team} processes; choose a divisor.")
 
     def load_space(self) -> Space:
         """The space, around the recipe."""

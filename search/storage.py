@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -22,14 +24,15 @@ JOURNAL = "study.journal"
 class KernelLock(JournalFileOpenLock):
     """A journal lock the kernel gives back when the process that holds it dies."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, journal: Path) -> None:
+        self._journal, self._path = journal, journal.with_name(f"{journal.name}.lock")
         self._file: IO[bytes] | None = None
 
     def acquire(self) -> bool:
         """Wait for the lock."""
         self._file = open(self._path, "ab")  # noqa: SIM115 held until release
         fcntl.flock(self._file, fcntl.LOCK_EX)
+        _drop_torn_line(self._journal)  # before anything is written behind it
         return True
 
     def release(self) -> None:
@@ -48,8 +51,10 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if url is None:
         folder.mkdir(parents=True, exist_ok=True)
-        path, lock = folder / JOURNAL, KernelLock(folder / f"{JOURNAL}.lock")
-        _drop_torn_line(path, lock)
+        path = folder / JOURNAL
+        lock = KernelLock(path)
+        lock.acquire()
+        lock.release()
         return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
     try:
         return optuna.storages.get_storage(url)
@@ -57,21 +62,18 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
         raise ValueError(f"storage {url!r} cannot be opened: {error}") from error
 
 
-def _drop_torn_line(path: Path, lock: KernelLock) -> None:
+def _drop_torn_line(path: Path) -> None:
     """Cut off a last line without an end: a driver died, or the disk filled up, while it was being written."""
     if not path.exists():
         return
-    lock.acquire()
-    try:
-        with open(path, "r+b") as file:
-            size = file.seek(0, os.SEEK_END)
-            window = min(size, 1 << 20)
-            file.seek(size - window)
-            tail = file.read(window)
-            if tail and not tail.endswith(b"\n"):
-                file.truncate(size - window + tail.rfind(b"\n") + 1)
-    finally:
-        lock.release()
+    with open(path, "r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        if file.read(1) in (b"", b"\n"):
+            return
+        window = min(size, 1 << 20)
+        file.seek(size - window)
+        file.truncate(size - window + file.read(window).rfind(b"\n") + 1)
 
 
 class Presence:
@@ -107,6 +109,13 @@ class Presence:
                 except BlockingIOError:
                     return True
         return False
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Do something while no other driver of the experiment does."""
+        with open(self._folder.with_suffix(".lock"), "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def leave(self) -> None:
         """Say goodbye."""

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from model.recipe import Recipe
-from model.record import Record, records_in, write_atomic
+from model.record import Record, disk_full, records_in, write_atomic
 from search.ledger import Ledger, read_experiment, write_experiment
 from search.options import Budget, Options
 from search.storage import open_storage
 from spaces.presets import PRESETS, preset
 
 PLAN = "plan.json"  # the recipes of an experiment that runs a list
+MOVABLE = {"trials", "budget", "address", "cpus", "cpus_per_trial", "gpus_per_trial", "processes", "local_disk"}  # by `resume`
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ def resume(name: str, runs: str = "runs", watcher: Any = None, **changes: Any) -
         name: of the experiment.
         runs: folder of experiments.
         watcher: a `search.bridge.Watcher` that hears what happens.
-        **changes: options that may differ now: ``trials`` and ``budget`` extend it, ``address`` and ``cpus`` move it.
+        **changes: options that may differ now: ``trials`` and ``budget`` extend it, ``address``, ``cpus``,
+            ``processes`` and ``local_disk`` move it.
 
     Raises:
         ValueError: there is no such experiment, or an option that must stay was changed.
@@ -131,7 +133,7 @@ def options_of(name: str, runs: str, **changes: Any) -> Options:
     Raises:
         ValueError: there is no such experiment, or an option that must stay was changed.
     """
-    fixed = set(changes) - {"trials", "budget", "address", "cpus", "cpus_per_trial", "gpus_per_trial"}
+    fixed = set(changes) - MOVABLE
     if fixed:
         raise ValueError(f"resume: {sorted(fixed)[0]!r} is part of what the experiment is; start another one to change it.")
     kept = read_experiment(Path(runs).resolve() / name)["options"]
@@ -150,10 +152,10 @@ def validated(options: Options) -> Options:
         raise ValueError(f"trials={options.trials} must be at least 1.")
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"limit={options.limit} must be a positive number of bytes.")
-    if options.gpus_per_trial < 0 or options.cpus_per_trial <= 0:
-        raise ValueError("A trial needs a positive number of CPUs, and no negative number of GPUs.")
     Budget.parse(options.budget)
     options.load_space()
+    options.check_team()
+    options.score_pruner()
     for dotted in (options.runner, options.forecaster):
         _load(dotted)
     writable(options.folder)
@@ -198,6 +200,8 @@ def open_ledger(options: Options) -> Ledger:
         _load(options.forecaster)(),
         options.trials,
         options.seed,
+        pruner=options.score_pruner(),
+        halving=options.halving is not None,
         starts=starts,
         screen=options.screen,
         plan=plan,
@@ -211,15 +215,18 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: _Clock) -> tupl
     with cluster(options.address, options.cpus) as found:
         from ray import tune
 
-        from search.bridge import LedgerScheduler, LedgerSearcher
+        from search.bridge import Halted, LedgerScheduler, LedgerSearcher
         from search.trial import GolfTrial
 
-        workers = found.workers(options.cpus_per_trial, options.gpus_per_trial)
+        bundle, processes = options.bundle(found.gpus), options.team
+        workers = found.workers(bundle, processes)
+        clock.gpus_per_trial = bundle.get("GPU", 0.0) * processes
         cache = Path(options.runs).resolve() / "cache"
-        searcher = LedgerSearcher(ledger, clock.wrap(watcher), {"runner": options.runner, "cache": str(cache)}, clock.may_start)
-        needs = {"CPU": options.cpus_per_trial} | ({"GPU": options.gpus_per_trial} if options.gpus_per_trial else {})
+        team = {"processes": processes, "bundle": bundle, "local_disk": options.local_disk}
+        settings = {"runner": options.runner, "cache": str(cache), "halving": options.halving} | team
+        searcher = LedgerSearcher(ledger, clock.wrap(watcher), settings, clock.may_start)
         tuner = tune.Tuner(
-            tune.with_resources(GolfTrial, needs),
+            tune.with_resources(GolfTrial, tune.PlacementGroupFactory([bundle] * processes)),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=LedgerScheduler(ledger, clock.wrap(watcher)),
@@ -234,6 +241,8 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: _Clock) -> tupl
         try:
             with _ending_like_ctrl_c():
                 tuner.fit()
+        except Halted as halted:
+            return f"{halted}; make room and continue with `{options.resume_command}`", True
         except KeyboardInterrupt:
             return f"interrupted; continue with `{options.resume_command}`", True
         return searcher.ended_because, False
@@ -261,7 +270,7 @@ class _Clock:
 
     def __init__(self, options: Options, ledger: Ledger, folder: Path) -> None:
         self._options, self._ledger, self._folder = options, ledger, folder
-        self._budget = Budget.parse(options.budget)
+        self._budget, self.gpus_per_trial = Budget.parse(options.budget), options.gpus_per_trial
         path = folder / "experiment.json"
         self._before = read_experiment(folder).get("seconds", 0.0) if path.exists() else 0.0
         self._started, self._lasted = time.monotonic(), [0.0]
@@ -276,10 +285,7 @@ class _Clock:
         typical = sorted(self._lasted)[len(self._lasted) // 2]
         if self.seconds() + typical > self._budget.seconds:
             return f"the budget of {self._options.budget} is spent"
-        if (
-            spent["trainings"] >= self._budget.trainings
-            or spent["seconds"] * self._options.gpus_per_trial >= self._budget.gpu_seconds
-        ):
+        if spent["trainings"] >= self._budget.trainings or spent["seconds"] * self.gpus_per_trial >= self._budget.gpu_seconds:
             return f"the budget of {self._options.budget} is spent"
         return None
 
@@ -293,7 +299,14 @@ class _Clock:
         self.save("running")
 
     def save(self, state: str, reason: str = "") -> None:
-        """Write ``experiment.json``."""
+        """Write ``experiment.json``, if there is room for it: it only repeats what the ledger knows."""
+        try:
+            self._write(state, reason)
+        except OSError as error:
+            if not disk_full(error):
+                raise
+
+    def _write(self, state: str, reason: str) -> None:
         write_experiment(
             self._folder,
             {

@@ -7,7 +7,8 @@ time the driver has asked the pruner.
 
 from __future__ import annotations
 
-import importlib
+import contextlib
+import functools
 import json
 import queue
 import threading
@@ -22,33 +23,66 @@ from ray import tune
 
 from model.calibration import Calibration
 from model.recipe import Recipe
-from model.record import Record
+from model.record import Record, disk_full, write_atomic
+from search.crew import Crew, Lost, load, node
+from search.halving import Halving
 
+RETRY = "retry.json"  # in a trial's folder: how it is to be run after it ran out of memory
 Runner = Callable[..., Record]
 OnRung = Callable[[dict[str, Any]], str | None]
 Message = tuple[str, dict[str, Any]]
 
 
 class Session:
-    """One run in a thread, held at each rung until it is told to go on or to stop."""
+    """One run in a thread, held at each rung until it is told to go on or to stop.
 
-    def __init__(self, runner: Runner, recipe: Recipe, folder: Path, cache: Path, **settings: Any) -> None:
+    Args:
+        runner: runs the recipe.
+        recipe: what is run.
+        folder: where its record, log and documents go.
+        cache: the stage cache.
+        watch: called about once a second while the run works; what it raises ends the waiting for it.
+        **settings: of the runner.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        recipe: Recipe,
+        folder: Path,
+        cache: Path,
+        watch: Callable[[], None] | None = None,
+        **settings: Any,
+    ) -> None:
         self._out: queue.Queue[Message] = queue.Queue()
         self._verdict: queue.Queue[str | None] = queue.Queue()
         self._waiting, self._stop = False, ""
-        self._work = (runner, recipe, folder, cache)
+        self._work, self._watch = (runner, recipe, folder, cache), watch
         self._settings = settings
         self._thread = threading.Thread(target=self._run, daemon=True, name=f"trial-{recipe.hash}")
         self._thread.start()
 
     def next(self) -> Message:
-        """Let the run go on and wait for its next rung (``rung``) or its end (``record``)."""
+        """Let the run go on and wait for its next rung (``rung``), its end (``record``) or its halt (``halt``).
+
+        Raises:
+            Lost: it has to be run again elsewhere.
+        """
         if self._waiting:
             self._waiting = False
             self._verdict.put(None)
-        kind, body = self._out.get()
+        kind, body = self._heard()
         self._waiting = kind == "rung"
+        if kind == "lost":
+            raise Lost(body["reason"])
         return kind, body
+
+    def _heard(self) -> Message:
+        while self._watch is not None:
+            with contextlib.suppress(queue.Empty):
+                return self._out.get(timeout=1.0)
+            self._watch()
+        return self._out.get()
 
     def stop(self, reason: str) -> None:
         """End the run: at once if it waits at a rung, at its next rung otherwise."""
@@ -66,31 +100,63 @@ class Session:
 
     def _run(self) -> None:
         runner, recipe, folder, cache = self._work
-        record = run_safely(runner, recipe, folder, cache, self._on_rung, **self._settings)
-        self._out.put(("record", asdict(record)))
+        try:
+            record = run_safely(runner, recipe, folder, cache, self._on_rung, **self._settings)
+        except Lost as lost:
+            self._out.put(("lost", {"reason": str(lost)}))
+        except OSError as full:
+            self._out.put(("halt", {"reason": disk_full(full) or str(full)}))
+        else:
+            self._out.put(("record", asdict(record)))
 
 
 def run_safely(
-    runner: Runner, recipe: Recipe, folder: Path, cache: Path, on_rung: OnRung | None = None, **settings: Any
+    runner: Runner,
+    recipe: Recipe,
+    folder: Path,
+    cache: Path,
+    on_rung: OnRung | None = None,
+    processes: int = 1,
+    **settings: Any,
 ) -> Record:
-    """Run a recipe and return its record whatever happens: a crash becomes a failed record, with its traceback in the log.
+    """Run a recipe and return its record: a crash becomes a failed record, with its traceback in the log.
 
     A record already on disk is returned as it is: nothing finished is repeated. A run that exhausts the memory is tried
-    once more with half the tokens in flight, which changes nothing but rounding.
+    once more with half the tokens in flight, which changes nothing but rounding; a note in its folder keeps that for resumes.
+
+    Raises:
+        Lost: a process of the run is gone: it has to be run again.
+        OSError: the disk is full. That is no fault of the recipe, which is run again once there is room.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / "record.json").exists():
-        return Record.load(folder)
+    if (record := Record.read(folder)) is not None:
+        return record
     log = Log(folder / "log.txt")
     log(f"{recipe} (seed {recipe.seed})")
     settings |= {"on_rung": log.heard(on_rung), "on_step": log.point}
-    try:
-        return log.end(runner(recipe, folder, cache, **settings))
-    except Exception as error:
-        if _out_of_memory(error) and (smaller := _smaller(recipe)) is not None:
-            log(f"out of memory; trying once more with {smaller.schedule.micro_tokens} tokens in flight")
-            return log.end(_retried(runner, recipe, smaller, folder, cache, log, settings))
-        return failed(recipe, folder, error, log)
+    while True:
+        smaller = _in_flight(folder)
+        try:
+            return log.end(runner(recipe, folder, cache, **settings, **smaller))
+        except Lost as lost:
+            log(str(lost))
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and disk_full(error):
+                log(str(error))
+                raise
+            half = min(recipe.schedule.micro_tokens, recipe.schedule.batch_tokens // processes) // 2
+            if smaller or half < recipe.shape.context or not _out_of_memory(error):
+                return failed(recipe, folder, error, log)
+            log(f"out of memory; trying once more with {half} tokens in flight")
+            write_atomic(folder / RETRY, json.dumps({"micro_tokens": half}).encode())
+        # Out here the error is gone, and with it what its traceback kept in memory.
+
+
+def _in_flight(folder: Path) -> dict[str, int]:
+    """``micro_tokens``, where an attempt has run out of memory."""
+    path = folder / RETRY
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def failed(recipe: Recipe, folder: Path, error: BaseException, log: Log) -> Record:
@@ -98,35 +164,12 @@ def failed(recipe: Recipe, folder: Path, error: BaseException, log: Log) -> Reco
     log("".join(traceback.format_exception(error)))
     reason = f"{type(error).__name__}: {error}"
     record = Record(recipe.hash, recipe.seed, recipe.name, "failed", recipe.to_json(), reason=reason, trained=False)
-    try:
-        record.save(folder)
-    except OSError as full:  # the driver keeps it, if it can
-        log(f"the record could not be written: {full}")
-    return record
-
-
-def _retried(
-    runner: Runner, recipe: Recipe, smaller: Recipe, folder: Path, cache: Path, log: Log, settings: dict[str, Any]
-) -> Record:
-    try:
-        record = runner(smaller, folder, cache, **settings)
-    except Exception as error:
-        return failed(recipe, folder, error, log)
-    record.recipe, record.spec = recipe.hash, recipe.to_json()  # it stands for the recipe that was asked for
-    record.notes.append(f"out of memory at micro_tokens={recipe.schedule.micro_tokens}; ran at {smaller.schedule.micro_tokens}")
     record.save(folder)
     return record
 
 
 def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
-
-
-def _smaller(recipe: Recipe) -> Recipe | None:
-    half = recipe.schedule.micro_tokens // 2
-    return (
-        recipe.with_(micro_tokens=half) if half >= recipe.shape.context and recipe.schedule.batch_tokens % half == 0 else None
-    )
 
 
 class Log:
@@ -140,7 +183,7 @@ class Log:
         """``on_rung``, with the rung and the verdict written down."""
 
         def listening(rung: dict[str, Any]) -> str | None:
-            self.point(rung)
+            self.point({key: value for key, value in rung.items() if key != "documents"})
             verdict = on_rung(rung) if on_rung else None
             if verdict:
                 self(f"stopped: {verdict}")
@@ -164,21 +207,21 @@ class Log:
             pass
 
 
-def load_runner(dotted: str) -> Runner:
-    """Import the function that runs a recipe, given as ``module:function``."""
-    module, _, name = dotted.partition(":")
-    return getattr(importlib.import_module(module), name)
-
-
 def _verdict(folder: Path) -> str:
     """Why a run was stopped: the driver has written it down already, where it shares the folder."""
-    return Record.load(folder).reason if (folder / "record.json").exists() else "stopped by the pruner"
+    record = Record.read(folder)
+    return "stopped by the pruner" if record is None else record.reason
 
 
 class GolfTrial(tune.Trainable):
-    """Tune's view of a worker. Its configuration: runner, recipe and calibration (JSON text), folder, cache."""
+    """Tune's view of a worker.
+
+    Its configuration: runner, recipe and calibration (JSON text), folder, cache, processes, bundle (what each process is
+    given) and local_disk.
+    """
 
     _session: Session | None
+    _crew: Crew | None = None
 
     def setup(self, config: dict[str, Any]) -> None:
         """Note what is to be run; it starts with the first step, from which on Tune retries a trial that is lost."""
@@ -192,21 +235,40 @@ class GolfTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Return the next rung, or the record and ``done``."""
+        """Return the next rung, the record and ``done``, or why the search must halt and ``done``."""
         if self._session is None:
             self._session = self._start(self._next)
         kind, body = self._session.next()
-        return {kind: json.dumps(body), "done": kind == "record"}  # as text: Tune flattens dictionaries
+        return {kind: json.dumps(body), "done": kind != "rung"}  # as text: Tune flattens dictionaries
 
-    @staticmethod
-    def _start(config: dict[str, Any]) -> Session:
-        calibration = Calibration.from_json(json.loads(config["calibration"]))
+    def _start(self, config: dict[str, Any]) -> Session:
         recipe = Recipe.from_json(json.loads(config["recipe"]))
-        folder, cache = Path(config["folder"]), Path(config["cache"])
-        return Session(load_runner(config["runner"]), recipe, folder, cache, calibration=calibration)
+        folder, cache, runner = Path(config["folder"]), Path(config["cache"]), config["runner"]
+        local_disk = Path(config["local_disk"]) if config["local_disk"] else None
+        settings: dict[str, Any] = {
+            "calibration": Calibration.from_json(json.loads(config["calibration"])),
+            "local_disk": local_disk,
+            "where": {"nodes": node()},
+        }
+        if (count := config["processes"]) > 1:
+            if self._crew is None:
+                self._crew = Crew(config["bundle"], count, f"{runner.partition(':')[0]}:assist")
+            nodes = self._crew.gather()
+            settings |= {
+                "where": {"nodes": " ".join(sorted(set(nodes))), "processes": str(count)},
+                "processes": count,
+                "watch": self._crew.check,
+                "together": functools.partial(self._crew.training, cache, {"local_disk": local_disk}),
+            }
+        run = load(runner)
+        if config["halving"]:
+            run = Halving(run, functools.partial(run_safely, processes=count), config["halving"])
+        return Session(run, recipe, folder, cache, **settings)
 
     def cleanup(self) -> None:
         """The worker goes away: what still runs continues from its checkpoint elsewhere, so it must leave no record here."""
+        if self._crew is not None:
+            self._crew.dismiss()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: training keeps its own checkpoints in the stage cache."""
