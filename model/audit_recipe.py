@@ -20,17 +20,18 @@ from model.recipe import Recipe
 from model.tokens import TokenData, Tokenizer, prepare
 
 TOLERANCE = 2e-4  # nats; batches of another shape move float32 scores by less
+LEAST_TOKENS = 16_000
 
 
 def audit_recipe(
-    recipe: Recipe, cache: Path, *, tokens: int = 40_000, seconds: float = LIMIT_SECONDS, device: str = "auto"
+    recipe: Recipe, cache: Path, *, tokens: int | None = None, seconds: float = LIMIT_SECONDS, device: str = "auto"
 ) -> Audit:
     """Audit a preset or a trial; what of it is not in the stage cache is computed first.
 
     Args:
         recipe: what is judged.
         cache: the stage cache of its runs.
-        tokens: how much text the experiments use.
+        tokens: how much text the experiments use; by default enough for what learns from it to have learned twice.
         seconds: the time limit of the whole evaluation.
         device: where it is trained if it has to be.
 
@@ -55,7 +56,7 @@ def audit_artifact(
     data: TokenData,
     *,
     code_bytes: int | None = None,
-    tokens: int = 40_000,
+    tokens: int | None = None,
     seconds: float = LIMIT_SECONDS,
 ) -> Audit:
     """Audit packed weights.
@@ -65,7 +66,7 @@ def audit_artifact(
         artifact: the packed file.
         data: its split's text, and the tokenizer.
         code_bytes: length of the code that travels; None makes the script and measures it.
-        tokens: how much text the experiments use.
+        tokens: how much text the experiments use; by default enough for what learns from it to have learned twice.
         seconds: the time limit of the whole evaluation.
 
     Raises:
@@ -97,9 +98,15 @@ def audit_artifact(
             limit=recipe.limit,
             seconds=seconds,
             whole=sum(map(len, documents)),
-            tokens=tokens,
+            tokens=_enough(recipe) if tokens is None else tokens,
             tolerance=TOLERANCE,
         )
+
+
+def _enough(recipe: Recipe) -> int:
+    """Tokens in which every adapter and mixer learns at least twice: each of some ten experiments scores them all."""
+    chunks = [getattr(t, "chunk", 0) for slot in ("adapt", "mixer") for t in recipe.tenants(slot)]
+    return max([LEAST_TOKENS, *(int(2.5 * chunk) for chunk in chunks)])
 
 
 def load(recipe: str, artifact: str, tokenizer: str) -> Evaluator:
