@@ -19,7 +19,7 @@ Verdicts = dict[int, tuple[str, str]]
 
 LOOKAHEAD = 32  # tokens; influence from further ahead means that the text was learned from, not just looked at
 CUTS = (0.12, 0.35, 0.61, 0.88)  # where the text is altered, as shares of it
-PREFIXES = (0.003, 1.0)  # behind which distributions are asked for, as shares of the text
+PREFIXES = (0.003, 0.4, 1.0)  # behind which distributions are asked for, as shares of the text
 MASS_ERROR = 1e-3  # by which the probabilities of all tokens may miss 1
 ENUMERATION_SECONDS = 60.0
 FRESH_TOKENS = 2_000
