@@ -20,12 +20,13 @@ def variants(told: Mapping[str, Any]) -> pd.DataFrame:
     """The rows of ``golflab variants --json`` as a table, best first.
 
     Returns:
-        rank, techniques, a column per slot, bytes, fits, bpb, over_float and over_best with their standard errors, loss,
-        seconds, recipe, limit and efficient (nothing else is as small and as good).
+        rank, techniques (those that vary), a column per slot, bytes, fits, bpb, over_float and over_best with their standard
+        errors, loss, seconds, recipe, limit and efficient (nothing else is as small and as good).
     """
     table = pd.DataFrame(list(told["variants"]))
     table[list(NUMBERS)] = table[list(NUMBERS)].astype(float)
-    table.insert(1, "techniques", [" ".join(filter(None, row)) for row in table[list(SLOTS)].to_numpy()])
+    varying = [slot for slot in SLOTS if (table[slot] != table[slot].iloc[0]).any()]
+    table.insert(1, "techniques", [" ".join(filter(None, row)) or "as it is" for row in table[varying].to_numpy()])
     table["limit"] = told["limit"]
     table["efficient"] = efficient(table[["bytes", "bpb"]].to_numpy(float))
     return table
@@ -85,17 +86,20 @@ def text(told: Mapping[str, Any], console: Any, rows: int = 20) -> None:
     table = variants(told)
     for sentence in summary(told, table):
         console.print(sentence, highlight=False, soft_wrap=True)
-    for title, part in (("The front", table[table["efficient"]].sort_values("bytes")), ("The best", table.head(rows))):
-        shown = _shown(part)
+    names = WIDE if console.width >= 120 else NARROW
+    front = table[table["efficient"]].sort_values("bytes")
+    for title, part in ((f"The front: {len(front)} that nothing else beats", front), ("The best that fit", table.head(rows))):
         grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-        for name in shown.columns:
-            grid.add_column(name, justify="left" if name == "techniques" else "right", overflow="fold", no_wrap=name in FIXED)
-        for row in shown.itertuples(index=False):
-            grid.add_row(*map(str, row))
+        for name in names:
+            words = name == "techniques"
+            grid.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
+        for row, fits in zip(_shown(part)[list(names)].itertuples(index=False), part["fits"], strict=True):
+            grid.add_row(*map(str, row), style="" if fits else "dim")
         console.print(grid)
 
 
-FIXED = ("bytes", "bpb", "over float ± 95 %", "over best ± 95 %")
+NARROW = ("rank", "techniques", "bytes", "bpb", "over float ± 95 %")
+WIDE = (*NARROW, "over best ± 95 %", "weights' loss")
 
 
 def _cards(told: Mapping[str, Any], table: pd.DataFrame) -> list[tuple[str, str, str]]:
