@@ -343,7 +343,7 @@ def variants(
 
 @app.command("show")
 def show_(preset: Preset, scale: Scale = "full") -> None:
-    """Print a preset: its body plan, its schedule and its techniques with their knobs."""
+    """Print a preset: body plan, schedule, forward pass, and its techniques with knobs, sources and doubts."""
     from search.single import recipe_of
 
     show.recipe(out, recipe_of(preset, scale))

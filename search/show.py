@@ -6,12 +6,15 @@ import json
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from model.forecast import Bill
 from model.recipe import Recipe
 from model.record import Record
 from model.technique import SLOTS
+from search.forward import forward
 
 
 def emit(body: Any) -> None:
@@ -52,21 +55,25 @@ def record(console: Console, done: Record) -> None:
 
 
 def recipe(console: Console, shown: Recipe) -> None:
-    """Print a recipe: body plan, schedule, and who fills each slot."""
+    """Print a recipe: body plan, schedule, the forward pass with its tenants, and every technique with source and doubt."""
     for part in ("shape", "schedule", "data"):
         told = ", ".join(
-            f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}"
+            f"{key} {value:,}" if isinstance(value, int) and not isinstance(value, bool) else f"{key} {value}"
             for key, value in vars(getattr(shown, part)).items()
         )
         console.print(f"{part:>10}  {told}", highlight=False, soft_wrap=True)
     console.print(f"{'limit':>10}  {shown.limit:,} bytes, seed {shown.seed}, recipe {shown.hash}", highlight=False)
-    rows = []
-    for slot in SLOTS.values():
-        for t in shown.tenants(slot.name):
-            settings = ", ".join(f"{key}={value}" for key, value in t.settings().items())
-            rows.append([slot.stage, slot.name, t.name, settings, t.summary()])
-    columns = dict.fromkeys(("stage", "slot", "technique", "knobs", "effect"), "left")
-    console.print(table(f"{shown.name}: {len(rows)} techniques", columns, rows))
+    console.print("\nThe forward pass", style="bold", highlight=False)
+    for line in forward(shown):
+        console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+    filled = [t for slot in SLOTS.values() for t in shown.tenants(slot.name)]
+    console.print(f"\n{shown.name}: {len(filled)} techniques", style="bold", highlight=False)
+    for t in filled:
+        settings = ", ".join(f"{key}={value}" for key, value in t.settings().items())
+        console.print(f"\n{t.name}({settings})  [{t.stage()} · {t.slot}]", markup=False, highlight=False, soft_wrap=True)
+        for word, told in (("", t.summary()), ("sources: ", ", ".join(t.sources)), ("doubt: ", t.doubt)):
+            if told:
+                console.print(Padding(Text(word + told), (0, 0, 0, 4)))
 
 
 def cost(console: Console, shown: Recipe, bill: Bill, marginal: dict[str, int]) -> None:
