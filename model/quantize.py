@@ -8,13 +8,14 @@ fp16. What `Quantised.dequantised` says is exactly what a reader of the packed f
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from model.layers import ParameterInfo
-from model.recipe import Recipe
+from model.recipe import Recipe, Shape
+from model.technique import Technique
 
 SMALLEST_SCALE = 2.0**-24  # fp16's smallest positive number: a row of zeros keeps a scale a division survives
 LARGEST_FLOAT = 65504.0
@@ -64,6 +65,17 @@ def grid_by_role(info: ParameterInfo, bits: dict[str, int], small: int = 0, exte
     if info.kind == "scale" or len(info.shape) != 2 or info.count <= small:
         return None
     return grid_of(bits.get(info.role, bits["other"]), extended)
+
+
+class Rows(Technique):
+    """What the techniques of the slot ``bits`` share: the size up to which a matrix stays fp16 goes with a matrix's size."""
+
+    slot: ClassVar[str] = "bits"
+    small: int
+
+    def rescale(self, old: Shape, new: Shape) -> Rows:
+        """``small`` is a number of elements, so it goes with the square of the width."""
+        return replace(self, small=self.small * new.width**2 // old.width**2)  # type: ignore[type-var]
 
 
 class Pruned(NamedTuple):

@@ -41,3 +41,10 @@ def test_the_mean_form_holds_the_step_constant():
         gradients[form] = (w.grad / w).detach()[0]
     assert torch.allclose(gradients["mean"], gradients["mean"][0].expand(TINY.width), rtol=1e-4)
     assert not torch.allclose(gradients["rows"], gradients["rows"][0].expand(TINY.width), rtol=1e-2)
+
+
+def test_where_nothing_is_rounded_there_is_no_penalty():
+    recipe = BASE.with_(parse("int5_rows:small=65536"))
+    model, penalty = awake(recipe), CrownQ().build(TINY)
+    penalty.attach(model, recipe)
+    assert penalty(0.1) == 0.0

@@ -2,6 +2,7 @@ import pytest
 
 from model.quantize import Grid
 from model.technique import parse
+from spaces.presets import preset
 from tests.matrices import GAIN, LINEAR, TABLE
 
 
@@ -22,3 +23,8 @@ def test_tables_have_their_own_width(bits, expected):
 def test_small_matrices_stay_float_on_request():
     assert grid(f"int5_rows:small={LINEAR.count}", LINEAR) is None
     assert grid(f"int5_rows:small={LINEAR.count - 1}", LINEAR) is not None
+
+
+def test_the_size_that_stays_fp16_goes_with_the_body():
+    full, small = preset("seed_849_as_published", "full"), preset("seed_849_as_published", "proxy")
+    assert (full.tenant("bits").small, small.tenant("bits").small) == (65_536, 4_096)

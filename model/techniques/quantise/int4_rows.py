@@ -7,20 +7,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from model.layers import ParameterInfo
-from model.quantize import Grid, grid_by_role
+from model.quantize import Grid, Rows, grid_by_role
 from model.recipe import Shape
-from model.technique import Technique, knob
+from model.technique import knob
 
 
 @dataclass(frozen=True)
-class Int4Rows(Technique):
+class Int4Rows(Rows):
     """Store matrices as integers of ±7 times one fp16 scale per output row.
 
     w ≈ q·s with q in [−7, 7] and s (rows,) from the slot `clip`; tables on ``table`` bits (16 is fp16), matrices of at
     most ``small`` elements in fp16. #375 puts its cost at +0.048 to +0.060 bits per byte: use a clip that really clips.
     """
 
-    slot: ClassVar[str] = "bits"
     sources: ClassVar[tuple[str, ...]] = ("#375",)
 
     table: int = knob(8, choices=(16, 8, 7, 6, 5, 4))

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from model.layers import ParameterInfo
-from model.quantize import Grid, grid_by_role
+from model.quantize import Grid, Rows, grid_by_role
 from model.recipe import Shape
-from model.technique import Technique, knob
+from model.technique import knob
 
 
 @dataclass(frozen=True)
-class Int5Rows(Technique):
+class Int5Rows(Rows):
     """Store matrices as integers of ±15 times one fp16 scale per output row.
 
     w ≈ q·s with q in [−15, 15] and s (rows,) from the slot `clip`; tables on ``table`` bits (16 is fp16), matrices of at
@@ -21,7 +21,6 @@ class Int5Rows(Technique):
     tenth layer.
     """
 
-    slot: ClassVar[str] = "bits"
     sources: ClassVar[tuple[str, ...]] = ("#849", "#180", "#375")
 
     table: int = knob(8, choices=(16, 8, 7, 6, 5, 4))

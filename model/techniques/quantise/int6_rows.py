@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from model.layers import ParameterInfo
-from model.quantize import Grid, grid_by_role
+from model.quantize import Grid, Rows, grid_by_role
 from model.recipe import Shape
-from model.technique import Technique, knob
+from model.technique import knob
 
 
 @dataclass(frozen=True)
-class Int6Rows(Technique):
+class Int6Rows(Rows):
     """Store matrices as integers of ±31 times one fp16 scale per output row.
 
     w ≈ q·s with q in [−31, 31] and s (rows,) from the slot `clip`; tables on ``table`` bits (16 is fp16), matrices of at
@@ -21,7 +21,6 @@ class Int6Rows(Technique):
     does. Published cost +0.006 to +0.008 bits per byte, half of that with exact GPTQ.
     """
 
-    slot: ClassVar[str] = "bits"
     sources: ClassVar[tuple[str, ...]] = ("#680", "#414", "#549")
 
     table: int = knob(8, choices=(16, 8, 7, 6, 5, 4))

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from model.layers import ParameterInfo
-from model.quantize import Grid, grid_by_role
+from model.quantize import Grid, Rows, grid_by_role
 from model.recipe import Shape
-from model.technique import Technique, knob
+from model.technique import knob
 
 
 @dataclass(frozen=True)
-class Int8Rows(Technique):
+class Int8Rows(Rows):
     """Store matrices as integers of ±127 times one fp16 scale per output row.
 
     w ≈ q·s with q in [−127, 127] and s (rows,) from the slot `clip`. ``table`` is the width of the token, value and
@@ -21,7 +21,6 @@ class Int8Rows(Technique):
     elements stay fp16 (65,536 in the baseline). Published cost of the rounding: 0.002 to 0.007 bits per byte.
     """
 
-    slot: ClassVar[str] = "bits"
     sources: ClassVar[tuple[str, ...]] = ("#2000", "openai/parameter-golf baseline")
 
     table: int = knob(8, choices=(16, 8, 7, 6, 5, 4))

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from model.layers import ParameterInfo
-from model.quantize import Grid, grid_by_role
+from model.quantize import Grid, Rows, grid_by_role
 from model.recipe import Shape
-from model.technique import Technique, knob
+from model.technique import knob
 
 WIDTHS = (16, 8, 7, 6, 5, 4, 3, 2)
 
 
 @dataclass(frozen=True)
-class MixedRows(Technique):
+class MixedRows(Rows):
     """Store every role on its own number of bits, integers per output row with fp16 scales.
 
     w ≈ q·s with q in ±(2^(bits−1) − 1); 16 is fp16, 2 is ternary with the row's mean |w| as scale. The defaults are
@@ -24,7 +24,6 @@ class MixedRows(Technique):
     of the last ``late_keys`` layers stay fp16 (#295: 2, #1499: 1), and are then trained without rounding too.
     """
 
-    slot: ClassVar[str] = "bits"
     sources: ClassVar[tuple[str, ...]] = ("#295", "#1499", "#180", "#670")
 
     mlp: int = knob(5, choices=WIDTHS)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from model.layers import ParameterInfo
-from model.quantize import Grid, grid_by_role
+from model.quantize import Grid, Rows, grid_by_role
 from model.recipe import Shape
-from model.technique import Technique, knob
+from model.technique import knob
 
 
 @dataclass(frozen=True)
-class TernaryRows(Technique):
+class TernaryRows(Rows):
     """Store the MLP's matrices as −1, 0 and 1 times the row's mean |w|, everything else on more bits.
 
     w ≈ α·t with α = mean|w| per row and t = clamp(round(w/α), −1, 1): 1.58 bits a weight for Gaussian latents, 31 % of
@@ -21,7 +21,6 @@ class TernaryRows(Technique):
     ternary fake quantisation too. ``attention`` = 2 makes the attention ternary as well (#640).
     """
 
-    slot: ClassVar[str] = "bits"
     sources: ClassVar[tuple[str, ...]] = ("#211", "#640", "#367", "arXiv:2402.17764")
     doubt: ClassVar[str] = "No score was ever published for #211's ternary network; its log is of an int8 model."
 

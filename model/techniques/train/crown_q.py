@@ -32,8 +32,8 @@ class RoundingVariance:
                 self.matrices.append((owner, grid.largest))
 
     def __call__(self, multiplier: float) -> Tensor | float:
-        """The penalty at this learning-rate multiplier; zero above the threshold."""
-        if multiplier > self.threshold:
+        """The penalty at this learning-rate multiplier; zero above the threshold, or where nothing is rounded."""
+        if multiplier > self.threshold or not self.matrices:
             return 0.0
         total = torch.zeros((), device=self.matrices[0][0].weight.device)
         for owner, largest in self.matrices:
