@@ -47,6 +47,23 @@ class Best:
         return measured
 
 
+def ours_with_variants(world: World, seed: int, budget: int, per_training: int = 4) -> Best:
+    """The fitting sampler where a third of the parameters act after training: trials that reuse a training cost none."""
+    later = [*(f"t{i}" for i in range(27, 40)), "bits"]
+    rest = [name for name in world.space if name not in later]
+    training = lambda params: tuple(params[name] for name in rest)
+    sampler = FittingSampler(world.space, overrun=world.size, seed=seed, training=training, later=later, variants=per_training)
+    best, trials, trained = Best(world, seed), list[FrozenTrial](), set()
+    while len(trained) < budget:
+        params = sampler.propose(trials, len(trials)).params
+        trials.append(create_trial(value=best.train(params), params=params, distributions=world.space))
+        trials[-1].number = len(trials) - 1
+        if training(params) in trained:
+            best.history[-2:] = best.history[-1:]
+        trained.add(training(params))
+    return best
+
+
 def ours(world: World, seed: int, budget: int, workers: int = 1) -> Best:
     """The fitting sampler; with several workers, a proposal is made while the others' trials are running."""
     sampler, best, trials = FittingSampler(world.space, overrun=world.size, seed=seed), Best(world, seed), list[FrozenTrial]()
@@ -97,6 +114,7 @@ def ray_optuna(world: World, seed: int, budget: int) -> Best:
 
 METHODS: dict[str, Callable[[World, int, int], Best]] = {
     "ours": ours,
+    "variants": ours_with_variants,
     "ours x8": lambda world, seed, budget: ours(world, seed, budget, workers=8),
     "random": optuna_peer(lambda seed: RandomSampler(seed=seed), constrained=False),
     "ray optuna": ray_optuna,

@@ -35,6 +35,7 @@ BOLDER = 0.01  # wider with every finished trial, lest it settle
 CLIMBERS = 4  # rows the local search goes on from
 ROUNDS = 10  # of the local search
 CHECKS = 64  # forecasts per proposal at most
+TRUNKS = 4  # finished trainings whose variants are considered
 
 
 @dataclass
@@ -45,6 +46,16 @@ class Proposed:
     asked: int = 0
     dropped: int = 0
     source: str = ""
+
+
+@dataclass
+class _Told:
+    """What is remembered of a trial: its parameters, row, key, and the training it used."""
+
+    params: Params
+    row: np.ndarray
+    key: Hashable
+    training: Hashable
 
 
 @dataclass
@@ -102,8 +113,12 @@ class FittingSampler(BaseSampler):
         canonical: parameters as they will be understood (clashes resolved).
         owners: knob -> (the choice it depends on, the value that switches it on); it counts for nothing while off.
         starts: parameters to try first.
-        design: complete trials before anything is modelled; until then each proposal is as different from the others as can
-            be, so that effects can be told apart.
+        design: complete trials (trainings, where they have variants) before anything is modelled; until then each proposal is as
+            different from the others as can be, so that effects can be told apart.
+        training: what parameter sets share that differ only after training; None where that cannot be.
+        later: parameters that act after training.
+        variants: trials that reuse a finished training, at most this many per training. While trials only tell parameters
+            apart, the one that tells most is proposed; afterwards one that promises more than everything tried so far.
         seed: of all randomness.
     """
 
@@ -118,12 +133,18 @@ class FittingSampler(BaseSampler):
         owners: Mapping[str, tuple[str, Any]] | None = None,
         starts: Iterable[Params] = (),
         design: int = 4,
+        training: Callable[[Params], Hashable] | None = None,
+        later: Iterable[str] = (),
+        variants: int = 0,
         seed: int = 0,
     ) -> None:
         self._space, self._seed, self._starts, self._design = dict(space), seed, list(starts), design
         self._encoding = Encoding(space, owners)
         self._overrun = overrun
-        self._memory: dict[int, tuple[Params, Any, Hashable]] = {}
+        self._memory: dict[int, _Told] = {}
+        chosen = set(later) & set(space)
+        self._later = np.array([name in chosen for name in self._encoding.names])
+        self._training, self._variants = training, variants if training is not None and chosen else 0
         self._key = key or (lambda params: tuple(self._encoding.settled(self._encoding.rows([params]))[0]))
         self._canonical = canonical or (lambda params: params)
         exact = overrun or (lambda params: 0.0)
@@ -165,37 +186,70 @@ class FittingSampler(BaseSampler):
             sign: -1 to maximise.
         """
         rng = np.random.default_rng([self._seed, 1, number])
-        taken = {self._told(t)[1] for t in trials if t.params}
+        taken = {self._told(t).key for t in trials if t.params}
         walk = _Walk(self, taken)
         for start in self._starts:
             if walk.take(self._canonical(start)):
                 return walk.result("start")
         told, values = scored(trials)
         known = self._rows([t for t in trials if t.params])
-        if sum(t.state == TrialState.COMPLETE for t in told) < self._design:
-            ranked, source = self._different(known, rng), "design"
+        trained, twins = self._twins(trials, told, sign * values, rng)
+        if (len(trained) or sum(t.state == TrialState.COMPLETE for t in told)) < self._design:
+            ranked = {
+                "variant": self._different(known, self._size.fitting(twins)[0]),
+                "design": self._different(known, self._fitting_pool(rng)),
+            }
         else:
             pending = self._rows([t for t in trials if t.params and t.state == TrialState.RUNNING])
-            ranked, source = self._promising(self._rows(told), sign * values, pending, rng)
-        for row in [*ranked, *self._around(known, rng)]:
-            if walk.take(self._canonical(self._encoding.params(row))):
-                return walk.result(source)
-            if walk.asked >= CHECKS:
-                break
+            ranked = self._promising(self._rows(told), sign * values, pending, twins, rng)
+        for source, rows in (ranked | {"around": self._around(known, rng)}).items():
+            for row in rows:
+                params = self._canonical(self._encoding.params(row))
+                if source == "variant" and self._training_of(params) not in trained:
+                    continue
+                if walk.take(params):
+                    return walk.result(source)
+                if walk.asked >= CHECKS:
+                    break
         return self._anything(walk, rng)
+
+    def _twins(
+        self, trials: Sequence[FrozenTrial], told: list[FrozenTrial], values: np.ndarray, rng: np.random.Generator
+    ) -> tuple[set[Hashable], np.ndarray]:
+        """Keys of the finished trainings, and rows that would reuse the best of them; no rows while none is due."""
+        none = np.zeros((0, self._encoding.columns))
+        if not self._variants:
+            return set(), none
+        order = [told[i] for i in np.argsort(values, kind="stable") if told[i].state == TrialState.COMPLETE]
+        best = {self._told(t).training: self._told(t).row for t in reversed(order)}  # the best one of each training
+        started = [t for t in trials if t.params]
+        reused = len(started) - len({self._told(t).training for t in started})
+        if reused >= self._variants * len(best):
+            return set(best), none
+        trunks = [self._told(t) for t in order if self._told(t).row is best[self._told(t).training]][:TRUNKS]
+        rows = np.stack([trunks[i % len(trunks)].row for i in range(2 * POOL)]) if trunks else none
+        # Some differ in one parameter or two, others in half of what acts after training.
+        often = rng.choice([1.5 / self._later.sum(), 0.5], size=len(rows))
+        redrawn = (rng.random(rows.shape) < often[:, None]) & self._later
+        return set(best), self._encoding.settled(np.where(redrawn, self._encoding.draw(len(rows), rng), rows))
+
+    def _training_of(self, params: Params) -> Hashable:
+        return self._training(params) if self._training is not None else None
 
     def _rows(self, trials: Sequence[FrozenTrial]) -> np.ndarray:
         """(n, columns), from memory where they were encoded before."""
-        rows = [self._told(t)[0] for t in trials]
+        rows = [self._told(t).row for t in trials]
         return np.stack(rows) if rows else np.zeros((0, self._encoding.columns))
 
-    def _told(self, trial: FrozenTrial) -> tuple[np.ndarray, Hashable]:
-        """A trial's row and its key: parameters never change once they are set, so both are remembered."""
-        params, row, key = self._memory.get(trial.number, ({}, None, None))
-        if params != trial.params:
-            params, row, key = trial.params, self._encoding.rows([trial.params])[0], self._key(trial.params)
-            self._memory[trial.number] = params, row, key
-        return row, key
+    def _told(self, trial: FrozenTrial) -> _Told:
+        """A trial's row and its keys: parameters never change once they are set, so they are remembered."""
+        known = self._memory.get(trial.number)
+        if known is None or known.params != trial.params:
+            params = trial.params
+            training = self._training_of(params) if self._variants else None
+            known = _Told(params, self._encoding.rows([params])[0], self._key(params), training)
+            self._memory[trial.number] = known
+        return known
 
     def _anything(self, walk: _Walk, rng: np.random.Generator) -> Proposed:
         """Nothing promising fits: take the first random combination that does, in a bounded number of draws."""
@@ -207,10 +261,9 @@ class FittingSampler(BaseSampler):
                 break
         return walk.result("none")
 
-    def _different(self, known: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Fitting rows, first the one the least is known about: the greedy D-optimal choice for a linear model."""
-        pool = self._fitting_pool(rng)
-        if not len(known):
+    def _different(self, known: np.ndarray, pool: np.ndarray) -> np.ndarray:
+        """Rows of a pool, first the one the least is known about: the greedy D-optimal choice for a linear model."""
+        if not len(known) or not len(pool):
             return pool
         x, z = self._encoding.features(pool), self._encoding.features(known)
         gram = z.T @ z + 0.5 * np.eye(z.shape[1])
@@ -218,9 +271,9 @@ class FittingSampler(BaseSampler):
         return pool[np.argsort(-leverage, kind="stable")]
 
     def _promising(
-        self, rows: np.ndarray, values: np.ndarray, pending: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, str]:
-        """Rows, the most promising first, by the model whose turn it is, which believes its own means of pending trials."""
+        self, rows: np.ndarray, values: np.ndarray, pending: np.ndarray, twins: np.ndarray, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Rows by source, the most promising first, by the model whose turn it is; it believes its means of pending trials."""
         model = self._model(rows, values, rng)
         good, _ = split(values)
         dense = Parzen(self._encoding, rows[good]).draw(POOL, rng)
@@ -229,9 +282,18 @@ class FittingSampler(BaseSampler):
         # The linear model is doubted as much as it fails to predict trials it was not shown.
         if len(pool) and rng.random() < 0.5 * (1.0 - max(0.0, model.skill())) ** 2:
             density = expected_improvement(self._encoding, rows, values, pool, pending)
-            return pool[np.argsort(-density, kind="stable")], "density"
+            return {"density": pool[np.argsort(-density, kind="stable")]}
         function = model.believing(self._size.features(pending)).draw(rng, min(1.0, BOLDNESS + BOLDER * len(rows)))
-        return self._climb(function, pool, features, rng), "posterior"
+        return {"variant": self._better(function, twins, rows), "posterior": self._climb(function, pool, features, rng)}
+
+    def _better(self, function: Callable[[np.ndarray], np.ndarray], twins: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Those of ``twins`` that the function puts below all ``rows``, the most promising first."""
+        twins, features = self._size.fitting(twins)
+        if not len(twins):
+            return twins
+        values, least = function(features), function(self._size.features(rows)).min()
+        order = np.argsort(values, kind="stable")
+        return twins[order][values[order] < least]
 
     def _model(self, rows: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> Surrogate:
         """A surrogate of the trials: of all, or of the best and a sample of the others where there are many."""

@@ -9,11 +9,13 @@ from optuna.trial import TrialState, create_trial
 from search.encoding import Encoding
 from search.parzen import Parzen
 from search.sampler import FittingSampler
+from search.scores import scored
 from search.surrogate import Surrogate
 
 SPACE = {f"t{i}": CategoricalDistribution((False, True)) for i in range(10)}
 SPACE |= {"bits": CategoricalDistribution(("int5", "int6", "int8")), "width": IntDistribution(2, 6)}
 SPACE |= {"rate": FloatDistribution(1e-3, 1, log=True)}
+A = {"a": FloatDistribution(0, 10)}
 OWNERS = {"rate": ("t0", True)}
 EFFECTS = np.array([-8, -4, 3, -2, 5, 0, 0, 1, -3, 0])
 COSTS = np.array([30, 5, 5, 20, 1, 10, 10, 1, 10, 5])
@@ -160,3 +162,100 @@ def test_the_density_prefers_what_its_trials_have():
     assert near > far
     drawn = density.draw(300, np.random.default_rng(0))
     assert drawn[:, 0].mean() > 0.6
+
+
+LATER = ("bits", "t8", "t9")  # act after training
+
+
+def training(params):
+    return tuple(params[name] for name in SPACE if name not in LATER)
+
+
+@pytest.mark.parametrize("design", [4, 99])
+def test_variants_of_finished_trainings_are_tried_and_no_more_of_them_than_was_asked_for(design):
+    sampler = FittingSampler(SPACE, overrun=size, training=training, later=LATER, variants=2, design=design, seed=1)
+    trials, sources = [], []
+    while len(trials) < 30:
+        found = sampler.propose(trials, len(trials))
+        known = {training(t.params) for t in trials}
+        assert (found.source == "variant") <= (training(found.params) in known)
+        sources.append(found.source)
+        trials.append(finished(found.params, len(trials)))
+        trained = len({training(t.params) for t in trials})
+        assert len(trials) - trained <= 2 * trained
+    assert "variant" in sources[: 6 if design > 30 else 30]
+    assert all(size(t.params) <= 1 for t in trials)
+
+
+def test_a_training_that_still_runs_has_no_variants():
+    sampler = FittingSampler(SPACE, overrun=size, training=training, later=LATER, variants=2, design=99)
+    trials = []
+    for number in range(6):
+        found = sampler.propose(trials, number)
+        assert found.source != "variant"
+        trials.append(create_trial(state=TrialState.RUNNING, params=found.params, distributions=SPACE))
+        trials[-1].number = number
+
+
+def test_variants_find_more_with_the_same_trainings():
+    later = ("t0", "t1", "t3", "t4")
+    trained = lambda params: tuple(params[name] for name in SPACE if name not in later)
+
+    def best(variants, seed):
+        sampler = FittingSampler(SPACE, overrun=size, training=trained, later=later, variants=variants, seed=seed)
+        trials, keys = [], set()
+        while len(keys) < 7:
+            trials.append(finished(sampler.propose(trials, len(trials)).params, len(trials)))
+            keys.add(trained(trials[-1].params))
+        return min(t.value for t in trials[:-1])
+
+    assert np.mean([best(3, s) for s in range(5)]) < np.mean([best(0, s) for s in range(5)])
+
+
+def test_stopped_trials_teach_what_their_last_score_predicts():
+    def trial(step, early, **told):
+        return create_trial(intermediate_values={step: early}, params={"a": 0.0}, distributions=A, **told)
+
+    complete = [trial(10, v, value=2.0 * v) for v in (1, 2, 3, 4, 5)]
+    stopped, unknown = (trial(step, 7.0, state=TrialState.PRUNED) for step in (10, 11))
+    found, values = scored([stopped, unknown, *complete])
+    assert found == [*complete, stopped]
+    assert values[-1] == pytest.approx(14.0)
+    backwards = [trial(10, v, value=-v) for v in (1, 2, 3, 4, 5)]
+    assert scored([stopped, *backwards])[1][-1] == pytest.approx(-3.0)
+    assert len(scored([stopped, *complete[:4]])[0]) == 4
+
+
+def test_eight_workers_try_different_things_and_still_get_better():
+    def search_with(workers, seed):
+        sampler, trials = FittingSampler(SPACE, overrun=size, owners=OWNERS, seed=seed), []
+        for number in range(28):
+            found = sampler.propose(trials, number).params
+            trials.append(create_trial(state=TrialState.RUNNING, params=found, distributions=SPACE))
+            trials[-1].number = number
+            if number >= workers - 1:
+                oldest = trials[number - workers + 1]
+                oldest.value, oldest.state = float(value(oldest.params)), TrialState.COMPLETE
+        return trials
+
+    runs = [search_with(8, seed) for seed in range(3)]
+    encoding = Encoding(SPACE, OWNERS)
+    for trials in runs:
+        rows = encoding.rows([t.params for t in trials[-8:]])
+        assert len(np.unique(rows, axis=0)) == 8
+        differ = (rows[:, None] != rows[None]).sum(-1)
+        assert np.median(differ[np.triu_indices(8, 1)]) >= 2
+    alone = [min(t.value for t in search_with(1, seed) if t.value is not None) for seed in range(3)]
+    together = [min(t.value for t in trials if t.value is not None) for trials in runs]
+    assert np.mean(together) <= np.mean(alone) + 1.0
+
+
+def test_a_model_that_believes_itself_keeps_its_mean_and_doubts_less():
+    rng = np.random.default_rng(0)
+    x, fresh = rng.standard_normal((15, 4)), rng.standard_normal((3, 4))
+    model = Surrogate.fit(x, x[:, 0] + 0.05 * rng.standard_normal(15))
+    mean, doubt = model.predict(fresh)
+    after, less = model.believing(fresh).predict(fresh)
+    assert np.allclose(mean, after, atol=1e-6)
+    assert (less < doubt).all()
+    assert model.believing(fresh[:0]) is model
