@@ -52,6 +52,22 @@ def test_order_and_factor_rank_as_published():
     assert right < share_left(hessian, order="natural") < ascending < entries
 
 
+def falling(columns=512, power=1.05, spread=0.45, seed=2):
+    """Second moments whose spectrum falls as 1/k^power, in random directions, with columns of different size."""
+    dice = torch.Generator().manual_seed(seed)
+    directions = torch.linalg.qr(torch.randn(columns, columns, generator=dice))[0]
+    sizes = torch.exp(spread * torch.randn(columns, generator=dice))
+    return (directions * torch.arange(1, columns + 1.0) ** -power) @ directions.T * sizes[:, None] * sizes
+
+
+def test_order_and_factor_cost_what_was_measured_of_the_entries():
+    """31 % of plain rounding's error is left, 53 % in ascending order, 74 % with H⁻¹ in place of its factor."""
+    hessian = falling()
+    assert share_left(hessian) == pytest.approx(0.31, abs=0.04)
+    assert share_left(hessian, order="ascending") == pytest.approx(0.53, abs=0.04)
+    assert share_left(hessian, order="ascending", factor="inverse") == pytest.approx(0.74, abs=0.04)
+
+
 def test_equals_plain_rounding_when_inputs_are_white():
     w = matrix(32, 200)
     scales = w.abs().amax(1) / GRID.largest

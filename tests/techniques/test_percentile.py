@@ -2,11 +2,18 @@ import torch
 
 from model.quantize import rounding_error
 from model.technique import parse
+from model.techniques.quantise.percentile import largest_quantiles
 from tests.matrices import LINEAR, matrix
 
 
 def scales(text, w, largest=15):
     return parse(text).build(None)(w, largest, LINEAR)
+
+
+def test_quantiles_are_those_of_the_whole_row():
+    rows, points = matrix(16, 300).abs(), (0.98, 0.9995, 1.0)
+    for p, found in zip(points, largest_quantiles(rows, points), strict=True):
+        torch.testing.assert_close(found, torch.quantile(rows, p, dim=1), atol=1e-5, rtol=1e-5)
 
 
 def test_never_loses_more_than_the_row_maximum():
