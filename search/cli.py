@@ -36,6 +36,12 @@ Seed = Annotated[int, typer.Option(help="Of initial weights, data order and prop
 Address = Annotated[str | None, typer.Option(help="Ray cluster to use (auto finds it); without it, this machine.")]
 Cpus = Annotated[int | None, typer.Option(help="Cores of this machine to use; all this process may use by default.")]
 Gpus = Annotated[float, typer.Option(help="GPUs a trial is given; a fraction shares one.")]
+Processes = Annotated[
+    int | None, typer.Option(help="Processes a trial trains with, one GPU each where there are GPUs; otherwise one core each.")
+]
+LocalDisk = Annotated[
+    str | None, typer.Option(help="Folder on each node's own disk, to which token shards are copied once.", show_default=False)
+]
 Budget = Annotated[str | None, typer.Option(help="2h, 90m, 300s, 50trainings or 12gpuh; what is running is finished.")]
 Trials = Annotated[int | None, typer.Option(help="Trials in all.")]
 
@@ -70,6 +76,9 @@ def search(
     pruner: Annotated[
         str, typer.Option(help="What may stop a run for its score, where scores predict the end: none, median or wilcoxon.")
     ] = "none",
+    variants: Annotated[
+        int | None, typer.Option(help="Trials that reuse a finished training, per training; with a --budget 2, else none.")
+    ] = None,
     halving: Annotated[
         int | None, typer.Option(help="Run complete schedules of 1/N of the tokens first, and promote one in N.")
     ] = None,
@@ -83,6 +92,8 @@ def search(
     address: Address = None,
     cpus: Cpus = None,
     gpus_per_trial: Gpus = 0.0,
+    processes: Processes = None,
+    local_disk: LocalDisk = None,
     storage: Annotated[
         str | None, typer.Option(help="Optuna storage URL; a journal file in the experiment's folder by default.")
     ] = None,
@@ -100,6 +111,7 @@ def search(
         "trials": count,
         "screen": screen,
         "pruner": pruner,
+        "variants": variants,
         "halving": halving,
         "budget": budget or "",
         "tokens": tokens,
@@ -107,6 +119,7 @@ def search(
     }
     options |= {"corpus": corpus, "name": name, "runs": str(runs), "seed": seed, "storage": storage}
     options |= {"address": address, "cpus": cpus, "gpus_per_trial": gpus_per_trial}
+    options |= {"processes": processes, "local_disk": local_disk}
     checked = sweep.validated(sweep.Options(**options))
     _finish(_watched(checked, lambda watcher: sweep.search(watcher, **options)), as_json)
 
@@ -119,12 +132,15 @@ def resume(
     budget: Budget = None,
     address: Address = None,
     cpus: Cpus = None,
+    processes: Processes = None,
+    local_disk: LocalDisk = None,
     as_json: Json = False,
 ) -> None:
     """Continue a search after Ctrl-C, a crash or a kill; nothing finished is repeated. More --trials extend it."""
     from search import sweep
 
-    changes = {"trials": trials, "budget": budget, "address": address, "cpus": cpus}
+    changes: dict[str, Any] = {"trials": trials, "budget": budget, "address": address, "cpus": cpus}
+    changes |= {"processes": processes, "local_disk": local_disk}
     options = sweep.options_of(name, str(runs), **changes)
     _finish(_watched(options, lambda watcher: sweep.resume(name, str(runs), watcher, **changes)), as_json)
 
@@ -205,6 +221,8 @@ def ablate(
     address: Address = None,
     cpus: Cpus = None,
     gpus_per_trial: Gpus = 0.0,
+    processes: Processes = None,
+    local_disk: LocalDisk = None,
     as_json: Json = False,
 ) -> None:
     """Measure what a preset's techniques are worth, by a designed set of runs."""
@@ -228,6 +246,7 @@ def ablate(
         "runs": str(runs),
     }
     options |= {"address": address, "cpus": cpus, "gpus_per_trial": gpus_per_trial, "trials": len(made.recipes)}
+    options |= {"processes": processes, "local_disk": local_disk}
     result = _watched(
         sweep.validated(sweep.Options(**options)), lambda watcher: sweep.run_plan(made.recipes, watcher, **options)
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
 import os
 import shutil
@@ -9,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 # Before the allocator starts, in every worker: large blocks stay mapped (2 to 15 % of a training step), and one thread
@@ -35,6 +38,9 @@ DRIVER_ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+
+
+SCRATCH = "golflab-"
 
 
 @dataclass(frozen=True)
@@ -82,17 +88,35 @@ def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[Clu
     import ray
 
     mine = not ray.is_initialized()
-    scratch = tempfile.mkdtemp(prefix="golf")
-    try:
-        if mine:
-            _start(address, cpus, scratch)
-        _quieten()
-        resources = ray.cluster_resources()
-        yield Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), scratch)
-    finally:
-        if mine:
-            ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
+    with _scratch() as scratch:
+        try:
+            if mine:
+                _start(address, cpus, scratch)
+            _quieten()
+            resources = ray.cluster_resources()
+            yield Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), scratch)
+        finally:
+            if mine:
+                ray.shutdown()
+
+
+@contextmanager
+def _scratch() -> Iterator[str]:
+    """A folder for as long as this driver lives; those of drivers that were killed are removed.
+
+    The path of Ray's sockets must stay under 107 characters, so it lies where the system keeps short-lived files.
+    """
+    for lock in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*/alive"):
+        with contextlib.suppress(OSError), open(lock, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while its driver lives
+            shutil.rmtree(lock.parent, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix=SCRATCH)
+    with open(Path(folder) / "alive", "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _start(address: str | None, cpus: int | None, scratch: str) -> None:
@@ -104,13 +128,16 @@ def _start(address: str | None, cpus: int | None, scratch: str) -> None:
         "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
     }
     if address is not None:
+        # Its nodes run this driver's code, whatever they have installed.
+        common["runtime_env"] |= {
+            "py_modules": [str(Path(__file__).parent.parent / name) for name in ("model", "spaces", "search")]
+        }
         try:
             ray.init(address=address, **common)
         except (ConnectionError, ValueError) as error:
             raise ValueError(f"No cluster answers at {address!r}: {error}") from error
         return
     count = cpus or len(os.sched_getaffinity(0))
-    # The path of Ray's sockets must stay under 107 characters, so its files go where the system keeps short-lived ones.
     ray.init(address="local", num_cpus=count, include_dashboard=False, _temp_dir=scratch, **common)
 
 

@@ -176,4 +176,4 @@ def load(dotted: str) -> Callable[..., Any]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    return str(error).strip().splitlines()[0][:120]

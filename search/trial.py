@@ -132,7 +132,8 @@ def run_safely(
     if (record := Record.read(folder)) is not None:
         return record
     log = Log(folder / "log.txt")
-    log(f"{recipe} (seed {recipe.seed})")
+    nodes = settings.get("where", {}).get("nodes", "")
+    log(f"{recipe} (seed {recipe.seed})" + (f" on nodes {nodes}" if nodes else ""))
     settings |= {"on_rung": log.heard(on_rung), "on_step": log.point}
     while True:
         smaller = _in_flight(folder)

@@ -1,0 +1,61 @@
+"""Real runs for the tests of survival: a tiny model, checkpoints every half second, and a witness of every training."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import model.run
+import model.train
+from model.recipe import Recipe
+from model.record import Record
+from tests.contract_helpers import BASE, BATCH
+
+model.train.CHECKPOINT_SECONDS = 0.5
+
+
+def run(recipe: Recipe, folder: Path, cache: Path, **settings: Any) -> Record:
+    """`model.run.run`, which notes every training that ended in ``trainings.jsonl``."""
+    record = model.run.run(recipe, folder, cache, **settings)
+    if record.trained:
+        with open(cache / "trainings.jsonl", "a") as file:
+            file.write(json.dumps(record.recipe) + "\n")
+    return record
+
+
+def assist(recipe: Recipe, cache: Path, **settings: Any) -> None:
+    """`model.run.assist`, with the checkpoints of this module."""
+    model.run.assist(recipe, cache, **settings)
+
+
+def corpus(folder: Path) -> str:
+    """Sixty documents of a small made-up language."""
+    rng, path = random.Random(0), folder / "text.jsonl"
+    words = ["".join(rng.choice("abcdefghijklmnop") for _ in range(rng.randint(2, 6))) for _ in range(200)]
+    texts = [" ".join(rng.choice(words) for _ in range(rng.randint(20, 60))) for _ in range(60)]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return str(path)
+
+
+def recipes(folder: Path, count: int, steps: int) -> list[Recipe]:
+    """So many recipes that differ in their seeds."""
+    base = BASE.with_(corpus=corpus(folder), tokens=steps * BATCH, limit=10**7)
+    return [base.with_(seed=seed) for seed in range(count)]
+
+
+def trainings(runs: Path) -> list[str]:
+    """The recipes whose training ended, as often as it did."""
+    return [json.loads(line) for line in (runs / "cache" / "trainings.jsonl").read_text().splitlines()]
+
+
+def attempts(log: Path) -> list[list[int]]:
+    """The steps a trial's log tells of, by attempt."""
+    found: list[list[int]] = []
+    for line in log.read_text().splitlines():
+        if "(seed " in line:
+            found.append([])
+        elif " loss=" in line:
+            found[-1].append(int(line.split()[1].removeprefix("step=")))
+    return found

@@ -1,0 +1,71 @@
+"""Several nodes in one machine: trials whose processes are spread over them, and what happens when one goes away."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import real_runs
+from ray.cluster_utils import Cluster
+
+from model.record import records_in
+from search.ledger import read_experiment
+
+ROOT = Path(__file__).parent.parent
+DRIVER = """
+import sys
+import real_runs
+from pathlib import Path
+from search.sweep import run_plan
+runs, address, count, steps = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+run_plan(real_runs.recipes(runs, count, steps), name="n", runs=str(runs), address=address, processes=2, runner="real_runs:run")
+"""
+
+
+@pytest.fixture
+def nodes(monkeypatch):
+    """Three nodes of one core each: a trial of two processes needs two of them."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "tests"), str(ROOT)]))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=1)
+        cluster.add_node(num_cpus=1)
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def drive(nodes, runs, count, steps):
+    """Start a search of so many trials on the cluster."""
+    code = [sys.executable, "-c", DRIVER, str(runs), nodes.address, str(count), str(steps)]
+    return subprocess.Popen(code, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_processes_of_a_trial_are_spread_over_nodes_and_a_lost_node_costs_no_trial(nodes, tmp_path):
+    driver = drive(nodes, tmp_path, 2, 80)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "cache").glob("train/*.checkpoint")):
+        assert driver.poll() is None, driver.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    (first,) = (tmp_path / "n" / "trials").glob("*/log.txt")
+    on = first.read_text().split(" on nodes ")[1].split()[:2]
+    head = nodes.head_node.node_id[:8]
+    away = next(n for n in nodes.worker_nodes if n.node_id[:8] in on)
+    nodes.remove_node(away, allow_graceful=False)
+    said, _ = driver.communicate(timeout=200)
+    assert driver.returncode == 0, said
+    records = {record.recipe: record for _, record in records_in(tmp_path / "n")}
+    assert [r.state for r in records.values()] == ["complete"] * 2
+    assert all(r.machine["processes"] == "2" and len(r.machine["nodes"].split()) == 2 for r in records.values())
+    assert away.node_id[:8] not in records[first.parent.name].machine["nodes"]
+    assert all(head in r.machine["nodes"] for r in records.values())  # only two nodes were left
+    attempts = real_runs.attempts(first)
+    assert len(attempts) == 2
+    assert attempts[1][0] > attempts[0][0]  # it continued from its checkpoint
+    assert sorted(real_runs.trainings(tmp_path)) == sorted(records)
+    assert read_experiment(tmp_path / "n")["counts"]["complete"] == 2
