@@ -8,16 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from scipy import stats
 
 from model.forecast import fit
 from model.recipe import Recipe
-from model.stages import stage_keys
 from model.technique import SLOTS, Technique
-from model.train import riding
 from search import design as designs
 from search.forecast import Forecaster
+from search.trainings import training_key
 
 DESIGNS = ("leave-one-out", "add-one-in", "pairs", "screen", "d-optimal", "factorial")
 # Standard deviation of one run, bits per byte. Full scale: the median of 23 published submissions. Proxy: what is left
@@ -167,14 +165,6 @@ def plan(
     trainings = len({training_key(r) for r in recipes})
     seconds = None if seconds_per_training is None else trainings * seconds_per_training
     return Plan(name, preset, tuple(names), tuple(recipes), trainings, se, smallest, noise, seconds, tuple(notes))
-
-
-def training_key(recipe: Recipe) -> str:
-    """Key of the training a recipe needs, as the stage cache computes it; recipes that share it train once."""
-    own = recipe.tenant("average")
-    usual = riding(recipe.without(own.name) if own is not None else recipe)
-    extra = [t for t in riding(recipe) if t not in usual]
-    return stage_keys(recipe, f"{recipe.data.corpus} {recipe.data.tokenizer}", torch.float32, extra)["train"]
 
 
 @dataclass

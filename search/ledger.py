@@ -25,6 +25,7 @@ from model.record import Record, write_atomic
 from search.pruner import BYTES, DOCUMENTS, ByteBudgetPruner
 from search.sampler import FittingSampler
 from search.storage import Presence
+from search.trainings import later, training_key
 from spaces.space import Space
 
 
@@ -75,6 +76,7 @@ class Ledger:
         target: trials wanted in all, over all drivers and resumes.
         seed: of the proposals.
         pruner: asked about everything that fits its bytes.
+        variants: trials that reuse a finished training, at most this many per training.
         halving: whether trials run shorter schedules first; then only the scores of complete schedules are entered.
         starts: recipes to try first, which the space must reach.
         screen: trials after them that are chosen to tell techniques apart; the sampler's own number by default.
@@ -92,6 +94,7 @@ class Ledger:
         seed: int = 0,
         pruner: BasePruner | None = None,
         halving: bool = False,
+        variants: int = 0,
         starts: Iterable[Recipe] = (),
         screen: int | None = None,
         plan: Sequence[Recipe] | None = None,
@@ -111,6 +114,9 @@ class Ledger:
             key=lambda params: self.space.recipe(params).hash,
             owners=space.owners,
             starts=[space.params(recipe) for recipe in (space.preset, *starts)],
+            training=lambda params: training_key(self.space.recipe(params)),
+            later=later(space),
+            variants=variants,
             seed=seed,
             **({} if screen is None else {"design": screen}),
         )

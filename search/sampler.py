@@ -113,8 +113,8 @@ class FittingSampler(BaseSampler):
         canonical: parameters as they will be understood (clashes resolved).
         owners: knob -> (the choice it depends on, the value that switches it on); it counts for nothing while off.
         starts: parameters to try first.
-        design: complete trials (trainings, where they have variants) before anything is modelled; until then each proposal is as
-            different from the others as can be, so that effects can be told apart.
+        design: complete trials (trainings, where they have variants) before anything is modelled; until then each proposal is
+            as different from the others as can be, so that effects can be told apart.
         training: what parameter sets share that differ only after training; None where that cannot be.
         later: parameters that act after training.
         variants: trials that reuse a finished training, at most this many per training. While trials only tell parameters
@@ -203,7 +203,7 @@ class FittingSampler(BaseSampler):
             pending = self._rows([t for t in trials if t.params and t.state == TrialState.RUNNING])
             ranked = self._promising(self._rows(told), sign * values, pending, twins, rng)
         for source, rows in (ranked | {"around": self._around(known, rng)}).items():
-            for row in rows:
+            for row in rows[:CHECKS] if source == "variant" else rows:
                 params = self._canonical(self._encoding.params(row))
                 if source == "variant" and self._training_of(params) not in trained:
                     continue

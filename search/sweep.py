@@ -156,6 +156,7 @@ def validated(options: Options) -> Options:
     options.load_space()
     options.check_team()
     options.score_pruner()
+    options.free_variants()
     for dotted in (options.runner, options.forecaster):
         _load(dotted)
     writable(options.folder)
@@ -202,6 +203,7 @@ def open_ledger(options: Options) -> Ledger:
         options.seed,
         pruner=options.score_pruner(),
         halving=options.halving is not None,
+        variants=options.free_variants(),
         starts=starts,
         screen=options.screen,
         plan=plan,

@@ -74,6 +74,13 @@ def crashing(recipe: Recipe, folder: Path, cache: Path, on_rung=None, **_) -> Re
     return run(recipe, folder, cache, on_rung)
 
 
+def short_of_room(recipe: Recipe, folder: Path, cache: Path, on_rung=None, **_) -> Record:
+    """Finds the disk full for as long as there is a file called so beside the cache."""
+    if (cache.parent / "full").exists():
+        raise OSError(28, os.strerror(28), str(folder))
+    return run(recipe, folder, cache, on_rung)
+
+
 def _note(cache: Path, what: str, recipe: Recipe) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     with open(cache / "evaluations.jsonl", "a") as file:
@@ -87,5 +94,17 @@ def swelling(recipe: Recipe, folder: Path, cache: Path, on_rung=None, **_) -> Re
     record.curve.append(here)
     if reason := on_rung(here):
         record.state, record.reason = "pruned", reason
+    record.save(folder)
+    return record
+
+
+def sharing(recipe: Recipe, folder: Path, cache: Path, on_rung=None, **_) -> Record:
+    """Trains each training once, as the stage cache does: a recipe that differs only after training finds it there."""
+    from search.trainings import training_key
+
+    record = run(recipe, folder, cache, on_rung)
+    trained = cache / f"{training_key(recipe)}.trained"
+    record.trained, record.training = not trained.exists(), training_key(recipe)
+    trained.touch()
     record.save(folder)
     return record

@@ -1,0 +1,38 @@
+"""Which recipes share a training: the ones that differ only after it."""
+
+from __future__ import annotations
+
+import torch
+
+from model.recipe import Recipe
+from model.stages import stage_keys
+from model.technique import SLOTS, find
+from model.train import riding
+from spaces.space import Space
+
+
+def training_key(recipe: Recipe) -> str:
+    """Key of the training a recipe needs, as the stage cache computes it; recipes that share it train once."""
+    own = recipe.tenant("average")
+    usual = riding(recipe.without(own.name) if own is not None else recipe)
+    extra = [t for t in riding(recipe) if t not in usual]
+    return stage_keys(recipe, f"{recipe.data.corpus} {recipe.data.tokenizer}", torch.float32, extra)["train"]
+
+
+def later(space: Space) -> list[str]:
+    """Parameters of a space that act after training and cost seconds: averages, quantisers, packers, evaluators.
+
+    Training at test time is left out: it acts after training, and may cost as much.
+    """
+    choices = [name for name, rivals in space.choices.items() if all(_cheap(rival) for rival in rivals)]
+    return [*choices, *(knob for knob in space.distributions() if "." in knob and _knob_is_cheap(knob))]
+
+
+def _cheap(technique: str) -> bool:
+    slot = SLOTS[find(technique).slot]
+    return slot.name == "average" or (slot.stage in ("quantise", "pack", "evaluate") and slot.name != "adapt")
+
+
+def _knob_is_cheap(parameter: str) -> bool:
+    owner = parameter.partition(".")[0]
+    return owner != "shape" and _cheap(owner)
