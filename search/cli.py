@@ -214,8 +214,10 @@ def ablate(
     plan_only: Annotated[bool, typer.Option("--plan-only", help="Print the plan and its price; run nothing.")] = False,
     technique: Annotated[list[str] | None, typer.Option(help="What to vary; by default what the preset has on.")] = None,
     scale: Scale = "proxy",
+    tokens: Tokens = None,
     corpus: Corpus = None,
     limit: Limit = None,
+    seed: Seed = 0,
     name: Annotated[str | None, typer.Option(help="Name of the experiment.")] = None,
     runs: Runs = Path("runs"),
     address: Address = None,
@@ -230,7 +232,7 @@ def ablate(
     from search.ablate import plan
     from search.single import recipe_of
 
-    recipe = recipe_of(preset, scale, corpus=corpus, limit=limit)
+    recipe = recipe_of(preset, scale, corpus=corpus, limit=limit, tokens=tokens, seed=seed)
     made = plan(recipe, design, techniques=technique or (), seeds=seeds, iso_size=iso_size)
     if plan_only:
         show.emit(made.json()) if as_json else made.text(out)
@@ -242,6 +244,10 @@ def ablate(
         "scale": scale,
         "corpus": corpus,
         "limit": limit,
+        "tokens": tokens,
+        "seed": seed,
+        "design": made.design,
+        "iso_size": iso_size,
         "name": name,
         "runs": str(runs),
     }

@@ -28,6 +28,8 @@ class Options:
         space: a ready-made space or ``module:SPACE``.
         scale: ``proxy`` or ``full``.
         trials: trials in all.
+        design: what chose the recipes of a plan (``leave-one-out``, …); empty for a search.
+        iso_size: whether its recipes were made equally large.
         screen: trials chosen to tell techniques apart before the search turns to winning; None keeps the sampler's few.
         pruner: what may stop a run for its score at a rung, once rungs are seen to predict the end: one of `PRUNERS`.
         variants: trials that reuse a finished training, at most this many per training; None: 2 where a budget bounds the
@@ -55,6 +57,8 @@ class Options:
     space: str = "starter"
     scale: str = "proxy"
     trials: int = 24
+    design: str = ""
+    iso_size: bool = False
     screen: int | None = None
     pruner: str = "none"
     variants: int | None = None

@@ -98,7 +98,7 @@ def run_plan(recipes: Sequence[Recipe], watcher: Any = None, **options: Any) -> 
     unique = {recipe.hash: recipe.check() for recipe in recipes}
     if not unique:
         raise ValueError("run_plan: there is no recipe to run.")
-    asked = validated(Options(**options | {"trials": len(unique)}))
+    asked = validated(Options(**{"design": "plan"} | options | {"trials": len(unique)}))
     if (asked.folder / "experiment.json").exists():
         raise ValueError(f"There is already an experiment called {asked.name!r}: continue it with `{asked.resume_command}`.")
     body = [recipe.to_json() for recipe in unique.values()]
@@ -316,8 +316,8 @@ class _Clock:
                 "state": state,
                 "reason": reason,
                 "options": asdict(self._options),
-                # A search that only screens never looks at a score before it proposes: its analysis need not doubt that.
-                "design": "screen" if (self._options.screen or 0) >= self._options.trials else None,
+                # A plan, or a search that only screens, never looks at a score before it proposes: no analysis need doubt that.
+                "design": self._options.design or ("screen" if (self._options.screen or 0) >= self._options.trials else None),
                 "counts": self._ledger.counts(),
                 "spent": self._ledger.spent(),
                 "seconds": self.seconds(),
