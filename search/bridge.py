@@ -12,6 +12,7 @@ from ray.tune.search import Searcher
 
 from model.record import Record, disk_full
 from search.ledger import Ledger, Proposal
+from search.pruner import Agreement
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -47,6 +48,9 @@ class Watcher:
 
     def finished(self, number: int, record: Record) -> None:
         """A trial ended."""
+
+    def standing(self, spent: dict[str, float], rungs: list[Agreement]) -> None:
+        """After each trial: trainings and seconds spent, and how well rungs predict the end."""
 
 
 class _Stateless:

@@ -154,8 +154,9 @@ def _watched(options: Any, work: Any) -> Any:
 
 def _finish(result: Any, as_json: bool) -> None:
     """Say how a search ended and leave its report."""
-    if result.reason:
-        err.print(result.reason, highlight=False)
+    from search.status import status_of
+
+    show.status(err, status_of(result.folder))
     if not result.finished:
         raise SystemExit(130)
     if result.best is None:

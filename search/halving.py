@@ -65,7 +65,7 @@ class Halving:
         **settings: Any,
     ) -> Record:
         """Run a recipe's shorter schedules and then itself; its record is ``pruned`` where it was not promoted."""
-        curve = []
+        curve: list[dict[str, Any]] = []
         for short in shorter(recipe, self.factor):
             told = {key: value for key, value in settings.items() if key not in ("on_step", "micro_tokens")}  # it finds its own
             done = self.alone(self.runner, short, folder.parent.parent / SHORTER / short.hash, cache, **told)

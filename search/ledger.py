@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from model.recipe import Recipe
 from model.record import Record, write_atomic
-from search.pruner import BYTES, DOCUMENTS, ByteBudgetPruner
+from search.pruner import BYTES, DOCUMENTS, Agreement, ByteBudgetPruner, agreements
 from search.sampler import FittingSampler
 from search.storage import Presence
 from search.trainings import later, training_key
@@ -374,10 +374,14 @@ class Ledger:
         """Trainings started (a shorter schedule is a fraction of one) and the seconds of training that finished runs took."""
         trials = [t for t in self._trials() if not t.user_attrs.get("withdrawn") and t.state != WAITING]
         whole = {
-            "trainings": sum(t.user_attrs.get("trained", t.state == RUNNING) for t in trials),
+            "trainings": sum(t.user_attrs.get("trained", t.state == RUNNING and _trains(t)) for t in trials),
             "seconds": sum(t.user_attrs.get("seconds") or 0.0 for t in trials if t.user_attrs.get("trained")),
         }
         return {key: whole[key] + sum(t.user_attrs.get(SHORTER, {}).get(key, 0.0) for t in trials) for key in whole}
+
+    def rungs(self) -> list[Agreement]:
+        """How well the scores at each rung rank the complete trials."""
+        return agreements(self._trials())
 
     def has_orphans(self) -> bool:
         """Whether trials are running that no living driver looks after, or have lost their record."""
@@ -404,6 +408,11 @@ class Ledger:
 
     def _attribute(self, number: int, key: str, value: Any) -> None:
         self._trial(self._frozen(number)).set_user_attr(key, value)
+
+
+def _trains(trial: FrozenTrial) -> bool:
+    """Whether a running trial is expected to train: a variant finds its training in the stage cache."""
+    return trial.user_attrs.get("source") != "variant"
 
 
 def _closed_at_once(trial: FrozenTrial) -> bool:

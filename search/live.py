@@ -16,6 +16,7 @@ from model.recipe import Recipe
 from model.record import Record
 from search.bridge import Watcher
 from search.ledger import Proposal
+from search.pruner import Agreement
 
 SHOWN = 12  # finished trials kept on screen
 STYLES = {"complete": "green", "pruned": "yellow", "failed": "red", "running": "cyan"}
@@ -57,6 +58,7 @@ class LiveTable(Watcher):
         self._ended: list[Row] = []
         self._live: Live | None = None
         self._began = time.monotonic()
+        self._spent, self._rungs = {"trainings": 0.0}, list[Agreement]()
 
     def __enter__(self) -> LiveTable:
         if self.console.is_terminal:
@@ -95,6 +97,10 @@ class LiveTable(Watcher):
                 soft_wrap=True,
             )
 
+    def standing(self, spent: dict[str, float], rungs: list[Agreement]) -> None:
+        """What has been spent, and how well rungs predict the end."""
+        self._spent, self._rungs = spent, rungs
+
     def __rich__(self) -> Group:
         """Drawn anew at each refresh."""
         table = Table(box=None, pad_edge=False, header_style="dim")
@@ -120,7 +126,9 @@ class LiveTable(Watcher):
         best = min((r.bpb for r in self._ended if r.state == "complete" and r.bpb), default=None)
         left = f", about {_clock(elapsed / done * (self._total - done))} left" if 0 < done < self._total else ""
         stop = "Ctrl-C stops; `golflab resume` continues."
-        return f"{done} of {self._total} done, best {_bpb(best)}, {_clock(elapsed)}{left}. {stop}"
+        spent = f"{self._spent['trainings']:g} trainings"
+        first = f"{done} of {self._total} done, {spent}, best {_bpb(best)}, {_clock(elapsed)}{left}. {stop}"
+        return "\n".join([first, *map(str, self._rungs)])
 
 
 def short(recipe: Recipe, preset: Recipe) -> str:

@@ -74,6 +74,16 @@ class Agreement:
     high: float
     trials: int
 
+    @property
+    def reliable(self) -> bool:
+        """Whether scores at this step may stop a trial."""
+        return self.low >= RELIABLE
+
+    def __str__(self) -> str:
+        verdict = "reliable" if self.reliable else f"its lower end is under {RELIABLE:g}, so nothing is stopped for its score"
+        told = f"{self.spearman:.2f} ({self.low:.2f} … {self.high:.2f}) over {self.trials} trials"
+        return f"step {self.step}: rank correlation with the end {told}; {verdict}"
+
 
 def agreement(trials: Iterable[FrozenTrial], step: int) -> Agreement | None:
     """The rank correlation at a step, or None while fewer than `FEWEST` complete trials were scored there."""

@@ -113,6 +113,12 @@ def status(console: Console, told: dict[str, Any]) -> None:
         f"{len(told['running'])} running of {told['trials']} trials; {counts['trained']} trained; "
         f"{counts['not_fitting']} of {counts['asked']} combinations could not fit and were never started.",
     ]
+    if spent := told["spent"]:
+        bound = f" of a budget of {told['budget']}" if told["budget"] else ""
+        reused = counts["complete"] + counts["pruned"] + counts["failed"] - counts["trained"]
+        free = f"; {reused} trials trained nothing" if reused > 0 else ""
+        lines.append(f"spent: {spent['trainings']:g} trainings, {spent['seconds']:.0f} s of training{bound}{free}.")
+    lines += [rung["words"] for rung in told["rungs"]]
     if best := told["best"]:
         what = f"recipe {best['recipe']}: {' '.join(best['techniques'])}"
         lines.append(f"best: {best['bpb']:.4f} bpb, {best['bytes']:,} bytes, {what}")

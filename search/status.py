@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from model.record import records_in
 from search.ledger import read_experiment
+from search.pruner import agreements
 from search.storage import Presence, open_storage
 
 
@@ -38,6 +40,7 @@ def status_of(folder: Path) -> dict[str, Any]:
         "trials": options.get("trials"),
         "counts": told["counts"],
         "spent": told.get("spent", {}),
+        "rungs": [asdict(rung) | {"reliable": rung.reliable, "words": str(rung)} for rung in agreements(trials)],
         "budget": options.get("budget", ""),
         "seconds": told["seconds"] + (time.time() - told["updated"] if driven else 0.0),
         "best": None if best is None else best.summary() | {"techniques": sorted(best.spec["techniques"])},

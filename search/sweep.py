@@ -22,6 +22,7 @@ from model.recipe import Recipe
 from model.record import Record, disk_full, records_in, write_atomic
 from search.ledger import Ledger, read_experiment, write_experiment
 from search.options import Budget, Options
+from search.pruner import Agreement
 from search.storage import open_storage
 from spaces.presets import PRESETS, preset
 
@@ -291,6 +292,10 @@ class _Clock:
             return f"the budget of {self._options.budget} is spent"
         return None
 
+    def standing(self) -> tuple[dict[str, float], list[Agreement]]:
+        """What has been spent, and how well rungs predict the end."""
+        return self._ledger.spent(), self._ledger.rungs()
+
     def wrap(self, watcher: Any) -> Any:
         """The watcher, with this clock listening too."""
         return _Listening(watcher, self)
@@ -343,6 +348,7 @@ class _Listening:
     def finished(self, number: int, record: Record) -> None:
         self._clock.lasted(time.monotonic() - self._began.pop(number, time.monotonic()))
         self._watcher.finished(number, record)
+        self._watcher.standing(*self._clock.standing())
 
 
 def best(folder: Path, ledger: Ledger) -> Record | None:

@@ -8,6 +8,7 @@ from fake_runs import bpb, run
 from model.record import Record, records_in
 from search.halving import SHORTER, Halving, shorter
 from search.options import Options
+from search.status import status_of
 from search.sweep import search
 from search.trial import run_safely
 from spaces.presets import preset
@@ -83,3 +84,9 @@ def test_a_search_promotes_few_once_the_shorter_schedules_are_seen_to_predict(ra
     assert len({r.spec["schedule"]["tokens"] for r in records}) == 1
     assert len(list(records_in(tmp_path / "h" / SHORTER))) == 30
     assert result.best.bpb == min(r.bpb for r in records if r.state == "complete")
+    told = status_of(tmp_path / "h")
+    assert told["spent"]["trainings"] == pytest.approx(result.counts["complete"] + 30 / 4)
+    (rung,) = told["rungs"]
+    assert rung["reliable"]
+    assert rung["trials"] == result.counts["complete"]
+    assert "rank correlation" in rung["words"]
