@@ -1,0 +1,113 @@
+"""Watching: what status, the live table and the dashboards say."""
+
+import io
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from fake_runs import Forecaster, run
+from rich.console import Console
+
+from search import show
+from search.ledger import Ledger, write_experiment
+from search.live import LiveTable
+from search.pruner import Agreement
+from search.status import status_of, write_curves
+from search.storage import open_storage
+from spaces.presets import preset
+from spaces.space import Space
+
+SPACE = Space("small", preset("baseline").with_(limit=640_000), techniques=("xsa", "smear_gate", "ln_scale"))
+RELIABLE = Agreement(96, 0.9, 0.7, 0.97, 14)
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """Six finished trials of a search that is still running."""
+    folder = tmp_path_factory.mktemp("runs") / "w"
+    book = Ledger(folder, "w", SPACE, open_storage(None, folder), Forecaster(), 8)
+    for _ in range(6):
+        proposal = book.propose()
+
+        def hear(rung, number=proposal.number):
+            return book.report(number, rung)
+
+        book.finish(proposal.number, run(proposal.recipe, book.trial_folder(proposal.recipe.hash), folder / "cache", hear))
+    book.propose()
+    told = {"name": "w", "state": "running", "options": {"trials": 8, "budget": "9trainings"}, "seconds": 5.0}
+    write_experiment(folder, told | {"counts": book.counts(), "spent": book.spent(), "resume": "golflab resume w"})
+    return folder, book
+
+
+def test_status_says_what_was_spent_and_which_rungs_predict(experiment):
+    folder, book = experiment
+    told = status_of(folder)
+    assert told["spent"]["trainings"] == 7
+    assert [rung["step"] for rung in told["rungs"]] == [1, 2, 3, 4]
+    assert all(rung["spearman"] > 0.99 and rung["trials"] == 6 for rung in told["rungs"])
+    assert told["rungs"] == [vars(found) | {"reliable": found.reliable, "words": str(found)} for found in book.rungs()]
+    assert [row["trial"] for row in told["running"]] == [6]
+    assert json.dumps(told)
+    console = Console(file=io.StringIO(), width=200)
+    show.status(console, told)
+    text = console.file.getvalue()
+    assert "7 trainings" in text
+    assert "9trainings" in text
+    assert "rank correlation" in text
+
+
+def test_the_live_table_says_it_too():
+    console = Console(file=io.StringIO(), width=200, force_terminal=True)
+    table = LiveTable(SPACE.preset, 8, console)
+    table.standing({"trainings": 2.25, "seconds": 9.0}, [RELIABLE, Agreement(32, 0.5, -0.1, 0.8, 14)])
+    console.print(table)
+    text = console.file.getvalue()
+    assert "2.25 trainings" in text
+    assert "step 96: rank correlation with the end 0.90 (0.70 … 0.97) over 14 trials; reliable" in text
+    assert "nothing is stopped" in text
+
+
+def test_curves_are_written_once_for_tensorboard(experiment):
+    folder, _ = experiment
+    target = write_curves(folder)
+    written = sorted(target.glob("*/events*"))
+    assert len(written) == 6
+    assert b"bpb" in written[0].read_bytes()
+    write_curves(folder)
+    assert sorted(target.glob("*/events*")) == written
+
+
+def test_the_dashboard_serves_the_searchs_own_storage(experiment):
+    pytest.importorskip("optuna_dashboard")
+    folder, _ = experiment
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["-m", "search.cli", "dashboard", "w", "--runs", str(folder.parent), "--port", str(port)]
+    server = subprocess.Popen([sys.executable, *command], cwd=Path(__file__).parent.parent, stderr=subprocess.DEVNULL)
+    try:
+        body = _patiently(f"http://127.0.0.1:{port}/api/studies")
+        assert [study["study_name"] for study in body["study_summaries"]] == ["w"]
+        trials = _patiently(f"http://127.0.0.1:{port}/api/studies/{body['study_summaries'][0]['study_id']}?after=0")["trials"]
+        assert [trial["state"] for trial in trials] == ["Complete"] * 6 + ["Running"]
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _patiently(url, seconds=120):
+    """What a server that is starting answers."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=20) as answer:
+                return json.loads(answer.read())
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
