@@ -1,0 +1,149 @@
+"""Survival, the fast part: the ledger under SIGKILL, several drivers, full disks, damaged files. `make chaos` is long."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import real_runs
+from drivers import drive, fork, ledger, repeats_and_losses, witnessed
+
+import model.train
+from model.record import Record, records_in
+from model.run import run
+from search.ledger import HISTORY
+from search.sweep import resume, search
+
+FAKE = {"forecaster": "fake_runs:Forecaster", "limit": 640_000, "cpus": 2}
+ROOT = Path(__file__).parent.parent
+
+
+def test_a_ledger_survives_any_moment_of_death(tmp_path):
+    """Thirty SIGKILLs at random moments, of one or two drivers at work on one study; then one to finish."""
+    code = [sys.executable, "-m", "tests.drivers", str(tmp_path), "120", "30", "0"]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT}"}
+    done = subprocess.run(code, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 30
+    book = ledger(tmp_path, 120)
+    assert repeats_and_losses(tmp_path, tmp_path, book, 120) == (0, 0)
+    histories = [" ".join(t.user_attrs.get(HISTORY, [])) for t in book.study.get_trials()]
+    assert any("its driver was gone" in history for history in histories)
+
+
+def test_a_journal_that_cannot_grow_is_continued_once_there_is_room(tmp_path):
+    """The disk fills up (the kernel refuses to let a file grow) in the middle of a line of the journal."""
+    for largest in (3_000, 9_001, 16_002):
+        driver = fork.Process(target=drive, args=(tmp_path, 20, largest))
+        driver.start()
+        driver.join()
+        assert driver.exitcode == 1
+    drive(tmp_path, 20)
+    assert repeats_and_losses(tmp_path, tmp_path, ledger(tmp_path, 20), 20) == (0, 0)
+
+
+def test_a_full_disk_halts_the_search_with_one_sentence_and_costs_no_trial(ray_cluster, tmp_path):
+    (tmp_path / "full").touch()
+    result = search(name="f", runs=str(tmp_path), runner="fake_runs:short_of_room", trials=4, **FAKE)
+    assert not result.finished
+    assert "No space left on device" in result.reason
+    assert "golflab resume f" in result.reason
+    (tmp_path / "full").unlink()
+    result = resume("f", str(tmp_path))
+    assert result.finished
+    assert (result.counts["complete"], result.counts["failed"]) == (4, 0)
+
+
+def test_a_damaged_record_is_made_again_and_nothing_else(ray_cluster, tmp_path):
+    search(name="d", runs=str(tmp_path), runner="fake_runs:run", trials=4, **FAKE)
+    whole = dict(records_in(tmp_path / "d"))
+    damaged = next(iter(whole))
+    (damaged / "record.json").write_bytes((damaged / "record.json").read_bytes()[:300])
+    result = resume("d", str(tmp_path))
+    assert (result.finished, result.counts["complete"]) == (True, 4)
+    assert dict(records_in(tmp_path / "d")) == whole
+    assert witnessed(tmp_path)["end"] == {p.name: 1 + (p == damaged) for p in whole}
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    return real_runs.recipes(tmp_path, 1, 24)[0]
+
+
+def bpb(record: Record) -> float:
+    assert record.state == "complete", record.reason
+    assert record.bpb is not None
+    return record.bpb
+
+
+def test_half_the_tokens_in_flight_change_a_training_by_rounding_only(recipe, tmp_path):
+    whole = run(recipe, None, tmp_path / "a", device="cpu")
+    halved = run(recipe, tmp_path / "t", tmp_path / "b", device="cpu", micro_tokens=recipe.shape.context)
+    assert bpb(halved) == pytest.approx(bpb(whole), abs=5e-3)
+    assert halved.notes == [f"out of memory at micro_tokens={recipe.schedule.micro_tokens}; ran at {recipe.shape.context}"]
+    assert halved.recipe == whole.recipe
+    assert halved.training == whole.training
+
+
+def interrupted(recipe, cache, monkeypatch) -> Path:
+    """A training that dies in the middle; return its checkpoint."""
+    monkeypatch.setattr(model.train, "CHECKPOINT_SECONDS", 0.0)
+
+    def dies(point):
+        if point["step"] == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, None, cache, device="cpu", on_step=dies)
+    return next(cache.glob("train/*.checkpoint"))
+
+
+@pytest.mark.parametrize("damage", ["", "truncated", "altered"])
+def test_a_training_continues_from_its_checkpoint_or_begins_again_with_a_note(recipe, tmp_path, monkeypatch, damage):
+    checkpoint = interrupted(recipe, tmp_path / "a", monkeypatch)
+    content = checkpoint.read_bytes()
+    if damage:
+        checkpoint.write_bytes(content[: len(content) // 2] + (b"" if damage == "truncated" else b"x" * (len(content) // 2)))
+    seen: list[int] = []
+    record = run(recipe, None, tmp_path / "a", device="cpu", on_step=lambda point: seen.append(point["step"]))
+    assert record.notes == (["its checkpoint was damaged; the training began again"] if damage else [])
+    assert seen[0] == (1 if damage else 12)
+    assert bpb(record) == bpb(run(recipe, None, tmp_path / "b", device="cpu"))
+
+
+def test_a_disk_that_fills_up_costs_checkpoints_and_cache_entries_but_not_the_training(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(model.train, "CHECKPOINT_SECONDS", 0.0)
+    expected = bpb(run(recipe, None, tmp_path / "a", device="cpu"))
+
+    def full(path, *_):
+        raise OSError(28, os.strerror(28), str(path))
+
+    monkeypatch.setattr("model.stages.write_atomic", full)
+    record = run(recipe, None, tmp_path / "b", device="cpu")
+    assert bpb(record) == expected
+    assert [note.partition(": ")[2] for note in record.notes] == [os.strerror(28)] * len(record.notes)
+    assert "a checkpoint could not be written" in record.notes[0]
+    assert "'train' could not be kept" in record.notes[1]
+    assert not list(tmp_path.glob("b/**/*.tmp"))
+
+
+def test_scratch_folders_of_killed_drivers_are_removed_and_those_of_living_ones_kept(tmp_path, monkeypatch):
+    import fcntl
+    import tempfile
+
+    from search.cluster import SCRATCH, _scratch
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("dead", "living"):
+        (tmp_path / f"{SCRATCH}{name}").mkdir()
+        (tmp_path / f"{SCRATCH}{name}" / "alive").touch()
+    (tmp_path / "golf-of-somebody-else").mkdir()
+    with open(tmp_path / f"{SCRATCH}living" / "alive", "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with _scratch() as own:
+            names = {path.name for path in tmp_path.iterdir()}
+    assert names == {f"{SCRATCH}living", Path(own).name, "golf-of-somebody-else"}
+    assert not Path(own).exists()
