@@ -104,7 +104,6 @@ def contribution(
         sigma=model.fit.sigma,
         errors=model.fit.errors,
         sigma_training=model.fit.sigma_training,
-        pairs=model.pairs,
         adjusted=model.adjusted,
         adaptive=adaptive,
     )
@@ -263,6 +262,6 @@ def _refused(table: pd.DataFrame, metric: str) -> pd.DataFrame:
         for t in frame["technique"]
     ]
     frame.attrs.update(
-        notes=[], runs=len(rows), df=0.0, sigma=np.nan, errors="none", sigma_training=0.0, pairs=[], adjusted=[], adaptive=False
+        notes=[], runs=len(rows), df=0.0, sigma=np.nan, errors="none", sigma_training=0.0, adjusted=[], adaptive=False
     )
     return frame

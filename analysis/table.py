@@ -24,7 +24,6 @@ the seconds spent in each stage (``stage.train``).
 from __future__ import annotations
 
 import gc
-import json
 import os
 import warnings
 from collections import Counter
@@ -33,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pandas as pd
 
 PLAIN = [
@@ -100,7 +100,7 @@ def experiment(folder: Path) -> dict[str, Any]:
     file = folder / "experiment.json"
     if not file.is_file():
         return {}
-    body = json.loads(file.read_text())
+    body = orjson.loads(file.read_text())
     return body if isinstance(body, dict) else {}
 
 
@@ -245,14 +245,14 @@ def _bodies(path: Path) -> Iterator[dict[str, Any]]:
         with open(path, "rb") as file:
             for line in file:
                 if line.strip():
-                    yield json.loads(line)
+                    yield orjson.loads(line)
         return
     root = path / "trials" if (path / "trials").is_dir() else path
     for folder in _folders(root):
         try:
             with open(f"{folder}/record.json", "rb") as file:
-                body = json.loads(file.read())
-        except json.JSONDecodeError as error:
+                body = orjson.loads(file.read())
+        except orjson.JSONDecodeError as error:
             warnings.warn(f"{folder}/record.json is damaged and left out: {error}", stacklevel=3)
             continue
         body["folder"] = folder
@@ -275,4 +275,4 @@ def _from_parquet(path: Path) -> pd.DataFrame:
             table["curve"] = [[] for _ in range(len(table))]
         return table
     bodies = table.to_dict("records")
-    return from_records({k: json.loads(v) if k == "spec" and isinstance(v, str) else v for k, v in b.items()} for b in bodies)
+    return from_records({k: orjson.loads(v) if k == "spec" and isinstance(v, str) else v for k, v in b.items()} for b in bodies)

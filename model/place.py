@@ -33,5 +33,5 @@ def _bfloat16_is_faster() -> bool:
 
     Asked of the processor, not timed: a busy machine must not train other weights than a quiet one.
     """
-    told = getattr(torch.cpu, "get_capabilities", dict)()
+    told: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(told.get("avx512_bf16") or told.get("amx_bf16"))
