@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from model.calibration import Calibration
-from model.entropy import gaussian_entropy
+from model.entropy import gaussian_entropy, gaussian_huffman
 from model.layers import ParameterInfo
 from model.quantize import Grid
 from model.recipe import Recipe
@@ -171,8 +171,10 @@ class _Rate:
             share = self.layout.float_share if info.kind != "scale" else self.layout.scale_share
             return 2.0 * info.count * share
         rows, columns = info.shape
-        entropy = gaussian_entropy(round(self.ratio(info, grid, columns), 4), grid.largest, self.pruned)
-        return info.count * entropy / 8 * self.overhead(entropy) + 2.0 * rows * self.layout.scale_share
+        cells = round(self.ratio(info, grid, columns), 4), grid.largest, self.pruned
+        entropy = gaussian_entropy(*cells)
+        coded = gaussian_huffman(*cells) if self.codec.whole_bits else entropy
+        return info.count * coded / 8 * self.overhead(entropy) + 2.0 * rows * self.layout.scale_share
 
     def ratio(self, info: ParameterInfo, grid: Grid, columns: int) -> float:
         """Deviation over step of a Gaussian row."""

@@ -23,7 +23,8 @@ class BrotliCodec(Technique):
 
     slot: ClassVar[str] = "codec"
     sources: ClassVar[tuple[str, ...]] = ("#1499", "#1394")
-    overhead: ClassVar[dict[float, float]] = {1.58: 1.045, 3.33: 1.014, 4.27: 1.009, 5.31: 1.007, 7.35: 1.005}
+    overhead: ClassVar[dict[float, float]] = {1.58: 1.0, 3.33: 0.997, 7.35: 0.999}
+    whole_bits: ClassVar[bool] = True
 
     quality: int = knob(11, 0, 11)
 

@@ -40,6 +40,7 @@ class RansCodec(Technique):
     slot: ClassVar[str] = "codec"
     sources: ClassVar[tuple[str, ...]] = ("arXiv:1311.2540", "arXiv:1402.3392")
     overhead: ClassVar[dict[float, float]] = {1.58: 0.997, 3.33: 0.985, 7.35: 0.988}
+    whole_bits: ClassVar[bool] = False
 
     def build(self, shape: Shape, layer: int | None = None) -> Rans:
         """Return the codec."""

@@ -22,7 +22,11 @@ class ZlibCodec(Technique):
 
     slot: ClassVar[str] = "codec"
     sources: ClassVar[tuple[str, ...]] = ("#211", "#1499", "openai/parameter-golf baseline")
-    overhead: ClassVar[dict[float, float]] = {1.58: 1.163, 3.33: 1.158, 4.27: 1.13, 5.31: 1.047, 7.35: 1.009}
+    overhead: ClassVar[dict[float, float]] = {
+        **{1.58: 1.17, 2.0: 1.2, 2.7: 1.175, 3.33: 1.16, 4.0: 1.145, 4.3: 1.13},
+        **{4.7: 1.1, 5.0: 1.071, 5.3: 1.047, 5.65: 1.027, 6.0: 1.02, 7.35: 1.009},
+    }
+    whole_bits: ClassVar[bool] = False
 
     level: int = knob(9, 1, 9)
 

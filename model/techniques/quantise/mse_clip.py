@@ -45,4 +45,4 @@ class MseClip(Technique):
 
     def reach(self, columns: int, largest: int, info: ParameterInfo) -> float:
         """Largest level times step over the deviation of a row: what the forecast builds on."""
-        return min(trained_reach(columns), mse_reach(largest))
+        return min(trained_reach(columns, info.role), mse_reach(largest))

@@ -68,5 +68,5 @@ class Percentile(Technique):
 
     def reach(self, columns: int, largest: int, info: ParameterInfo) -> float:
         """Largest level times step over the deviation of a row: what the forecast builds on."""
-        shortened = trained_reach(columns) * (1 - 0.025 * (largest <= 15))
+        shortened = trained_reach(columns, info.role) * (1 - 0.025 * (largest <= 15))
         return min(shortened, mse_reach(largest)) if self.deep else shortened

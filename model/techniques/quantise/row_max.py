@@ -38,4 +38,4 @@ class RowMax(Technique):
 
     def reach(self, columns: int, largest: int, info: ParameterInfo) -> float:
         """Largest level times step over the deviation of a row: what the forecast builds on."""
-        return trained_reach(columns)
+        return trained_reach(columns, info.role)
