@@ -1,9 +1,10 @@
-"""How fast scoring is: every way of scoring in microseconds a token, beside chunked scoring, and the ratios promised.
+"""How fast scoring is, and what every way of scoring is worth on a trained proxy.
 
-    python -m benchmarks.evaluation [--documents N] [--repeat N]
+    python -m benchmarks.evaluation [--documents N] [--repeat N]    # microseconds a token and the ratios promised, as JSON
+    python -m benchmarks.evaluation --effects [--tokens N]          # trains one proxy, scores it in every way: a table
 
-Prints JSON. Ratios are medians over alternated repetitions, so that a busy machine slows both sides;
-times are processor time.
+Ratios are medians over alternated repetitions, so that a busy machine slows both sides; times are processor time.
+Effects are scored on speeches of the test part, with errors paired by document.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from model.artifact import unpack
 from model.estimate import estimate
-from model.evaluate import Evaluator, evaluate
+from model.evaluate import Evaluator, Score, evaluate
 from model.gpt import GPT
 from model.initialize import initialize
 from model.place import Place
 from model.recipe import Recipe
+from model.run import packed, run
 from model.technique import parse
 from model.tokens import TokenData, prepare
 from spaces.presets import preset
@@ -41,6 +44,25 @@ WAYS = (
     "sgd_ttt:chunk=8192",
     "adamw_ttt:chunk=8192",
     "lora_ttt:chunk=64",
+)
+
+
+EFFECTS = (
+    "chunked",
+    "chunked:isolated=true",
+    "sliding_window:stride=128",
+    "sliding_window:stride=64",
+    "sliding_window:stride=64,isolated=true",
+    "fixed_temperature",
+    "adaptive_temperature",
+    "hedge_mixer:chunk=8192,update=512,warm=2500",
+    "hedge_mixer:chunk=8192,update=512,warm=2500,entropy_expert=as_published",
+    "sgd_ttt:chunk=8192,freeze=1",
+    "sgd_ttt:chunk=8192,freeze=1,rate=0.02",
+    "adamw_ttt:chunk=8192",
+    "adamw_ttt:chunk=8192,freeze=as_written",
+    "lora_ttt:chunk=64",
+    "sliding_window:stride=64 adamw_ttt:chunk=8192 hedge_mixer:chunk=8192,update=512,warm=2500",
 )
 
 
@@ -78,9 +100,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=3, help="documents of the dev split to score")
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--effects", action="store_true", help="what every way is worth, on a proxy trained for it")
+    parser.add_argument("--tokens", type=int, default=2_097_152, help="its training tokens")
     options = parser.parse_args()
     torch.set_num_threads(1)
     recipe = preset("baseline", "proxy")
+    if options.effects:
+        effects(recipe.with_(tokens=options.tokens), options.documents)
+        return
     with tempfile.TemporaryDirectory() as folder:
         data = prepare(recipe.data, recipe.shape.vocabulary, Path(folder))
         print(json.dumps(measured(recipe, data, data.dev[: options.documents], options.repeat), indent=2))
@@ -123,6 +150,38 @@ def measured(recipe: Recipe, data: TokenData, documents: list[np.ndarray], repea
             3,
         ),
     }
+
+
+def effects(recipe: Recipe, count: int) -> None:
+    """Train, pack and unpack a proxy; print what every way of scoring changes, with errors paired by document."""
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder)
+        record = run(recipe, None, cache)
+        weights = unpack(packed(recipe, cache))
+        data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data")
+    model = GPT(recipe, Place.choose().dtype)
+    model.set_progress(1.0)
+    model.load_state_dict(weights, strict=False)
+    documents = data.test[:count]
+    print(f"{record.tokens:,} training tokens, {record.bytes:,} bytes, {count} speeches, {sum(map(len, documents)):,} tokens\n")
+    print("| evaluate stage | bits per byte | difference from chunked | µs per token |\n|---|---:|---:|---:|")
+    plain = None
+    for way in EFFECTS:
+        began = time.process_time()
+        score = evaluate(model, documents, data.tokenizer, recipe.with_(*map(parse, way.split())).check())
+        micro = 1e6 * (time.process_time() - began) / score.tokens
+        plain = score if plain is None else plain
+        delta, error = paired(score, plain)
+        change = "–" if score is plain else f"{delta:+.5f} ± {error:.5f}"
+        print(f"| `{way.replace(' ', '` + `')}` | {score.bpb:.5f} | {change} | {micro:.0f} |", flush=True)
+
+
+def paired(new: Score, old: Score) -> tuple[float, float]:
+    """Difference in bits per byte, and its standard error over documents: a ratio's, from the residuals of bits on bytes."""
+    gaps, sizes = new.bits - old.bits, old.bytes
+    delta = gaps.sum() / sizes.sum()
+    residuals = gaps - delta * sizes
+    return float(delta), float(np.sqrt(len(gaps) / (len(gaps) - 1) * (residuals**2).sum()) / sizes.sum())
 
 
 if __name__ == "__main__":
