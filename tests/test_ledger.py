@@ -2,11 +2,12 @@
 
 import pytest
 from fake_runs import Forecaster, bpb, run, size
-from optuna.pruners import MedianPruner
+from optuna.pruners import BasePruner, MedianPruner
 from optuna.trial import TrialState
 
 from model.record import Record
 from search.ledger import OVER, Ledger
+from search.pruner import DOCUMENTS, WilcoxonRungPruner
 from search.storage import JOURNAL, open_storage
 from spaces.presets import preset
 from spaces.space import Space
@@ -167,3 +168,34 @@ def test_any_optuna_url_will_do(tmp_path):
     assert book.counts()["complete"] == 1
     with pytest.raises(ValueError, match="cannot be opened"):
         open_storage("nonsense://x", tmp_path)
+
+
+def test_rungs_keep_their_documents_for_wilcoxon(tmp_path):
+    book = ledger(tmp_path, pruner=WilcoxonRungPruner())
+    first, second = book.propose(), book.propose()
+    rung = {"step": 1, "progress": 0.5, "tokens": 9, "bpb": 2.0, "bytes": 100}
+    assert book.report(first.number, rung | {"documents": [2.0] * 8}) is None
+    finish(book, first)
+    assert book.report(second.number, rung | {"documents": [2.1, 2.2, 2.3, 2.4, 2.5, 2.6, 2.7, 2.8]}) is not None
+    assert book.study.trials[second.number].user_attrs[DOCUMENTS]["1"][0] == 2.1
+    assert "by its score" in book.stopped(second.number)
+
+
+def test_with_halving_only_complete_schedules_are_scored(tmp_path):
+    book = ledger(tmp_path, pruner=Stopping(), halving=True)
+    proposal = book.propose()
+    truncated = {"step": 8, "progress": 0.25, "tokens": 8, "seconds": 1.0, "bpb": 3.0, "bytes": 100}
+    assert book.report(proposal.number, truncated) is None
+    complete = truncated | {"step": 4, "complete": True, "trainings": 0.25}
+    assert "after a complete schedule of 8 tokens" in book.report(proposal.number, complete)
+    trial = book.study.trials[proposal.number]
+    assert trial.intermediate_values == {4: 3.0}
+    record = Record(proposal.recipe.hash, 0, "baseline", "pruned", proposal.recipe.to_json(), reason="not promoted")
+    book.finish(proposal.number, record)
+    assert not record.trained
+    assert book.spent() == {"trainings": 0.25, "seconds": 1.0}
+
+
+class Stopping(BasePruner):
+    def prune(self, study, trial):
+        return True
