@@ -190,7 +190,7 @@ def open_ledger(options: Options) -> Ledger:
     """Open (or create) the experiment's ledger."""
     options.folder.mkdir(parents=True, exist_ok=True)
     space = options.load_space()
-    presets = [preset(name, options.scale).with_(limit=space.preset.limit, seed=options.seed) for name in PRESETS]
+    presets = [dataclasses.replace(options, preset=name).recipe().with_(limit=space.preset.limit) for name in PRESETS]
     starts = [recipe for recipe in presets if space.recipe(space.params(recipe)).hash == recipe.hash]
     storage = open_storage(options.storage, options.folder)
     plan = _read_plan(options.folder)
