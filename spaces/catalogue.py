@@ -10,11 +10,12 @@ import dataclasses
 import difflib
 import importlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from model.recipe import Recipe
 from model.technique import SLOTS, catalogue
-from spaces.presets import BASELINE, PRESETS
+from spaces.presets import BASELINE, PRESETS, at_scale
 from spaces.space import Space
 
 # The first dozen, and rivals for the slots they fill: enough to see every stage work.
@@ -80,7 +81,7 @@ def _seeds(preset: Recipe) -> Space:
     baseline = {t.name for t in BASELINE.techniques}
     used = dict.fromkeys(t.name for label, r in PRESETS.items() if label != "baseline" for t in r.techniques)
     optional = tuple(name for name in used if name not in baseline) + tuple(name for name in used if name in baseline)
-    return Space("seeds", preset, techniques=optional, knobs=("*",), shape=_shapes(preset))
+    return Space("seeds", preset, techniques=optional, knobs=("*",), shape=_shapes(preset) | _vocabularies(preset))
 
 
 def _architecture(preset: Recipe) -> Space:
@@ -133,6 +134,14 @@ def _shapes(preset: Recipe) -> dict[str, tuple[int, ...]]:
         "hidden": tuple(sorted({shape.hidden, *(round(shape.width * ratio) for ratio in (2, 3, 4))})),
         "kv_heads": tuple(sorted({shape.kv_heads, max(1, shape.heads // 2), shape.heads})),
     }
+
+
+def _vocabularies(preset: Recipe) -> dict[str, tuple[int, ...]]:
+    """The seeds' vocabularies, where a tokenizer of any size can be had: not where the data are token shards."""
+    if preset.data.tokenizer != "auto" or any(Path(preset.data.corpus).glob("*.bin")):
+        return {}
+    scale = "full" if preset.shape.width >= BASELINE.shape.width else "proxy"
+    return {"vocabulary": tuple(sorted({preset.shape.vocabulary, *(at_scale(r, scale).shape.vocabulary for r in PRESETS.values())}))}
 
 
 def _users(name: str, preset: Recipe) -> Space:
