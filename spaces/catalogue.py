@@ -141,7 +141,9 @@ def _vocabularies(preset: Recipe) -> dict[str, tuple[int, ...]]:
     if preset.data.tokenizer != "auto" or any(Path(preset.data.corpus).glob("*.bin")):
         return {}
     scale = "full" if preset.shape.width >= BASELINE.shape.width else "proxy"
-    return {"vocabulary": tuple(sorted({preset.shape.vocabulary, *(at_scale(r, scale).shape.vocabulary for r in PRESETS.values())}))}
+    return {
+        "vocabulary": tuple(sorted({preset.shape.vocabulary, *(at_scale(r, scale).shape.vocabulary for r in PRESETS.values())}))
+    }
 
 
 def _users(name: str, preset: Recipe) -> Space:
