@@ -1,5 +1,5 @@
 # make search   a first search, from nothing to a report (installs what it needs into .venv)
-# make test     the tests;  make check: ruff and mypy;  make bench: the search benchmark
+# make test     the tests;  make check: ruff and mypy;  make bench: the search benchmark;  make chaos: half an hour of kills
 
 PYTHON ?= python3
 has = $(shell $(1) -c 'import importlib.util as u, sys; print("yes" if $(2) else "")' 2>/dev/null)
@@ -17,7 +17,7 @@ SCREEN ?= 24
 # A third of the proxy's tokens, so that two cores finish enough runs in the budget to tell techniques apart.
 TOKENS ?= 163840
 
-.PHONY: search test check bench clean
+.PHONY: search test check chaos bench clean
 
 search: .venv/installed
 	$(PY) -m search.cli search --preset baseline --space starter --scale proxy --tokens $(TOKENS) --trials $(TRIALS) --screen $(SCREEN) --budget $(BUDGET) --name $(NAME)
@@ -29,6 +29,9 @@ check: .venv/tested
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+chaos: .venv/tested
+	$(PY) -m pytest -n 0 -s -m chaos tests/chaos
 
 bench: .venv/tested
 	$(PY) -m benchmarks.search_efficiency

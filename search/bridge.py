@@ -155,6 +155,16 @@ class LedgerScheduler(_Stateless, FIFOScheduler):
     def __init__(self, ledger: Ledger, watcher: Watcher) -> None:
         super().__init__()
         self._ledger, self._watcher = ledger, watcher
+        self._controller: TuneController | None = None
+
+    def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
+        """Remember who runs the trials."""
+        self._controller = tune_controller
+
+    def end_trials(self) -> None:
+        """End the workers of an interrupted search, as Tune itself does after any exception but an interrupt."""
+        if self._controller is not None:
+            self._controller.cleanup()
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """Enter a rung into the ledger and return Tune's verdict."""

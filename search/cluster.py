@@ -51,11 +51,13 @@ class Cluster:
         cpus: CPU cores of the cluster.
         gpus: GPUs of the cluster.
         scratch: an empty folder for what Tune insists on writing, removed at the end.
+        borrowed: whether the connection was there before, and stays: what was started on it must be ended.
     """
 
     cpus: float
     gpus: float
     scratch: str
+    borrowed: bool = False
 
     def workers(self, bundle: dict[str, float], processes: int = 1) -> int:
         """Trials that can run at the same time, where each has so many processes and each process these resources.
@@ -94,7 +96,7 @@ def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[Clu
                 _start(address, cpus, scratch)
             _quieten()
             resources = ray.cluster_resources()
-            yield Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), scratch)
+            yield Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), scratch, borrowed=not mine)
         finally:
             if mine:
                 ray.shutdown()

@@ -51,6 +51,7 @@ RUNNING, WAITING, COMPLETE, PRUNED, FAIL = (
 )
 OVER = "bytes_over_limit"  # the constraint's name in the study
 HISTORY = "history"  # user attribute: what happened to a trial besides its end, in order
+MADE_AGAIN = "made_again"  # the study's user attribute: numbers of finished trials whose record was damaged
 SHORTER = "shorter"  # user attribute: what a trial's shorter schedules cost, in trainings and seconds
 
 
@@ -163,7 +164,8 @@ class Ledger:
                 path = self.trial_folder(trial.user_attrs.get("recipe", "unknown")) / "record.json"
                 if path.exists() and Record.read(path.parent) is None:
                     path.rename(path.with_suffix(".damaged"))
-                    self._note(trial.number, "its record was damaged: made again")
+                    told = self.study.user_attrs.get(MADE_AGAIN, [])  # a finished trial takes no notes
+                    self.study.set_user_attr(MADE_AGAIN, [*told, trial.number])
                     found.append(self._prepare(trial.number, self._recipe(trial)))
         return found
 

@@ -229,11 +229,12 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: _Clock) -> tupl
         team = {"processes": processes, "bundle": bundle, "local_disk": options.local_disk}
         settings = {"runner": options.runner, "cache": str(cache), "halving": options.halving} | team
         searcher = LedgerSearcher(ledger, clock.wrap(watcher), settings, clock.may_start)
+        scheduler = LedgerScheduler(ledger, clock.wrap(watcher))
         tuner = tune.Tuner(
             tune.with_resources(GolfTrial, tune.PlacementGroupFactory([bundle] * processes)),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=LedgerScheduler(ledger, clock.wrap(watcher)),
+                scheduler=scheduler,
                 num_samples=-1,
                 max_concurrent_trials=min(workers, max(1, options.trials)),
                 reuse_actors=True,
@@ -245,10 +246,11 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: _Clock) -> tupl
         try:
             with _ending_like_ctrl_c():
                 tuner.fit()
-        except Halted as halted:
-            return f"{halted}; make room and continue with `{options.resume_command}`", True
-        except KeyboardInterrupt:
-            return f"interrupted; continue with `{options.resume_command}`", True
+        except KeyboardInterrupt as why:
+            if found.borrowed:
+                scheduler.end_trials()
+            said = f"{why}; make room and" if isinstance(why, Halted) else "interrupted;"
+            return f"{said} continue with `{options.resume_command}`", True
         return searcher.ended_because, False
 
 

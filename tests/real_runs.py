@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ model.train.CHECKPOINT_SECONDS = 0.5
 
 
 def run(recipe: Recipe, folder: Path, cache: Path, **settings: Any) -> Record:
-    """`model.run.run`, which notes every training that ended in ``trainings.jsonl``."""
+    """`model.run.run`, which notes its process in ``pids.txt`` and every training that ended in ``trainings.jsonl``."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with open(cache / "pids.txt", "a") as file:
+        file.write(f"{os.getpid()}\n")
     record = model.run.run(recipe, folder, cache, **settings)
     if record.trained:
         with open(cache / "trainings.jsonl", "a") as file:

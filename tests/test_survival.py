@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
 import real_runs
 from drivers import drive, fork, ledger, repeats_and_losses, witnessed
@@ -14,7 +15,8 @@ from drivers import drive, fork, ledger, repeats_and_losses, witnessed
 import model.train
 from model.record import Record, records_in
 from model.run import run
-from search.ledger import HISTORY
+from search.ledger import HISTORY, MADE_AGAIN
+from search.storage import open_storage
 from search.sweep import resume, search
 
 FAKE = {"forecaster": "fake_runs:Forecaster", "limit": 640_000, "cpus": 2}
@@ -65,6 +67,8 @@ def test_a_damaged_record_is_made_again_and_nothing_else(ray_cluster, tmp_path):
     result = resume("d", str(tmp_path))
     assert (result.finished, result.counts["complete"]) == (True, 4)
     assert dict(records_in(tmp_path / "d")) == whole
+    study = optuna.load_study(study_name="d", storage=open_storage(None, tmp_path / "d"))
+    assert study.user_attrs[MADE_AGAIN] == [t.number for t in study.trials if t.user_attrs["recipe"] == damaged.name]
     assert witnessed(tmp_path)["end"] == {p.name: 1 + (p == damaged) for p in whole}
 
 
