@@ -77,7 +77,7 @@ def search(
         str, typer.Option(help="What may stop a run for its score, where scores predict the end: none, median or wilcoxon.")
     ] = "none",
     variants: Annotated[
-        int | None, typer.Option(help="Trials that reuse a finished training, per training; with a --budget 2, else none.")
+        int | None, typer.Option(help="Trials that reuse a finished training, per training; 2 with a --budget alone, else 0.")
     ] = None,
     halving: Annotated[
         int | None, typer.Option(help="Run complete schedules of 1/N of the tokens first, and promote one in N.")
@@ -111,7 +111,7 @@ def search(
         "trials": count,
         "screen": screen,
         "pruner": pruner,
-        "variants": variants,
+        "variants": variants if variants is not None else (2 if budget and trials is None else 0),
         "halving": halving,
         "budget": budget or "",
         "tokens": tokens,

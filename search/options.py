@@ -32,8 +32,7 @@ class Options:
         iso_size: whether its recipes were made equally large.
         screen: trials chosen to tell techniques apart before the search turns to winning; None keeps the sampler's few.
         pruner: what may stop a run for its score at a rung, once rungs are seen to predict the end: one of `PRUNERS`.
-        variants: trials that reuse a finished training, at most this many per training; None: 2 where a budget bounds the
-            search, which they do not use up, and none where only the number of trials does.
+        variants: trials that reuse a finished training, at most this many per training; no budget counts them, ``trials`` does.
         halving: each trial first runs complete schedules of 1/halving, 1/halving² … of the tokens; None runs the whole at once.
         budget: ``2h``, ``90m``, ``300s``, ``50trainings`` or ``12gpuh``; empty for no other bound than ``trials``.
         tokens: training tokens of every run; None keeps the scale's.
@@ -61,7 +60,7 @@ class Options:
     iso_size: bool = False
     screen: int | None = None
     pruner: str = "none"
-    variants: int | None = None
+    variants: int = 0
     halving: int | None = None
     budget: str = ""
     tokens: int | None = None
@@ -95,18 +94,6 @@ class Options:
         """The preset at its scale, with the tokens, limit, corpus and seed asked for."""
         changes = {"tokens": self.tokens, "limit": self.limit, "corpus": self.corpus, "seed": self.seed}
         return preset(self.preset, self.scale).with_(**{key: value for key, value in changes.items() if value is not None})
-
-    def free_variants(self) -> int:
-        """Trials that reuse a finished training, per training at most.
-
-        Raises:
-            ValueError: fewer than none.
-        """
-        if self.variants is None:
-            return 2 if self.budget else 0
-        if self.variants < 0:
-            raise ValueError(f"variants={self.variants} must not be negative.")
-        return self.variants
 
     def score_pruner(self) -> BasePruner | None:
         """What may stop a run for its score, or None.

@@ -151,13 +151,14 @@ def validated(options: Options) -> Options:
         raise ValueError(f"name={options.name!r} must be 1 to 64 letters, digits, dots, dashes or underscores.")
     if options.trials < 1:
         raise ValueError(f"trials={options.trials} must be at least 1.")
+    if options.variants < 0:
+        raise ValueError(f"variants={options.variants} must not be negative.")
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"limit={options.limit} must be a positive number of bytes.")
     Budget.parse(options.budget)
     options.load_space()
     options.check_team()
     options.score_pruner()
-    options.free_variants()
     for dotted in (options.runner, options.forecaster):
         _load(dotted)
     writable(options.folder)
@@ -205,7 +206,7 @@ def open_ledger(options: Options) -> Ledger:
         options.seed,
         pruner=options.score_pruner(),
         halving=options.halving is not None,
-        variants=options.free_variants(),
+        variants=options.variants,
         starts=starts,
         screen=options.screen,
         plan=plan,

@@ -98,6 +98,8 @@ def test_a_killed_driver_repeats_and_loses_nothing(tmp_path):
         ({"trials": 0}, "trials"),
         ({"limit": 0}, "limit"),
         ({"budget": "soon"}, "2h"),
+        ({"variants": -1}, "variants"),
+        ({"pruner": "best"}, "wilcoxon"),
         ({"space": "sarter"}, "starter"),
         ({"preset": "basline"}, "baseline"),
         ({"runner": "nowhere:run"}, "imported"),

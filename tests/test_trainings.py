@@ -44,7 +44,7 @@ def test_the_ledger_proposes_variants_of_finished_trainings_and_counts_trainings
 
 
 def test_a_budget_of_trainings_buys_variants_besides(ray_cluster, tmp_path):
-    options = {"forecaster": "fake_runs:Forecaster", "limit": 640_000, "cpus": 1, "runner": "fake_runs:sharing"}
+    options = {"variants": 2, "forecaster": "fake_runs:Forecaster", "limit": 640_000, "cpus": 1, "runner": "fake_runs:sharing"}
     result = search(name="v", runs=str(tmp_path), trials=40, budget="4trainings", space="test_trainings:SPACE", **options)
     records = [record for _, record in records_in(tmp_path / "v" / "trials")]
     assert sum(record.trained for record in records) == result.counts["trained"] == 4
