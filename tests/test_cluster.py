@@ -12,8 +12,11 @@ import pytest
 import real_runs
 from ray.cluster_utils import Cluster
 
+import search.cluster
 from model.record import records_in
+from model.run import run
 from search.ledger import read_experiment
+from search.options import Options
 
 ROOT = Path(__file__).parent.parent
 DRIVER = """
@@ -24,6 +27,49 @@ from search.sweep import run_plan
 runs, address, count, steps = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 run_plan(real_runs.recipes(runs, count, steps), name="n", runs=str(runs), address=address, processes=2, runner="real_runs:run")
 """
+
+
+@pytest.mark.parametrize(
+    ("options", "processes", "bundle"),
+    [
+        ({}, 1, {"CPU": 1.0}),
+        ({"gpus_per_trial": 0.5}, 1, {"CPU": 1.0, "GPU": 0.5}),
+        ({"gpus_per_trial": 4}, 4, {"CPU": 1.0, "GPU": 1.0}),
+        ({"cpus_per_trial": 2}, 2, {"CPU": 1.0}),
+        ({"processes": 2}, 2, {"CPU": 1.0, "GPU": 1.0}),
+        ({"processes": 2, "cpus_per_trial": 8}, 2, {"CPU": 4.0, "GPU": 1.0}),
+        ({"processes": 1, "cpus_per_trial": 4}, 1, {"CPU": 4.0}),
+    ],
+)
+def test_what_each_process_of_a_trial_is_given(options, processes, bundle):
+    there = 8.0 if options.get("processes") == 2 else 0.0
+    asked = Options(**options)
+    asked.check_team()
+    assert (asked.team, asked.bundle(there)) == (processes, bundle)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"processes": 0}, "at least 1"),
+        ({"processes": 3}, "16 sequences a batch cannot be shared by 3"),
+        ({"processes": 2, "gpus_per_trial": 1}, "a GPU each"),
+        ({"gpus_per_trial": 1.5}, "a GPU each"),
+        ({"cpus_per_trial": 0}, "positive number"),
+    ],
+)
+def test_what_a_trial_cannot_be_given(options, said):
+    with pytest.raises(ValueError, match=said):
+        Options(**options).check_team()
+
+
+def test_a_cluster_says_how_many_trials_it_can_run():
+    there = search.cluster.Cluster(cpus=8, gpus=4, scratch="")
+    assert there.workers({"CPU": 1.0}) == 8
+    assert there.workers({"CPU": 1.0, "GPU": 0.5}) == 8
+    assert there.workers({"CPU": 1.0, "GPU": 1.0}, processes=2) == 2
+    with pytest.raises(ValueError, match="8 GPUs"):
+        there.workers({"CPU": 1.0, "GPU": 1.0}, processes=8)
 
 
 @pytest.fixture
@@ -68,4 +114,8 @@ def test_processes_of_a_trial_are_spread_over_nodes_and_a_lost_node_costs_no_tri
     assert len(attempts) == 2
     assert attempts[1][0] > attempts[0][0]  # it continued from its checkpoint
     assert sorted(real_runs.trainings(tmp_path)) == sorted(records)
+    recipe = real_runs.recipes(tmp_path, 1, 80)[0]
+    alone = run(recipe, None, tmp_path / "alone", device="cpu")  # in one process: the same to rounding
+    assert records[recipe.hash].bpb == pytest.approx(alone.bpb, abs=0.02)
+    assert alone.machine.get("processes") is None
     assert read_experiment(tmp_path / "n")["counts"]["complete"] == 2

@@ -1,11 +1,15 @@
 """The challenge's shard format, and many shards read as one stream."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.shards import HEADER_BYTES, Stream, read_shard, split_documents, write_shard
+from model import shards
+from model.shards import HEADER_BYTES, Stream, read_shard, split_documents, stage, write_shard
 
 
 def test_a_shard_is_byte_for_byte_what_the_challenge_says(tmp_path):
@@ -62,6 +66,50 @@ def test_a_stream_reads_like_its_parts_repeated(sizes, start, count):
     stream = Stream(np.split(whole, np.cumsum(sizes)[:-1]))
     expected = np.resize(np.roll(whole, -(start % len(whole))), count)
     assert stream.take(start, count).tolist() == expected.tolist()
+
+
+@pytest.fixture
+def copies(monkeypatch):
+    """The copies that were really made."""
+    made, original = [], shards.shutil.copyfile
+    monkeypatch.setattr(shards.shutil, "copyfile", lambda old, new: made.append(old) or original(old, new))
+    return made
+
+
+def test_a_shard_is_copied_to_the_local_disk_once_however_many_ask(tmp_path, copies):
+    path, local = tmp_path / "shared.bin", tmp_path / "local"
+    write_shard(path, [np.arange(1000)])
+    with ThreadPoolExecutor(8) as pool:
+        staged = set(pool.map(lambda _: stage(path, local), range(16)))
+    assert copies == [path]
+    (copy,) = staged
+    assert copy.parent == local
+    assert copy.read_bytes() == path.read_bytes()
+    assert stage(path, None) == path
+
+
+def test_a_copy_is_made_again_where_it_is_cut_off_or_the_shard_has_changed(tmp_path, copies):
+    path, local = tmp_path / "shared.bin", tmp_path / "local"
+    write_shard(path, [np.arange(1000)])
+    copy = stage(path, local)
+    os.truncate(copy, 100)
+    assert read_shard(stage(path, local)).tolist() == list(range(1000))
+    write_shard(path, [np.arange(2000)])
+    assert len(read_shard(stage(path, local))) == 2000
+    assert len(copies) == 3
+
+
+def test_a_local_disk_without_room_is_done_without(tmp_path, monkeypatch):
+    path, local = tmp_path / "shared.bin", tmp_path / "local"
+    write_shard(path, [np.arange(1000)])
+
+    def full(old, new):
+        new.write_bytes(b"half")
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(shards.shutil, "copyfile", full)
+    assert stage(path, local) == path
+    assert not [p for p in local.iterdir() if p.suffix != ".lock"]
 
 
 def test_a_stream_of_nothing_is_refused():

@@ -78,6 +78,7 @@ def test_unknown_parameters_are_refused():
 
 
 def test_users_bring_their_own_space(tmp_path, monkeypatch):
+    assert {"shape.layers"} < set(space("examples.my_space:SPACE", PROXY).distributions())
     (tmp_path / "my_space.py").write_text(
         "from spaces.presets import preset\nfrom spaces.space import Space\n"
         "SPACE = Space('mine', preset('baseline'), techniques=('xsa',))\n"
