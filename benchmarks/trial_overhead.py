@@ -55,13 +55,20 @@ def main() -> None:
         if options.profile:
             profile.enable()
         search(
-            clock, name="overhead", runs=runs, space=options.space, trials=options.trials, runner="benchmarks.trial_overhead:nothing"
+            clock,
+            name="overhead",
+            runs=runs,
+            space=options.space,
+            trials=options.trials,
+            runner="benchmarks.trial_overhead:nothing",
         )
         profile.disable()
     wall, cpu = np.diff(np.array(clock.ends), axis=0).T
     print(f"{options.space}, trials {len(clock.ends)}: {1e3 * np.median(wall):.0f} ms from one end to the next (median),")
     print(f"  {1e3 * np.mean(wall):.0f} ms mean; driver {1e3 * np.mean(cpu):.0f} ms of CPU a trial, half of it at the first")
-    print(f"  {len(cpu) // 2}: {1e3 * np.mean(cpu[: len(cpu) // 2]):.0f} ms, at the last {1e3 * np.mean(cpu[len(cpu) // 2 :]):.0f} ms")
+    print(
+        f"  {len(cpu) // 2}: {1e3 * np.mean(cpu[: len(cpu) // 2]):.0f} ms, at the last {1e3 * np.mean(cpu[len(cpu) // 2 :]):.0f} ms"
+    )
     if options.profile:
         pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
 

@@ -117,13 +117,23 @@ class _Parts:
     @staticmethod
     def of(a: np.ndarray, b: np.ndarray) -> _Parts:
         p = max(1, a.shape[1])
-        dot = a @ b.T / p
-        far = np.maximum(np.sum(a**2, 1)[:, None] / p + np.sum(b**2, 1)[None, :] / p - 2 * dot, 0.0)
-        return _Parts(dot, far)
+        dot = (a / p) @ b.T
+        far = dot * -2.0  # in place from here on: these are the largest arrays of a proposal
+        far += np.einsum("ij,ij->i", a, a)[:, None] / p
+        far += np.einsum("ij,ij->i", b, b)[None, :] / p
+        return _Parts(dot, np.maximum(far, 0.0, out=far))
 
     def kernel(self, s: np.ndarray) -> np.ndarray:
         linear, pairs, smooth, length = np.exp(s[:4])
-        return linear * (0.2 + self.dot) + pairs * self.dot**2 + smooth * np.exp(-self.far / length)
+        found = self.far * (-1.0 / length)
+        np.exp(found, out=found)
+        found *= smooth
+        inner = self.dot * pairs
+        inner += linear
+        inner *= self.dot
+        found += inner
+        found += 0.2 * linear
+        return found
 
 
 def _diagonal(x: np.ndarray, s: np.ndarray) -> np.ndarray:
