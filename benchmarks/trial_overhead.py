@@ -65,9 +65,9 @@ def main() -> None:
         profile.disable()
     wall, cpu = np.diff(np.array(clock.ends), axis=0).T
     print(f"{options.space}, trials {len(clock.ends)}: {1e3 * np.median(wall):.0f} ms from one end to the next (median),")
-    print(f"  {1e3 * np.mean(wall):.0f} ms mean; driver {1e3 * np.mean(cpu):.0f} ms of CPU a trial, half of it at the first")
+    first, last = (1e3 * np.mean(half) for half in np.array_split(cpu, 2))
     print(
-        f"  {len(cpu) // 2}: {1e3 * np.mean(cpu[: len(cpu) // 2]):.0f} ms, at the last {1e3 * np.mean(cpu[len(cpu) // 2 :]):.0f} ms"
+        f"  {1e3 * np.mean(wall):.0f} ms mean; the driver's CPU {first:.0f} ms in the first half, {last:.0f} ms in the second"
     )
     if options.profile:
         pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
