@@ -3,8 +3,8 @@
 python -m benchmarks.presets --seeds 3                # every preset, the full schedule of the proxy
 python -m benchmarks.presets --table                  # the table of what is there, training nothing
 
-The byte limit is lifted, so that all of them end; the column `fits` says which would have met the proxy's. Started again, it
-continues where it was.
+The byte limit is lifted, so that all of them end; the column `fits` says which would have met the proxy's. The forecast is the
+one from the recipe alone, before any run. Started again, it continues where it was.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pandas as pd
 
 from analysis.paired import compare
 from analysis.table import load
+from model.run import forecast_bytes
 from search.sweep import resume, run_plan
 from spaces.presets import PRESETS, PROXY_LIMIT, preset
 
@@ -39,7 +40,7 @@ def table(folder: Path) -> pd.DataFrame:
             "bpb": own["bpb"].mean(),
             "sd": own["bpb"].std(),
             "bytes": own["bytes"].mean(),
-            "forecast": own["forecast_mid"].mean(),
+            "forecast": forecast_bytes(preset(name)).mid,
             "fits": bool((own["bytes"] <= PROXY_LIMIT).all()),
             "tokens_per_second": own["tokens_per_second"].mean(),
         }
