@@ -140,7 +140,14 @@ def _start(address: str | None, cpus: int | None, scratch: str) -> None:
             raise ValueError(f"No cluster answers at {address!r}: {error}") from error
         return
     count = cpus or len(os.sched_getaffinity(0))
-    ray.init(address="local", num_cpus=count, include_dashboard=False, _temp_dir=scratch, **common)
+    for last in (False, True):
+        try:
+            ray.init(address="local", num_cpus=count, include_dashboard=False, _temp_dir=scratch, **common)
+            return
+        except Exception as error:  # Ray gives its processes thirty seconds, which a busy machine may exceed
+            ray.shutdown()
+            if last:
+                raise ValueError(f"Ray could not start on this machine; try again when it is less busy. {error}") from error
 
 
 def _quieten() -> None:

@@ -129,6 +129,7 @@ class Ledger:
             direction="minimize",
             load_if_exists=True,
         )
+        self._storage, self._study_id = storage, storage.get_study_id_from_name(name)
         self.presence = Presence(folder)
         self._reasons: dict[int, str] = {}
 
@@ -406,7 +407,8 @@ class Ledger:
         return self._trials()[number]
 
     def _trial(self, frozen: FrozenTrial) -> optuna.Trial:
-        return optuna.Trial(self.study, frozen._trial_id)
+        storage_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, frozen.number)
+        return optuna.Trial(self.study, storage_id)
 
     def _attribute(self, number: int, key: str, value: Any) -> None:
         self._trial(self._frozen(number)).set_user_attr(key, value)
