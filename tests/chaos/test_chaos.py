@@ -27,7 +27,7 @@ from search.cluster import SCRATCH
 from search.ledger import HISTORY
 from search.storage import open_storage
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(4 * 3600)]
 ROOT = Path(__file__).parent.parent.parent
 FAKE = """
 import sys
