@@ -1,5 +1,6 @@
 # make search   a first search, from nothing to a report (installs what it needs into .venv)
-# make test     the tests;  make check: ruff and mypy;  make bench: the search benchmark;  make chaos: half an hour of kills
+# make test     the tests;  make check: ruff and mypy;  make bench: the search benchmark
+# make fuzz     20,000 damaged artifacts;  make chaos: many kills
 
 PYTHON ?= python3
 has = $(shell $(1) -c 'import importlib.util as u, sys; print("yes" if $(2) else "")' 2>/dev/null)
@@ -17,7 +18,7 @@ SCREEN ?= 24
 # A third of the proxy's tokens, so that two cores finish enough runs in the budget to tell techniques apart.
 TOKENS ?= 163840
 
-.PHONY: search test check chaos bench clean
+.PHONY: search test check chaos bench fuzz clean
 
 search: .venv/installed
 	$(PY) -m search.cli search --preset baseline --space starter --scale proxy --tokens $(TOKENS) --trials $(TRIALS) --screen $(SCREEN) --budget $(BUDGET) --name $(NAME)
@@ -32,6 +33,10 @@ check: .venv/tested
 
 chaos: .venv/tested
 	$(PY) -m pytest -n 0 -s -m chaos tests/chaos
+
+# Twice 10,000 damaged and forged artifacts, instead of twice 60.
+fuzz: .venv/tested
+	GOLFLAB_FUZZ=10000 $(PY) -m pytest -n 0 --timeout 0 tests/test_artifact.py -k "mutation or forged"
 
 bench: .venv/tested
 	$(PY) -m benchmarks.search_efficiency
