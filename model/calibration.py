@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 # Standard deviations of y over: all runs, schemes, words of a scheme, words of a training, repetitions.
-COMMON, SCHEME, WORD, TRAINING, REPEAT = 0.010, 0.012, 0.008, 0.003, 0.004
+COMMON, SCHEME, WORD, TRAINING, REPEAT = 0.010, 0.012, 0.020, 0.010, 0.004
+ABSOLUTE = 0.06  # of schemes with an absolute step, whose rate hangs on how large the weights will be
 LEAST = 0.001  # no interval is narrower than this: seeds alone move real files that much
 FREEDOM = 8  # how many observations the deviations above are worth before runs say how wide intervals must be
 
@@ -57,6 +58,9 @@ class Calibration:
         if self.seen:
             inverse, weighted = self._solve()
             shared = np.array([covariance(scheme, other) for other, _ in self.seen])
+            stored = _parts(scheme)[0]
+            shared += np.array([(_parts(other)[0] == stored) * self._apart(stored) for other, _ in self.seen])
+            variance += self._apart(stored)
             middle, variance = float(shared @ weighted), max(0.0, variance - float(shared @ inverse @ shared))
         half = max(LEAST, self._quantile(coverage) * math.sqrt(variance))
         return math.exp(middle - half), math.exp(middle), math.exp(middle + half)
@@ -66,9 +70,20 @@ class Calibration:
         if self._solved is None or self._solved[0] != len(self.seen):
             names, ys = [name for name, _ in self.seen], np.array([y for _, y in self.seen])
             matrix = np.array([[covariance(a, b) for b in names] for a in names]) + REPEAT**2 * np.eye(len(names))
+            stored = np.array([_parts(name)[0] for name in names])
+            matrix += (stored[:, None] == stored[None, :]) * np.array([self._apart(s) for s in stored])[:, None]
             inverse = np.linalg.inv(matrix)
             self._solved = len(names), inverse, inverse @ ys
         return self._solved[1], self._solved[2]
+
+    def _apart(self, stored: str) -> float:
+        """Variance a scheme has to itself beyond the usual, by how far its runs lie from what schemes usually share.
+
+        A scheme the theory knows badly (a step that does not follow the weights, say) must not mislead all others.
+        """
+        ys = [y for name, y in self.seen if _parts(name)[0] == stored]
+        usual = 9 * (COMMON**2 + SCHEME**2 + WORD**2)
+        return max(ABSOLUTE**2 * ("floor=True" in stored), float(np.mean(ys)) ** 2 - usual if ys else 0.0)
 
     def _quantile(self, coverage: float) -> float:
         """Deviations an interval must reach out."""

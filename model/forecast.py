@@ -159,8 +159,8 @@ class _Rate:
     def __init__(self, recipe: Recipe) -> None:
         # Techniques of these slots also say what they do to a Gaussian: a clip its reach, a layout its shares of fp16's two
         # bytes, a codec its overhead over the entropy.
-        tenants: list[Any] = [recipe.tenant(slot) for slot in ("bits", "prune", "clip", "layout", "codec")]
-        bits, prune, self.clip, self.layout, self.codec = tenants
+        tenants: list[Any] = [recipe.tenant(slot) for slot in ("bits", "prune", "clip", "trim", "layout", "codec")]
+        bits, prune, self.clip, self.trim, self.layout, self.codec = tenants
         self.grid: Callable[[ParameterInfo], Grid | None] = bits.build(recipe.shape)
         self.pruned: float = getattr(prune, "fraction", 0.0)
 
@@ -171,6 +171,8 @@ class _Rate:
             share = self.layout.float_share if info.kind != "scale" else self.layout.scale_share
             return 2.0 * info.count * share
         rows, columns = info.shape
+        if grid.largest == 1 and hasattr(self.trim, "coded_bytes"):
+            return float(self.trim.coded_bytes(info.count)) + 2.0 * rows * self.layout.scale_share
         cells = round(self.ratio(info, grid, columns), 4), grid.largest, self.pruned
         entropy = gaussian_entropy(*cells)
         coded = gaussian_huffman(*cells) if self.codec.whole_bits else entropy

@@ -22,7 +22,7 @@ class LzmaCodec(Technique):
 
     slot: ClassVar[str] = "codec"
     sources: ClassVar[tuple[str, ...]] = ("#680", "#1019")
-    overhead: ClassVar[dict[float, float]] = {1.58: 1.096, 3.33: 1.049, 4.27: 1.033, 5.31: 1.024, 7.35: 1.015}
+    overhead: ClassVar[dict[float, float]] = {1.58: 1.09, 3.33: 1.035, 4.27: 1.02, 5.31: 1.009, 7.35: 1.008}
     whole_bits: ClassVar[bool] = False
 
     preset: int = knob(9, 0, 9)

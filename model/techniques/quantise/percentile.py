@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from model.entropy import mse_reach, trained_reach
+from model.entropy import floor_reach, mse_reach, trained_reach
 from model.layers import ParameterInfo
 from model.quantize import rounding_error
 from model.recipe import Shape
@@ -69,4 +69,5 @@ class Percentile(Technique):
     def reach(self, columns: int, largest: int, info: ParameterInfo) -> float:
         """Largest level times step over the deviation of a row: what the forecast builds on."""
         shortened = trained_reach(columns, info.role) * (1 - 0.025 * (largest <= 15))
-        return min(shortened, mse_reach(largest)) if self.deep else shortened
+        reach = min(shortened, mse_reach(largest)) if self.deep else shortened
+        return max(reach, floor_reach(columns)) if self.floor else reach

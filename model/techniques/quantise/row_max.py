@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from model.entropy import trained_reach
+from model.entropy import floor_reach, trained_reach
 from model.layers import ParameterInfo
 from model.recipe import Shape
 from model.technique import Technique, knob
@@ -38,4 +38,5 @@ class RowMax(Technique):
 
     def reach(self, columns: int, largest: int, info: ParameterInfo) -> float:
         """Largest level times step over the deviation of a row: what the forecast builds on."""
-        return trained_reach(columns, info.role)
+        reach = trained_reach(columns, info.role)
+        return max(reach, floor_reach(columns)) if self.floor else reach

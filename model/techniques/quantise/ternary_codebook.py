@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -48,6 +49,10 @@ class TernaryCodebook(Technique):
             return {name: self._coded(q) for name, q in quantised.items()}
 
         return trim
+
+    def coded_bytes(self, count: int) -> float:
+        """Bytes of a matrix of ``count`` trits, book included: what the forecast builds on."""
+        return count / LENGTH * math.log2(self.codes) / 8 + self.codes * LENGTH
 
     def _coded(self, q: Quantised) -> Quantised:
         if q.grid != Grid(1, -1) or q.values.shape[1] % LENGTH:
