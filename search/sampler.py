@@ -24,12 +24,12 @@ from optuna.trial import FrozenTrial, TrialState
 from search.encoding import Encoding, Params
 from search.parzen import Parzen, expected_improvement, split
 from search.scores import scored
+from search.sizes import Sizes
 from search.surrogate import Surrogate
 
 MOST_TRIALS = 160  # trials a model is built on: the best half and a random half of the rest
 MOST_FOR_SCALES = 96  # trials its variances are chosen on
 POOL = 128  # candidates from each source
-SIZE_WEIGHT = 8.0  # how many features the size counts for
 BOLDNESS = 0.3  # of Thompson sampling: near the mean while every trial teaches much,
 BOLDER = 0.01  # wider with every finished trial, lest it settle
 CLIMBERS = 4  # rows the local search goes on from
@@ -56,50 +56,6 @@ class _Told:
     row: np.ndarray
     key: Hashable
     training: Hashable
-
-
-@dataclass
-class _Size:
-    """What fits: the exact answer, remembered, and a quick model of it for the local search."""
-
-    encoding: Encoding
-    overrun: Callable[[Params], float]
-    rough: Callable[[Params], float]
-    seed: int
-    _model: Surrogate | None = None
-    _slack: float = 0.0
-    _always: bool = False
-
-    def fitting(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The rows that will probably fit, and their features: the encoding's and, counted several times, the size."""
-        features, sizes = self._sizes(rows)
-        likely = sizes[:, 0] <= self._slack if sizes.shape[1] else np.ones(len(rows), dtype=bool)
-        return rows[likely], np.concatenate([features, SIZE_WEIGHT * sizes], axis=1)[likely]
-
-    def features(self, rows: np.ndarray) -> np.ndarray:
-        """What the surrogate sees of rows, whether they fit or not."""
-        features, sizes = self._sizes(rows)
-        return np.concatenate([features, SIZE_WEIGHT * sizes], axis=1)
-
-    def _sizes(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features (n, p), and log size over limit as the quick model has it: (n, 1), or (n, 0) where everything fits."""
-        self._learn()
-        features = self.encoding.features(rows)
-        return features, np.zeros((len(rows), 0)) if self._model is None else self._model.means(features)[:, None]
-
-    def _learn(self) -> None:
-        """Fit the quick model once, to a fixed random design, so that it is the same after a resume."""
-        if self._model is not None or self._always:
-            return
-        rng = np.random.default_rng([self.seed, 0])
-        rows = self.encoding.draw(min(160, 48 + 2 * self.encoding.columns), rng)
-        sizes = np.log(np.maximum([self.rough(self.encoding.params(row)) for row in rows], 1e-12))
-        if sizes.max() <= np.log(0.5) or np.ptp(sizes) < 1e-9:
-            self._always = bool(sizes.max() <= 0)
-            if self._always:
-                return
-        self._model = Surrogate.fit(self.encoding.features(rows), sizes)
-        self._slack = 0.5 * float(np.std(sizes - self._model.left_out()))
 
 
 class FittingSampler(BaseSampler):
@@ -142,13 +98,14 @@ class FittingSampler(BaseSampler):
         self._encoding = Encoding(space, owners)
         self._overrun = overrun
         self._memory: dict[int, _Told] = {}
+        self._free: dict[Hashable, np.ndarray] = {}
         chosen = set(later) & set(space)
         self._later = np.array([name in chosen for name in self._encoding.names])
         self._training, self._variants = training, variants if training is not None and chosen else 0
         self._key = key or (lambda params: tuple(self._encoding.settled(self._encoding.rows([params]))[0]))
         self._canonical = canonical or (lambda params: params)
         exact = overrun or (lambda params: 0.0)
-        self._size = _Size(self._encoding, exact, rough or exact, seed, _always=overrun is None)
+        self._size = Sizes(self._encoding, exact, rough or exact, seed, _always=overrun is None)
 
     # ------------------------------------------------------------------ Optuna's interface
 
@@ -227,11 +184,27 @@ class FittingSampler(BaseSampler):
         if reused >= self._variants * len(best):
             return set(best), none
         trunks = [self._told(t) for t in order if self._told(t).row is best[self._told(t).training]][:TRUNKS]
-        rows = np.stack([trunks[i % len(trunks)].row for i in range(2 * POOL)]) if trunks else none
+        chosen = [trunks[i % len(trunks)] for i in range(2 * POOL if trunks else 0)]
+        if not chosen:
+            return set(best), none
+        rows, free = np.stack([t.row for t in chosen]), np.stack([self._free_columns(t) for t in chosen])
         # Some differ in one parameter or two, others in half of what acts after training.
         often = rng.choice([1.5 / self._later.sum(), 0.5], size=len(rows))
-        redrawn = (rng.random(rows.shape) < often[:, None]) & self._later
+        redrawn = (rng.random(rows.shape) < often[:, None]) & free
         return set(best), self._encoding.settled(np.where(redrawn, self._encoding.draw(len(rows), rng), rows))
+
+    def _free_columns(self, trunk: _Told) -> np.ndarray:
+        """(columns,) which parameters can change without another training; one that is read while training cannot."""
+        if trunk.training not in self._free:
+            free = self._later.copy()
+            for j in np.flatnonzero(free):
+                other = trunk.row.copy()
+                far = np.array([0.9 if trunk.row[j] < 0.5 else 0.1])
+                other[j] = self._encoding.on_grid(j, far)[0] if self._encoding.ordinal[j] else not trunk.row[j]
+                params = self._canonical(self._encoding.params(self._encoding.settled(other[None])[0]))
+                free[j] = self._training_of(params) == trunk.training
+            self._free[trunk.training] = free
+        return self._free[trunk.training]
 
     def _training_of(self, params: Params) -> Hashable:
         return self._training(params) if self._training is not None else None

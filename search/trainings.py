@@ -22,7 +22,8 @@ def training_key(recipe: Recipe) -> str:
 def later(space: Space) -> list[str]:
     """Parameters of a space that act after training and cost seconds: averages, quantisers, packers, evaluators.
 
-    Training at test time is left out: it acts after training, and may cost as much.
+    Training at test time is left out: it acts after training, and may cost as much. So are an average's knobs: every training
+    keeps the averages as they come, and would have to be repeated for others.
     """
     choices = [name for name, rivals in space.choices.items() if all(_cheap(rival) for rival in rivals)]
     return [*choices, *(knob for knob in space.distributions() if "." in knob and _knob_is_cheap(knob))]
@@ -35,4 +36,4 @@ def _cheap(technique: str) -> bool:
 
 def _knob_is_cheap(parameter: str) -> bool:
     owner = parameter.partition(".")[0]
-    return owner != "shape" and _cheap(owner)
+    return owner != "shape" and _cheap(owner) and find(owner).slot != "average"

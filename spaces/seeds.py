@@ -56,7 +56,7 @@ def _seed_849(baseline: Recipe) -> tuple[Recipe, Recipe]:
     )
     quirks = (
         "ema:decay=0.997,correct=false crown_q:form=mean percentile:floor=true gptq:order=ascending,factor=inverse "
-        "int5_rows:small=65536 hedge_mixer:entropy_expert=as_published"
+        "int5_rows:small=65536 zstd_codec:both=false hedge_mixer:entropy_expert=as_published"
     )
     return sound, _with(sound, "seed_849_as_published", quirks)
 
