@@ -1,0 +1,57 @@
+"""What will probably fit: a quick model of the size, for a search among thousands of combinations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from search.encoding import Encoding, Params
+from search.surrogate import Surrogate
+
+SIZE_WEIGHT = 8.0  # how many features the size counts for
+
+
+@dataclass
+class Sizes:
+    """What fits: the exact answer, remembered, and a quick model of it for the local search."""
+
+    encoding: Encoding
+    overrun: Callable[[Params], float]
+    rough: Callable[[Params], float]
+    seed: int
+    _model: Surrogate | None = None
+    _slack: float = 0.0
+    _always: bool = False
+
+    def fitting(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The rows that will probably fit, and their features: the encoding's and, counted several times, the size."""
+        features, sizes = self._sizes(rows)
+        likely = sizes[:, 0] <= self._slack if sizes.shape[1] else np.ones(len(rows), dtype=bool)
+        return rows[likely], np.concatenate([features, SIZE_WEIGHT * sizes], axis=1)[likely]
+
+    def features(self, rows: np.ndarray) -> np.ndarray:
+        """What the surrogate sees of rows, whether they fit or not."""
+        features, sizes = self._sizes(rows)
+        return np.concatenate([features, SIZE_WEIGHT * sizes], axis=1)
+
+    def _sizes(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features (n, p), and log size over limit as the quick model has it: (n, 1), or (n, 0) where everything fits."""
+        self._learn()
+        features = self.encoding.features(rows)
+        return features, np.zeros((len(rows), 0)) if self._model is None else self._model.means(features)[:, None]
+
+    def _learn(self) -> None:
+        """Fit the quick model once, to a fixed random design, so that it is the same after a resume."""
+        if self._model is not None or self._always:
+            return
+        rng = np.random.default_rng([self.seed, 0])
+        rows = self.encoding.draw(min(160, 48 + 2 * self.encoding.columns), rng)
+        sizes = np.log(np.maximum([self.rough(self.encoding.params(row)) for row in rows], 1e-12))
+        if sizes.max() <= np.log(0.5) or np.ptp(sizes) < 1e-9:
+            self._always = bool(sizes.max() <= 0)
+            if self._always:
+                return
+        self._model = Surrogate.fit(self.encoding.features(rows), sizes)
+        self._slack = 0.5 * float(np.std(sizes - self._model.left_out()))
