@@ -73,12 +73,13 @@ def test_a_shorter_schedule_that_fails_fails_the_trial(tmp_path):
     assert "no luck" in record.reason
 
 
-def test_a_search_promotes_few_once_the_shorter_schedules_are_seen_to_predict(ray_cluster, tmp_path):
+def test_a_search_stops_trials_once_the_shorter_schedules_are_seen_to_predict(ray_cluster, tmp_path):
     options = {"forecaster": "fake_runs:Forecaster", "limit": 640_000, "cpus": 2, "runner": "fake_runs:run"}
     result = search(name="h", runs=str(tmp_path), trials=16, halving=4, **options)
     records = [r for _, r in records_in(tmp_path / "h" / "trials")]
     assert len(records) == 16
-    assert 5 <= result.counts["complete"] < 14
+    assert result.counts["complete"] >= 5
+    assert result.counts["pruned"] >= 1
     assert result.counts["complete"] + result.counts["pruned"] == 16
     assert all("after a complete schedule" in r.reason and not r.trained for r in records if r.state == "pruned")
     assert len({r.spec["schedule"]["tokens"] for r in records}) == 1
