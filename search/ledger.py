@@ -266,8 +266,10 @@ class Ledger:
 
     def report(self, number: int, rung: dict[str, Any]) -> str | None:
         """Enter a rung into the trial's curve; return why it must stop now, or None."""
-        trial = self._trial(self._frozen(number))
         frozen = self._frozen(number)
+        if frozen.state.is_finished():  # it only makes a damaged record again
+            return None
+        trial = self._trial(frozen)
         step, told = int(rung["step"]), frozen.user_attrs
         scored = rung.get("bpb") is not None and bool(rung.get("complete")) == self._halving
         if scored and step not in frozen.intermediate_values:
