@@ -66,9 +66,7 @@ def main() -> None:
     wall, cpu = np.diff(np.array(clock.ends), axis=0).T
     print(f"{options.space}, trials {len(clock.ends)}: {1e3 * np.median(wall):.0f} ms from one end to the next (median),")
     first, last = (1e3 * np.mean(half) for half in np.array_split(cpu, 2))
-    print(
-        f"  {1e3 * np.mean(wall):.0f} ms mean; driver CPU {first:.0f} ms in the first half, {last:.0f} ms in the second"
-    )
+    print(f"  {1e3 * np.mean(wall):.0f} ms mean; driver CPU {first:.0f} ms in the first half, {last:.0f} ms in the second")
     if options.profile:
         pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
 
