@@ -11,7 +11,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from model.record import Record, disk_full
-from search.ledger import Ledger, Proposal
+from search.ledger import Ledger
+from search.proposal import Proposal
 from search.pruner import Agreement
 
 if TYPE_CHECKING:

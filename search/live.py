@@ -15,7 +15,7 @@ from rich.text import Text
 from model.recipe import Recipe
 from model.record import Record
 from search.bridge import Watcher
-from search.ledger import Proposal
+from search.proposal import Proposal
 from search.pruner import Agreement
 
 SHOWN = 12  # finished trials kept on screen

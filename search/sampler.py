@@ -197,7 +197,7 @@ class FittingSampler(BaseSampler):
         """(columns,) which parameters can change without another training; one that is read while training cannot."""
         if trunk.training not in self._free:
             free = self._later.copy()
-            for j in np.flatnonzero(free):
+            for j in map(int, np.flatnonzero(free)):
                 other = trunk.row.copy()
                 far = np.array([0.9 if trunk.row[j] < 0.5 else 0.1])
                 other[j] = self._encoding.on_grid(j, far)[0] if self._encoding.ordinal[j] else not trunk.row[j]

@@ -12,9 +12,8 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from model.record import records_in
-from search.ledger import read_experiment
 from search.pruner import agreements
-from search.storage import Presence, open_storage
+from search.storage import Presence, open_storage, read_experiment
 
 
 def status_of(folder: Path) -> dict[str, Any]:

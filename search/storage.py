@@ -1,4 +1,4 @@
-"""Where a search is kept: its Optuna storage, and who is driving it.
+"""Where a search is kept: its Optuna storage, ``experiment.json``, and who is driving it.
 
 The default storage is a journal file in the experiment's folder, locked with ``flock``: the kernel releases such a lock
 when its holder dies, so a killed driver never leaves one behind (Optuna's own locks wait thirty seconds for that).
@@ -7,16 +7,20 @@ when its holder dies, so a killed driver never leaves one behind (Optuna's own l
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+from model.record import write_atomic
 
 JOURNAL = "study.journal"
 
@@ -121,3 +125,23 @@ class Presence:
         """Say goodbye."""
         (self._folder / self.name).unlink(missing_ok=True)
         self._file.close()
+
+
+def write_experiment(folder: Path, body: dict[str, Any]) -> None:
+    """Write ``experiment.json``: the search's options, its counts and how it stands."""
+    write_atomic(folder / "experiment.json", json.dumps(body | {"updated": time.time()}, indent=1).encode())
+
+
+def read_experiment(folder: Path) -> dict[str, Any]:
+    """Read ``experiment.json``.
+
+    Raises:
+        ValueError: there is none: the experiment does not exist.
+    """
+    path = folder / "experiment.json"
+    if not path.exists():
+        known = sorted(p.parent.name for p in folder.parent.glob("*/experiment.json"))
+        raise ValueError(
+            f"There is no experiment called {folder.name!r} in {folder.parent}. There are: {', '.join(known) or 'none'}."
+        )
+    return json.loads(path.read_text())

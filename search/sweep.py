@@ -20,10 +20,10 @@ from typing import Any
 
 from model.recipe import Recipe
 from model.record import Record, disk_full, records_in, write_atomic
-from search.ledger import Ledger, read_experiment, write_experiment
+from search.ledger import Ledger
 from search.options import Budget, Options
 from search.pruner import Agreement
-from search.storage import open_storage
+from search.storage import open_storage, read_experiment, write_experiment
 from spaces.presets import PRESETS
 
 PLAN = "plan.json"  # the recipes of an experiment that runs a list

@@ -15,8 +15,8 @@ from ray.cluster_utils import Cluster
 import search.cluster
 from model.record import records_in
 from model.run import run
-from search.ledger import read_experiment
 from search.options import Options
+from search.storage import read_experiment
 
 ROOT = Path(__file__).parent.parent
 DRIVER = """

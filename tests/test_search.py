@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from model.record import records_in
-from search.ledger import read_experiment
+from search.storage import read_experiment
 from search.sweep import Budget, Options, resume, search
 
 ROOT = Path(__file__).parent.parent

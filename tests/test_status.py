@@ -14,11 +14,11 @@ from fake_runs import Forecaster, run
 from rich.console import Console
 
 from search import show
-from search.ledger import Ledger, write_experiment
+from search.ledger import Ledger
 from search.live import LiveTable
 from search.pruner import Agreement
 from search.status import status_of, write_curves
-from search.storage import open_storage
+from search.storage import open_storage, write_experiment
 from spaces.presets import preset
 from spaces.space import Space
 

