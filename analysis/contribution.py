@@ -247,7 +247,7 @@ def _constant(rows: pd.DataFrame, name: str) -> str:
 
 def _chosen_by_search(experiment: dict[str, Any]) -> bool:
     """Whether an experiment proposed its recipes looking at earlier ones: it had a space, and no design."""
-    told = experiment | experiment.get("options", {})
+    told = experiment.get("options", {}) | experiment
     return bool(told.get("space")) and not told.get("design")
 
 

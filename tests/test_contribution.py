@@ -139,7 +139,7 @@ def test_adaptive_histories_state_their_bias():
     table = from_records(world.records((np.random.default_rng(6).random((30, 6)) < 0.5).astype(float)))
     table.attrs["experiment"] = {"options": {"space": "starter"}}
     assert any("biased" in note for note in contribution(table).attrs["notes"])
-    table.attrs["experiment"] = {"options": {"space": "starter"}, "design": "screen"}
+    table.attrs["experiment"] = {"options": {"space": "starter", "design": ""}, "design": "screen"}
     assert not contribution(table).attrs["notes"]
     named = needed_runs(table)
     assert set(named["technique"]) == set(world.names)
