@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,10 +109,9 @@ def _scratch() -> Iterator[str]:
 
     The path of Ray's sockets must stay under 107 characters, so it lies where the system keeps short-lived files.
     """
-    for lock in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*/alive"):
-        with contextlib.suppress(OSError), open(lock, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while its driver lives
-            shutil.rmtree(lock.parent, ignore_errors=True)
+    for left in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        with contextlib.suppress(OSError):
+            _remove_if_dead(left)
     folder = tempfile.mkdtemp(prefix=SCRATCH)
     with open(Path(folder) / "alive", "wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -119,6 +119,21 @@ def _scratch() -> Iterator[str]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_if_dead(scratch: Path) -> None:
+    """Remove a scratch folder whose driver lives no more.
+
+    Raises:
+        OSError: its driver lives, or it is gone already.
+    """
+    lock = scratch / "alive"
+    if lock.exists():
+        with open(lock, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while its driver lives
+            shutil.rmtree(scratch, ignore_errors=True)
+    elif time.time() - scratch.stat().st_mtime > 60:  # what Ray wrote while it was being removed
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _start(address: str | None, cpus: int | None, scratch: str) -> None:

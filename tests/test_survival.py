@@ -144,6 +144,8 @@ def test_scratch_folders_of_killed_drivers_are_removed_and_those_of_living_ones_
     for name in ("dead", "living"):
         (tmp_path / f"{SCRATCH}{name}").mkdir()
         (tmp_path / f"{SCRATCH}{name}" / "alive").touch()
+    (tmp_path / f"{SCRATCH}remains").mkdir()
+    os.utime(tmp_path / f"{SCRATCH}remains", (0, 0))
     (tmp_path / "golf-of-somebody-else").mkdir()
     with open(tmp_path / f"{SCRATCH}living" / "alive", "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -108,6 +108,8 @@ def _held(scratch: Path) -> bool:
     """Whether a living driver holds its scratch folder."""
     import fcntl
 
+    if not (scratch / "alive").exists():
+        return False
     with open(scratch / "alive", "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
