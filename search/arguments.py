@@ -9,6 +9,9 @@ import typer
 from rich.console import Console
 
 Preset = Annotated[str, typer.Argument(help="A preset's name; `golflab presets` lists them.")]
+With = Annotated[list[str] | None, typer.Option("--with", help="Technique to switch on: NAME or NAME:knob=value,…")]
+Without = Annotated[list[str] | None, typer.Option(help="Technique to switch off.")]
+Split = Annotated[str, typer.Option(help="What is scored on: dev, or test (which no search ever sees).")]
 Name = Annotated[str, typer.Argument(help="An experiment's name: its folder under --runs.")]
 Runs = Annotated[Path, typer.Option(help="Folder of experiments.")]
 Scale = Annotated[str, typer.Option(help="proxy (a CPU core, under a minute a run) or full (the challenge's).")]

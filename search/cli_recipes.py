@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from search import show
-from search.arguments import Corpus, Json, Limit, Preset, Runs, Scale, Seed, Tokens, err, out
+from search.arguments import Corpus, Json, Limit, Preset, Runs, Scale, Seed, Split, Tokens, With, Without, err, out
 
 app = typer.Typer()
 data_app = typer.Typer(help="Fetch, build and describe training data.", no_args_is_help=True)
@@ -21,14 +21,14 @@ app.add_typer(data_app, name="data")
 @app.command()
 def run(
     preset: Preset,
-    with_: Annotated[list[str] | None, typer.Option("--with", help="Technique to switch on: NAME or NAME:knob=value,…")] = None,
-    without: Annotated[list[str] | None, typer.Option(help="Technique to switch off.")] = None,
+    with_: With = None,
+    without: Without = None,
     scale: Scale = "proxy",
     corpus: Corpus = None,
     seed: Seed = 0,
     tokens: Tokens = None,
     limit: Limit = None,
-    split: Annotated[str, typer.Option(help="What it is scored on: dev, or test (which no search ever sees).")] = "dev",
+    split: Split = "dev",
     runs: Runs = Path("runs"),
     as_json: Json = False,
 ) -> None:
@@ -47,8 +47,8 @@ def run(
 @app.command()
 def variants(
     preset: Preset,
-    with_: Annotated[list[str] | None, typer.Option("--with", help="Technique to switch on: NAME or NAME:knob=value,…")] = None,
-    without: Annotated[list[str] | None, typer.Option(help="Technique to switch off.")] = None,
+    with_: With = None,
+    without: Without = None,
     choice: Annotated[
         list[str] | None,
         typer.Option(help="What a slot may hold in place of the default grid: bits=int8_rows,int6_rows:table=6 or prune=none."),
@@ -59,7 +59,7 @@ def variants(
     seed: Seed = 0,
     tokens: Tokens = None,
     limit: Limit = None,
-    split: Annotated[str, typer.Option(help="What is scored on: dev, or test (which no search ever sees).")] = "dev",
+    split: Split = "dev",
     runs: Runs = Path("runs"),
     as_json: Json = False,
 ) -> None:
@@ -91,8 +91,8 @@ def show_(preset: Preset, scale: Scale = "full") -> None:
 @app.command()
 def cost(
     preset: Preset,
-    with_: Annotated[list[str] | None, typer.Option("--with", help="Technique to switch on: NAME or NAME:knob=value,…")] = None,
-    without: Annotated[list[str] | None, typer.Option(help="Technique to switch off.")] = None,
+    with_: With = None,
+    without: Without = None,
     scale: Scale = "full",
     limit: Limit = None,
     as_json: Json = False,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import math
+import random
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -248,3 +251,12 @@ NAMES = list(catalogue())
 def of_stage(*stages: str) -> list[str]:
     """Names of the techniques of these stages."""
     return [name for name, cls in catalogue().items() if cls.stage() in stages]
+
+
+def made_up_corpus(folder: Path) -> Path:
+    """A file of a hundred documents of a small made-up language."""
+    rng, path = random.Random(0), folder / "text.jsonl"
+    words = ["".join(rng.choice("abcdefghijklmnop") for _ in range(rng.randint(2, 6))) for _ in range(200)]
+    texts = [" ".join(rng.choice(words) for _ in range(rng.randint(20, 60))) for _ in range(100)]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return path

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import random
-
 import numpy as np
 import pytest
 
@@ -13,17 +10,12 @@ from model.artifact import unpack
 from model.record import Record, load_documents
 from model.run import run
 from model.technique import parse
-from tests.contract_helpers import BASE, BATCH
+from tests.contract_helpers import BASE, BATCH, made_up_corpus
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """A hundred documents of a small made-up language."""
-    rng, path = random.Random(0), tmp_path_factory.mktemp("corpus") / "text.jsonl"
-    words = ["".join(rng.choice("abcdefghijklmnop") for _ in range(rng.randint(2, 6))) for _ in range(200)]
-    texts = [" ".join(rng.choice(words) for _ in range(rng.randint(20, 60))) for _ in range(100)]
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    return path
+    return made_up_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture(scope="module")

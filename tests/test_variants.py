@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-import random
 import sys
 
 import numpy as np
@@ -21,7 +20,7 @@ from model.run import load_weights, training
 from model.variants import CHOICES, Bits, combinations, ranked, stored_loss, variants
 from search import cli
 from search.variants import choices_of, finish
-from tests.contract_helpers import BASE, BATCH
+from tests.contract_helpers import BASE, BATCH, made_up_corpus
 from tests.matrices import infos, weights
 
 FEW = {"codec": ("zlib_codec", "rans_codec"), "bits": ("int8_rows", "int4_rows"), "rounding": ("nearest", "gptq:tokens=256")}
@@ -29,10 +28,7 @@ FEW = {"codec": ("zlib_codec", "rans_codec"), "bits": ("int8_rows", "int4_rows")
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
-    rng, path = random.Random(0), tmp_path_factory.mktemp("corpus") / "text.jsonl"
-    words = ["".join(rng.choice("abcdefghijklmnop") for _ in range(rng.randint(2, 6))) for _ in range(200)]
-    texts = [" ".join(rng.choice(words) for _ in range(rng.randint(20, 60))) for _ in range(100)]
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    path = made_up_corpus(tmp_path_factory.mktemp("corpus"))
     return BASE.with_(corpus=str(path), tokens=12 * BATCH, limit=80_000)
 
 
