@@ -332,8 +332,8 @@ def _budget(told: Report) -> dict[str, Any]:
     shared = counts["complete"] + counts["pruned"] + counts["failed"] - counts["trained"]
     lead = (
         f"{counts['asked']} proposed: {counts['not_fitting']} dropped before training, {counts['complete']} completed, "
-        f"{counts['pruned']} stopped early, {counts['failed']} failed. {counts['trained']} trainings"
-        + (f"; {shared} runs found theirs in the stage cache." if shared > 0 else ".")
+        f"{counts['pruned']} stopped early ({counts['over_limit']} for measuring over the limit), {counts['failed']} failed. "
+        f"{counts['trained']} trainings" + (f"; {shared} runs found theirs in the stage cache." if shared > 0 else ".")
     )
     shown = pd.DataFrame({"stage": stages.keys(), "seconds in all": [f"{v:,.1f}" for v in stages.values()]})
     return section("Where the budget went", lead, [plots.budget(counts)], [("", shown)])

@@ -16,7 +16,7 @@ from analysis.ranking import ranking
 from analysis.table import load
 
 RANKING = ["technique", "delta_bpb", "se", "low", "high", "p", "p_holm", "q_bh", "runs", "mde", "bytes", "doubt"]
-COUNTS = ("asked", "not_fitting", "trained", "pruned", "failed", "complete")
+COUNTS = ("asked", "not_fitting", "trained", "over_limit", "pruned", "failed", "complete")
 
 
 @dataclass
@@ -114,14 +114,19 @@ def report(folder: str | Path) -> Report:
 
 
 def count(table: pd.DataFrame) -> dict[str, int]:
-    """Recipes asked for, dropped before training because they cannot fit, trained, and how those ended."""
+    """Recipes asked for, dropped before training because they cannot fit, trained, and how those ended.
+
+    ``over_limit`` were stopped because they measured more than the limit; they are among the pruned.
+    """
     told = table.attrs.get("experiment", {}).get("counts", {})
     states = table["state"].value_counts()
     dropped = max(int(told.get("not_fitting", 0)), int(states.get("not_fitting", 0)))
     here = {name: int(states.get(name, 0)) for name in ("pruned", "failed", "complete")}
     trained = int((table["trained"] & (table["state"] != "not_fitting")).sum())
     asked = int(told.get("asked", dropped + sum(here.values())))
-    return {"asked": asked, "not_fitting": dropped, "trained": trained, **here}
+    over = int(((table["state"] == "pruned") & (table["bytes"] > table["limit"])).sum())
+    over = max(over, int(told.get("over_limit", 0)))
+    return {"asked": asked, "not_fitting": dropped, "trained": trained, "over_limit": over, **here}
 
 
 def summary(told: Report) -> list[str]:
@@ -130,7 +135,8 @@ def summary(told: Report) -> list[str]:
     out = [
         f"{counts['asked']} recipes were proposed; {counts['not_fitting']} could not fit the byte limit and were "
         f"never trained, {counts['trained']} trainings ran, "
-        f"{counts['complete']} runs completed, {counts['pruned']} were stopped early and {counts['failed']} failed."
+        f"{counts['complete']} runs completed, {counts['pruned']} were stopped early ({counts['over_limit']} of them for "
+        f"measuring over the limit) and {counts['failed']} failed."
     ]
     if best is None:
         return [*out, "No run completed within its byte limit, so there is no best recipe."]

@@ -101,8 +101,8 @@ def run(
         folder: where the record and the documents' bits go; None writes none.
         cache: the stage cache, shared between runs.
         on_rung: called at each rung with step, tokens, seconds, progress, bpb (on a part of dev), documents (bits per byte of
-            each of its stretches) and bytes (really packed); a returned text stops the run for that reason, and its record is
-            ``pruned``.
+            each of its stretches) and bytes (really packed), and once more before the evaluation, with the artifact's bytes,
+            whether it was trained here, and no bpb; a returned text stops the run for that reason: its record is ``pruned``.
         on_step: called after each point of the training curve.
         device: ``auto``, ``cpu`` or ``cuda``.
         compiled: use ``torch.compile`` for training; None does where it pays: on a GPU. On a CPU the proxy would need 800
@@ -135,7 +135,8 @@ def run(
         if trained.stopped:
             record.state, record.reason = "pruned", trained.stopped
         else:
-            score = _finish(job, trained, record)
+            blob = _packed(job, trained, record)
+            score = None if _refused(job, trained, record) else _evaluated(job, trained, blob, record)
     except TrainingFailed as failure:
         record.reason = str(failure)
     record.notes += job.notes
@@ -227,19 +228,33 @@ def _tell_training(record: Record, trained: Trained, job: _Job) -> None:
     record.parameters = sum(w.numel() for w in trained.weights.values())
 
 
-def _finish(job: _Job, trained: Trained, record: Record) -> Score:
-    """Everything after training: average, quantise, pack, unpack, evaluate."""
-    recipe = job.recipe
-    average = recipe.tenant("average")
+def _packed(job: _Job, trained: Trained, record: Record) -> bytes:
+    """Average, quantise, pack: the artifact, and its size in the record."""
+    average = job.recipe.tenant("average")
     if average is not None and average_key(average) not in trained.averages:
         record.notes.append(f"{average.name} collected nothing; the last weights were exported.")
-    weights = trained.chosen(average)
-    model = _empty_model(job)
-    blob = artifact(job, model, weights)
-    record.code_bytes = len(script(recipe))
+    blob = artifact(job, _empty_model(job), trained.chosen(average))
+    record.code_bytes = len(script(job.recipe))
     record.bytes = len(blob) + record.code_bytes
+    return blob
+
+
+def _refused(job: _Job, trained: Trained, record: Record) -> bool:
+    """Tell the finished size before anything is scored, and whether the run is to stop for it."""
+    if job.on_rung is None:
+        return False
+    steps, told = trained.tokens // job.recipe.schedule.batch_tokens, {"bytes": record.bytes, "trained": record.trained}
+    reason = job.on_rung({"step": steps, "tokens": trained.tokens, "seconds": trained.seconds, "progress": 1.0} | told)
+    if reason:
+        record.state, record.reason = "pruned", reason
+    return reason is not None
+
+
+def _evaluated(job: _Job, trained: Trained, blob: bytes, record: Record) -> Score:
+    """Score the weights as the artifact holds them and, for comparison, before they were quantised."""
+    recipe, model = job.recipe, _empty_model(job)
     if recipe.tenant("adapt") is None:  # with it, scoring a second time can cost more than the training
-        record.bpb_float = _scored(job, model, weights, "float").bpb
+        record.bpb_float = _scored(job, model, trained.chosen(recipe.tenant("average")), "float").bpb
     score = _scored(job, model, unpack(blob), "evaluate")
     record.bpb = score.bpb
     record.state = "complete"

@@ -140,8 +140,7 @@ class LedgerSearcher(_Stateless, Searcher):
         state, why = ("pruned", reason) if reason else ("failed", "its worker was lost, again after every retry")
         body = Record(recipe.hash, recipe.seed, recipe.name, state, recipe.to_json(), reason=why)
         body.bytes_forecast = proposal.forecast or None
-        body.curve = self._ledger.curve(proposal.number)
-        return body
+        return self._ledger.cut(proposal.number, body)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is in its storage already."""

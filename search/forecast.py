@@ -10,6 +10,7 @@ from model.forecast import forecast, inventory, raw_forecast, scheme
 from model.recipe import Recipe
 from model.record import Record
 from model.script import code_bytes
+from search.proposal import COVERAGE
 
 
 @dataclass
@@ -24,11 +25,11 @@ class Forecaster:
 
     def __call__(self, recipe: Recipe) -> dict[str, float]:
         """Low, mid and high bytes, code included."""
-        return dict(forecast(inventory(recipe), recipe, code_bytes(recipe), self.calibration).to_json())
+        return dict(forecast(inventory(recipe), recipe, code_bytes(recipe), self.calibration, COVERAGE).to_json())
 
     def learn(self, record: Record) -> None:
         """Take in a trial whose bytes were measured."""
-        if record.state == "complete" and record.bytes and record.code_bytes:
+        if record.bytes and record.code_bytes:
             recipe = Recipe.from_json(record.spec)
             self.calibration.learn(scheme(recipe), raw_forecast(inventory(recipe), recipe), record.bytes - record.code_bytes)
 

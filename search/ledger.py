@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import optuna
@@ -20,9 +21,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from model.recipe import Recipe
 from model.record import Record, write_atomic
-from search.proposal import Forecasts, Proposal
-from search.pruner import BYTES, DOCUMENTS, Agreement, ByteBudgetPruner, agreements
-from search.sampler import FittingSampler
+from model.script import code_bytes
+from search.proposal import COVERAGE, Forecasts, Proposal
+from search.pruner import BYTES, DOCUMENTS, PROGRESS, Agreement, ByteBudgetPruner, agreements
+from search.sampler import REFUSED, FittingSampler
 from search.storage import Presence
 from search.trainings import later, training_key
 from spaces.space import Space
@@ -43,8 +45,8 @@ class Ledger:
         name: the study's name in the storage.
         space: what varies.
         storage: where the study is kept.
-        forecaster: forecasts a recipe's bytes. A start is tried if the middle of its forecast fits, anything else only if
-            the upper end does, so that what is trained does fit.
+        forecaster: forecasts a recipe's bytes. Only what has hardly a chance to fit is refused; what is likelier to fit is
+            preferred.
         target: trials wanted in all, over all drivers and resumes.
         seed: of the proposals.
         pruner: asked about everything that fits its bytes.
@@ -75,13 +77,11 @@ class Ledger:
         self.folder, self.space, self.target, self.forecaster = folder, space, target, forecaster
         self._known: dict[str, dict[str, float]] = {}
         untaught = type(forecaster)()  # the same before and after a resume
-        self.rough = lambda recipe: untaught(recipe)["high"] / recipe.limit
-        self._starts = {recipe.hash for recipe in (space.preset, *starts)}
         self._pruner, self._halving = ByteBudgetPruner(space.preset.limit, pruner), halving
         self.sampler = FittingSampler(
             space.distributions(),
-            overrun=lambda params: self._overrun(self.space.recipe(params)),
-            rough=lambda params: self.rough(self.space.recipe(params)),
+            overrun=lambda params: untaught(recipe := self.space.recipe(params))["mid"] / recipe.limit,
+            chance=lambda params: self.chance(self.space.recipe(params)),
             canonical=space.canonical,
             key=lambda params: self.space.recipe(params).hash,
             owners=space.owners,
@@ -103,6 +103,7 @@ class Ledger:
         self._storage, self._study_id = storage, storage.get_study_id_from_name(name)
         self.presence = Presence(folder)
         self._reasons: dict[int, str] = {}
+        self._rungs: dict[int, dict[str, Any]] = {}
 
     # ------------------------------------------------------------------ ask
 
@@ -174,11 +175,11 @@ class Ledger:
         assert self._plan is not None
         known = {t.user_attrs.get("recipe") for t in trials}
         for recipe in (recipe for name, recipe in self._plan.items() if name not in known):
-            fits = self._forecast(recipe)["low"] <= recipe.limit
+            fits = self.chance(recipe) >= REFUSED
             proposal = self._enter(recipe, {}, {}, {"asked": 1, "not_fitting": int(not fits), "source": "plan"})
             if fits:
                 return proposal
-            self._trial(self._frozen(proposal.number)).set_constraint(OVER, self._forecast(recipe)["low"] - recipe.limit)
+            self._trial(self._frozen(proposal.number)).set_constraint(OVER, self._forecast(recipe)["mid"] - recipe.limit)
             self._close(proposal.number, PRUNED, "its forecast does not fit")
         return None
 
@@ -194,7 +195,7 @@ class Ledger:
         while self._trials(WAITING):
             trial = self.study.ask(self.space.distributions())
             recipe = self.space.recipe(trial.params)
-            fits = self._forecast(recipe)["mid"] <= recipe.limit  # somebody asked for it: give it the benefit of the doubt
+            fits = self.chance(recipe) >= REFUSED
             for key, value in {
                 "recipe": recipe.hash,
                 "driver": self.presence.name,
@@ -229,9 +230,11 @@ class Ledger:
             self._known[recipe.hash] = self.forecaster(recipe)
         return self._known[recipe.hash]
 
-    def _overrun(self, recipe: Recipe) -> float:
-        """Forecast bytes over the limit's: at most 1 fits."""
-        return self._forecast(recipe)["mid" if recipe.hash in self._starts else "high"] / recipe.limit
+    def chance(self, recipe: Recipe) -> float:
+        """Probability that a recipe fits its limit, as far as its forecast says."""
+        told = self._forecast(recipe)
+        deviation = (told["high"] - told["low"]) / (2 * NormalDist().inv_cdf((1 + COVERAGE) / 2))
+        return NormalDist(told["mid"], max(deviation, 1.0)).cdf(recipe.limit)
 
     # ------------------------------------------------------------------ tell
 
@@ -240,7 +243,7 @@ class Ledger:
         frozen = self._frozen(number)
         if frozen.state.is_finished():  # it only makes a damaged record again
             return None
-        trial = self._trial(frozen)
+        trial, self._rungs[number] = self._trial(frozen), rung
         step, told = int(rung["step"]), frozen.user_attrs
         scored = rung.get("bpb") is not None and bool(rung.get("complete")) == self._halving
         if scored and step not in frozen.intermediate_values:
@@ -252,6 +255,7 @@ class Ledger:
             trial.report(float(rung["bpb"]), step)
         if rung.get("bytes") is not None:
             trial.set_user_attr(BYTES, [*told.get(BYTES, []), int(rung["bytes"])])
+            trial.set_user_attr(PROGRESS, float(rung.get("progress", 0.0)))
         frozen = self._frozen(number)
         if self._pruner.too_large(frozen):
             over = frozen.user_attrs[BYTES][-1] - self.space.preset.limit
@@ -263,6 +267,16 @@ class Ledger:
         if number in self._reasons and rung.get("complete"):
             trial.set_user_attr("trained", False)  # its whole schedule was never begun
         return self._reasons.get(number)
+
+    def cut(self, number: int, record: Record) -> Record:
+        """Complete the record of a trial that was stopped by what its last rung told."""
+        rung = self._rungs.get(number, {})
+        record.seconds, record.tokens = rung.get("seconds", 0.0), rung.get("tokens", 0)
+        record.curve = self.curve(number)
+        if "trained" in rung:  # it had ended, and its artifact was too large
+            record.trained, record.bytes = rung["trained"], rung["bytes"]
+            record.code_bytes = code_bytes(Recipe.from_json(record.spec))
+        return record
 
     def curve(self, number: int) -> list[dict[str, float]]:
         """The rungs a trial reported: step, bpb and, where they were measured, bytes."""
@@ -310,7 +324,7 @@ class Ledger:
 
     def reconcile(self) -> int:
         """Tell the study what the records on disk know and it does not; return how many trials that closed."""
-        for trial in self._trials(COMPLETE):
+        for trial in self._trials(COMPLETE, PRUNED):
             if (record := Record.read(self.trial_folder(trial.user_attrs.get("recipe", "unknown")))) is not None:
                 self.learn(record)
         told = 0
@@ -334,13 +348,19 @@ class Ledger:
         return self.folder / "trials" / recipe_hash
 
     def counts(self) -> dict[str, int]:
-        """Combinations asked for and dropped because they cannot fit; trials trained, pruned, failed and complete."""
+        """Combinations asked for, and of those never started because they cannot fit; trials by what became of them.
+
+        Returns:
+            asked, not_fitting; trained (here, not found in the stage cache); over_limit: stopped for the bytes they
+            measured, which are among the pruned; pruned, failed, complete.
+        """
         trials = [t for t in self._trials() if not t.user_attrs.get("withdrawn")]
         states = [t.state for t in trials]
         return {
             "asked": sum(t.user_attrs.get("asked", 1) for t in trials),
             "not_fitting": sum(t.user_attrs.get("not_fitting", 0) for t in trials),
             "trained": sum(bool(t.user_attrs.get("trained")) for t in trials),
+            "over_limit": sum(t.constraints.get(OVER, 0) > 0 and not _closed_at_once(t) for t in trials),
             "pruned": states.count(PRUNED) - sum(_closed_at_once(t) for t in trials),
             "failed": states.count(FAIL),
             "complete": states.count(COMPLETE),

@@ -53,13 +53,15 @@ class Parzen:
 def expected_improvement(
     encoding: Encoding, rows: np.ndarray, values: np.ndarray, candidates: np.ndarray, pending: np.ndarray
 ) -> np.ndarray:
-    """(m,) log of good over other density, which grows with the expected improvement (Bergstra et al., 2011).
+    """(m,) expected improvement up to a factor, by the ratio of good to other density (Bergstra et al., 2011, eq. 3).
 
     Pending trials (k, columns) count among the others: the constant liar, so that many workers do not try one thing.
     """
     good, other = split(values)
     rest = Parzen(encoding, np.concatenate([rows[other], pending]))
-    return Parzen(encoding, rows[good]).log_density(candidates) - rest.log_density(candidates)
+    ratio = rest.log_density(candidates) - Parzen(encoding, rows[good]).log_density(candidates)
+    share = len(good) / len(values)
+    return 1.0 / (share + (1 - share) * np.exp(np.minimum(ratio, 700.0)))
 
 
 def split(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from model.recipe import Recipe
 from model.record import Record
 
+COVERAGE = 0.9  # of a forecast's interval
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -22,7 +24,7 @@ class Forecasts(Protocol):
     """What says whether a recipe will fit; `search.forecast.Forecaster` is one."""
 
     def __call__(self, recipe: Recipe) -> dict[str, float]:
-        """Low, mid and high bytes."""
+        """Low, mid and high bytes; the truth lies between the ends with probability `COVERAGE`."""
 
     def learn(self, record: Record) -> None:
         """Take in a finished trial."""

@@ -4,9 +4,9 @@
     study = optuna.create_study(sampler=sampler)
 
 Candidates come from two models: a Bayesian linear model with pairwise terms and a smooth rest, of which one posterior
-function is drawn and searched locally (Thompson sampling), and a multivariate TPE. What would not fit is left out before
-the best is taken, so no training is wasted on it. Every proposal depends on the seed, the trial's number and the finished
-trials alone: after a resume the same proposals are made.
+function is drawn and searched locally (Thompson sampling), and a multivariate TPE. What cannot fit is refused before the
+best is taken, so no training is wasted on it; what may or may not fit is weighed by how likely it is to. Every proposal
+depends on the seed, the trial's number and the finished trials alone: after a resume the same proposals are made.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from scipy.special import ndtr
 
 from search.encoding import Encoding, Params
 from search.parzen import Parzen, expected_improvement, split
@@ -35,12 +36,21 @@ BOLDER = 0.01  # wider with every finished trial, lest it settle
 CLIMBERS = 4  # rows the local search goes on from
 ROUNDS = 10  # of the local search
 CHECKS = 64  # forecasts per proposal at most
+REFUSED = 0.05  # chance to fit under which parameters are never proposed
+LIKELY = 0.5  # chance from which a start is tried
+SURE = 0.95  # chance that is as good as certainty
 TRUNKS = 4  # finished trainings whose variants are considered
+
+
+Ranked = tuple[np.ndarray, np.ndarray]  # rows, the most promising first, and what they promise: positive
 
 
 @dataclass
 class Proposed:
-    """A proposal: the parameters, or None if nothing was found that fits; combinations forecast, and of those dropped."""
+    """A proposal: the parameters, or None if nothing was found that may fit.
+
+    ``dropped`` combinations were refused on the way, for the first time; ``asked`` are these and the one proposed.
+    """
 
     params: Params | None
     asked: int = 0
@@ -63,8 +73,10 @@ class FittingSampler(BaseSampler):
 
     Args:
         space: parameter name -> distribution.
-        overrun: size over limit of what parameters describe; at most 1 fits. None: everything fits.
-        rough: the same, as it was before anything was learned about sizes; guides the local search.
+        overrun: size over limit of what parameters describe; at most 1 fits. None: everything fits. Its answers must stay the
+            same; they guide the local search.
+        chance: probability that parameters fit, where the size is a forecast that changes with what is learned. What is
+            under `REFUSED` is never proposed, the rest is ranked by its promise times this. None: 1 or 0, by ``overrun``.
         key: what two parameter sets share when they describe the same thing; it is proposed only once.
         canonical: parameters as they will be understood (clashes resolved).
         owners: knob -> (the choice it depends on, the value that switches it on); it counts for nothing while off.
@@ -83,7 +95,7 @@ class FittingSampler(BaseSampler):
         space: Mapping[str, BaseDistribution],
         *,
         overrun: Callable[[Params], float] | None = None,
-        rough: Callable[[Params], float] | None = None,
+        chance: Callable[[Params], float] | None = None,
         key: Callable[[Params], Hashable] | None = None,
         canonical: Callable[[Params], Params] | None = None,
         owners: Mapping[str, tuple[str, Any]] | None = None,
@@ -96,7 +108,8 @@ class FittingSampler(BaseSampler):
     ) -> None:
         self._space, self._seed, self._starts, self._design = dict(space), seed, list(starts), design
         self._encoding = Encoding(space, owners)
-        self._overrun = overrun
+        self._chance = chance or (lambda params: float(overrun is None or overrun(params) <= 1))
+        self._refused: set[Hashable] = set()
         self._memory: dict[int, _Told] = {}
         self._free: dict[Hashable, np.ndarray] = {}
         chosen = set(later) & set(space)
@@ -104,8 +117,7 @@ class FittingSampler(BaseSampler):
         self._training, self._variants = training, variants if training is not None and chosen else 0
         self._key = key or (lambda params: tuple(self._encoding.settled(self._encoding.rows([params]))[0]))
         self._canonical = canonical or (lambda params: params)
-        exact = overrun or (lambda params: 0.0)
-        self._size = Sizes(self._encoding, exact, rough or exact, seed, _always=overrun is None)
+        self._size = Sizes(self._encoding, overrun or (lambda params: 0.0), seed, _always=overrun is None)
 
     # ------------------------------------------------------------------ Optuna's interface
 
@@ -146,7 +158,7 @@ class FittingSampler(BaseSampler):
         taken = {self._told(t).key for t in trials if t.params}
         walk = _Walk(self, taken)
         for start in self._starts:
-            if walk.take(self._canonical(start)):
+            if walk.weigh(self._canonical(start), 1.0, LIKELY):
                 return walk.result("start")
         told, values = scored(trials)
         known = self._rows([t for t in trials if t.params])
@@ -159,15 +171,16 @@ class FittingSampler(BaseSampler):
         else:
             pending = self._rows([t for t in trials if t.params and t.state == TrialState.RUNNING])
             ranked = self._promising(self._rows(told), sign * values, pending, twins, rng)
-        for source, rows in (ranked | {"around": self._around(known, rng)}).items():
-            for row in rows[:CHECKS] if source == "variant" else rows:
-                params = self._canonical(self._encoding.params(row))
-                if source == "variant" and self._training_of(params) not in trained:
-                    continue
-                if walk.take(params):
-                    return walk.result(source)
-                if walk.asked >= CHECKS:
+        for source, (rows, promises) in (ranked | {"around": _alike(self._around(known, rng))}).items():
+            walk.checks = 0
+            for row, promise in zip(rows, promises, strict=True):
+                if walk.decided(promise) or walk.checks >= CHECKS:
                     break
+                params = self._canonical(self._encoding.params(row))
+                if source != "variant" or self._training_of(params) in trained:
+                    walk.weigh(params, promise)
+            if walk.found is not None:
+                return walk.result(source)
         return self._anything(walk, rng)
 
     def _twins(
@@ -226,47 +239,48 @@ class FittingSampler(BaseSampler):
 
     def _anything(self, walk: _Walk, rng: np.random.Generator) -> Proposed:
         """Nothing promising fits: take the first random combination that does, in a bounded number of draws."""
-        rows = self._encoding.draw(1024, rng)
+        rows, walk.checks = self._encoding.draw(1024, rng), 0
         for row in [*self._size.fitting(rows)[0], *rows[:CHECKS]]:
-            if walk.take(self._canonical(self._encoding.params(row))):
-                return walk.result("random")
-            if walk.asked >= 4 * CHECKS:
+            if walk.decided(1.0) or walk.checks >= 4 * CHECKS:
                 break
-        return walk.result("none")
+            walk.weigh(self._canonical(self._encoding.params(row)), 1.0)
+        return walk.result("none" if walk.found is None else "random")
 
-    def _different(self, known: np.ndarray, pool: np.ndarray) -> np.ndarray:
+    def _different(self, known: np.ndarray, pool: np.ndarray) -> Ranked:
         """Rows of a pool, first the one the least is known about: the greedy D-optimal choice for a linear model."""
         if not len(known) or not len(pool):
-            return pool
+            return _alike(pool)
         x, z = self._encoding.features(pool), self._encoding.features(known)
         gram = z.T @ z + 0.5 * np.eye(z.shape[1])
-        leverage = np.einsum("ij,ij->i", x, np.linalg.solve(gram, x.T).T)
-        return pool[np.argsort(-leverage, kind="stable")]
+        return _ranked(pool, np.einsum("ij,ij->i", x, np.linalg.solve(gram, x.T).T))
 
     def _promising(
         self, rows: np.ndarray, values: np.ndarray, pending: np.ndarray, twins: np.ndarray, rng: np.random.Generator
-    ) -> dict[str, np.ndarray]:
-        """Rows by source, the most promising first, by the model whose turn it is; it believes its means of pending trials."""
+    ) -> dict[str, Ranked]:
+        """Rows by source, the most promising first, by the model whose turn it is; it believes its means of pending trials.
+
+        What a row promises is its expected improvement over the best trial: by the drawn function and the model's error in
+        trials it was not shown, or by the ratio of densities.
+        """
         model = self._model(rows, values, rng)
         good, _ = split(values)
         dense = Parzen(self._encoding, rows[good]).draw(POOL, rng)
         pool = np.concatenate([dense, self._fitting_pool(rng), rows[np.argsort(values, kind="stable")[:16]]])
         pool, features = self._size.fitting(pool)
         # The linear model is doubted as much as it fails to predict trials it was not shown.
-        if len(pool) and rng.random() < 0.5 * (1.0 - max(0.0, model.skill())) ** 2:
-            density = expected_improvement(self._encoding, rows, values, pool, pending)
-            return {"density": pool[np.argsort(-density, kind="stable")]}
+        skill = model.skill()
+        if len(pool) and rng.random() < 0.5 * (1.0 - max(0.0, skill)) ** 2:
+            return {"density": _ranked(pool, expected_improvement(self._encoding, rows, values, pool, pending))}
         function = model.believing(self._size.features(pending)).draw(rng, min(1.0, BOLDNESS + BOLDER * len(rows)))
-        return {"variant": self._better(function, twins, rows), "posterior": self._climb(function, pool, features, rng)}
-
-    def _better(self, function: Callable[[np.ndarray], np.ndarray], twins: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Those of ``twins`` that the function puts below all ``rows``, the most promising first."""
-        twins, features = self._size.fitting(twins)
-        if not len(twins):
-            return twins
-        values, least = function(features), function(self._size.features(rows)).min()
-        order = np.argsort(values, kind="stable")
-        return twins[order][values[order] < least]
+        best = function(self._size.features(rows)).min()
+        error = model.spread * np.sqrt(max(1e-12, 1.0 - skill))
+        twins, theirs = self._size.fitting(twins)
+        better = best - function(theirs) if len(twins) else np.zeros(0)
+        pool, found = self._climb(function, pool, features, rng)
+        return {
+            "variant": _ranked(twins[better > 0], better[better > 0], error),
+            "posterior": _ranked(pool, best - found, error),
+        }
 
     def _model(self, rows: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> Surrogate:
         """A surrogate of the trials: of all, or of the best and a sample of the others where there are many."""
@@ -279,10 +293,10 @@ class FittingSampler(BaseSampler):
 
     def _climb(
         self, function: Callable[[np.ndarray], np.ndarray], pool: np.ndarray, features: np.ndarray, rng: np.random.Generator
-    ) -> np.ndarray:
-        """Rows in ascending order of ``function``, after a local search from the best of ``pool`` among what fits."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and their values of ``function``, after a local search for small ones from ``pool`` among what fits."""
         if not len(pool):
-            return pool
+            return pool, np.zeros(0)
         values, met = function(features), {row.tobytes() for row in pool}
         for _ in range(ROUNDS):
             best = np.argsort(values, kind="stable")[:POOL]
@@ -297,7 +311,7 @@ class FittingSampler(BaseSampler):
                 break
             met |= {row.tobytes() for row in new}
             pool, values = np.concatenate([pool, new[better]]), np.concatenate([values, scores[better]])
-        return pool[np.argsort(values, kind="stable")]
+        return pool, values
 
     def _neighbours(self, row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Rows that differ from ``row`` in one parameter, and some that swap two."""
@@ -335,30 +349,62 @@ class FittingSampler(BaseSampler):
 
 @dataclass
 class _Walk:
-    """Goes down a ranking until something new fits, counting what was asked and dropped."""
+    """Goes down a ranking for what is new and promises most, times the chance that it fits; counts what it refuses."""
 
     sampler: FittingSampler
     taken: set[Hashable]
-    asked: int = 0
-    dropped: int = 0
+    checks: int = 0
     found: Params | None = None
-    _refused: set[Hashable] = field(default_factory=set)
+    _worth: float = -1.0
+    _refused: int = 0
+    _met: set[Hashable] = field(default_factory=set)
 
-    def take(self, params: Params) -> bool:
-        """Whether these parameters are new and fit; they are the walk's result then."""
+    def weigh(self, params: Params, promise: float, least: float = REFUSED) -> bool:
+        """Whether these parameters are the walk's result so far; not if their chance to fit is below ``least``."""
         key = self.sampler._key(params)
-        if key in self.taken or key in self._refused:
+        if key in self.taken or key in self._met:
             return False
-        self.asked += 1
-        if self.sampler._overrun is not None and self.sampler._overrun(params) > 1:
-            self.dropped += 1
-            self._refused.add(key)
+        self.checks += 1
+        chance = self.sampler._chance(params)
+        if chance < REFUSED and key not in self.sampler._refused:
+            self.sampler._refused.add(key)
+            self._refused += 1
+        if REFUSED <= chance < least:
+            return False  # it may still be weighed as one among others
+        self._met.add(key)
+        worth = promise if chance >= SURE else promise * chance
+        if chance < REFUSED or worth <= self._worth:
             return False
-        self.found = params
+        self.found, self._worth = params, worth
         return True
 
+    def decided(self, promise: float) -> bool:
+        """Whether nothing that promises this or less can be the result any more."""
+        return promise <= self._worth
+
     def result(self, source: str) -> Proposed:
-        return Proposed(self.found, self.asked, self.dropped, source)
+        """What was found; a combination that was refused in vain counts no more."""
+        if self.found is None:
+            return Proposed(None, self._refused, self._refused, source)
+        key = self.sampler._key(self.found)
+        again = key in self.sampler._refused
+        self.sampler._refused.discard(key)
+        return Proposed(self.found, self._refused - again + 1, self._refused - again, source)
+
+
+def _ranked(rows: np.ndarray, gains: np.ndarray, error: float | None = None) -> Ranked:
+    """Rows, the one that gains most first, with their promises: the gains, or what is expected of gains with such an error."""
+    order = np.argsort(-gains, kind="stable")
+    promises = gains[order]
+    if error is not None:
+        u = promises / error
+        promises = error * (u * ndtr(u) + np.exp(-0.5 * u**2) / np.sqrt(2 * np.pi))
+    return rows[order], np.maximum(promises, 1e-12)
+
+
+def _alike(rows: np.ndarray) -> Ranked:
+    """Rows that all promise the same, in their order."""
+    return rows, np.ones(len(rows))
 
 
 def _thinned(rows: np.ndarray, values: np.ndarray, most: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -15,11 +15,16 @@ SIZE_WEIGHT = 8.0  # how many features the size counts for
 
 @dataclass
 class Sizes:
-    """What fits: the exact answer, remembered, and a quick model of it for the local search."""
+    """What will probably fit, and how large it is.
+
+    Attributes:
+        encoding: of the parameters.
+        overrun: size over limit of parameters.
+        seed: of the design that the model is fitted to.
+    """
 
     encoding: Encoding
     overrun: Callable[[Params], float]
-    rough: Callable[[Params], float]
     seed: int
     _model: Surrogate | None = None
     _slack: float = 0.0
@@ -48,7 +53,7 @@ class Sizes:
             return
         rng = np.random.default_rng([self.seed, 0])
         rows = self.encoding.draw(min(160, 48 + 2 * self.encoding.columns), rng)
-        sizes = np.log(np.maximum([self.rough(self.encoding.params(row)) for row in rows], 1e-12))
+        sizes = np.log(np.maximum([self.overrun(self.encoding.params(row)) for row in rows], 1e-12))
         if sizes.max() <= np.log(0.5) or np.ptp(sizes) < 1e-9:
             self._always = bool(sizes.max() <= 0)
             if self._always:

@@ -38,7 +38,7 @@ class Result:
         name: of the experiment.
         folder: where its records lie; `analysis.table` makes a DataFrame of them.
         best: the record with the fewest bits per byte among those that fit; None if none completed.
-        counts: asked, not_fitting, trained, pruned, failed, complete.
+        counts: asked, not_fitting, trained, over_limit, pruned, failed, complete: `Ledger.counts`.
         finished: whether all that was asked for is done.
         reason: why it ended.
         seconds: it took, in this call.

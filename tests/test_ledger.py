@@ -6,6 +6,7 @@ from optuna.pruners import BasePruner, MedianPruner
 from optuna.trial import TrialState
 
 from model.record import Record
+from model.script import code_bytes
 from search.ledger import OVER, Ledger
 from search.pruner import DOCUMENTS, WilcoxonRungPruner
 from search.storage import JOURNAL, open_storage
@@ -140,6 +141,22 @@ def test_states_cross_faithfully(tmp_path):
     assert book.study.trials[1].user_attrs["reason"] == "NaN"
     assert Record.load(book.trial_folder(too_large.recipe.hash)).state == "pruned"
     assert book.study.best_trial.number == 2
+
+
+def test_a_finished_artifact_over_the_limit_ends_its_trial_unscored(tmp_path):
+    book = ledger(tmp_path)
+    proposal = book.propose()
+    last = {"step": 4, "tokens": 9, "seconds": 2.0, "progress": 1.0, "trained": True}
+    assert book.report(proposal.number, last | {"bytes": LIMIT}) is None
+    assert "1 bytes over the limit at 100%" in book.report(proposal.number, last | {"bytes": LIMIT + 1})
+    record = Record(proposal.recipe.hash, 0, "baseline", "pruned", proposal.recipe.to_json(), reason="over")
+    book.finish(proposal.number, book.cut(proposal.number, record))
+    kept = Record.read(book.trial_folder(proposal.recipe.hash))
+    assert (kept.bytes, kept.seconds, kept.tokens, kept.trained) == (LIMIT + 1, 2.0, 9, True)
+    assert kept.code_bytes == code_bytes(proposal.recipe)
+    counts = book.counts()
+    assert (counts["over_limit"], counts["pruned"], counts["complete"]) == (1, 1, 0)
+    assert book.study.trials[0].constraints[OVER] == 1
 
 
 def test_an_enqueued_trial_is_taken_up_and_one_that_cannot_fit_is_closed(tmp_path):

@@ -9,6 +9,7 @@ from optuna.trial import TrialState, create_trial
 from search.pruner import (
     BYTES,
     DOCUMENTS,
+    PROGRESS,
     ByteBudgetPruner,
     ReliableRungPruner,
     WilcoxonRungPruner,
@@ -97,10 +98,10 @@ def test_wilcoxon_pairs_the_documents_of_one_rung():
 def test_the_byte_pruner_wraps_any_other():
     study = optuna.create_study(pruner=ByteBudgetPruner(1000, MedianPruner(n_startup_trials=0)))
     trial = study.ask()
-    trial.set_user_attr(BYTES, [900, 1029])
-    assert not trial.should_prune()
-    trial.set_user_attr(BYTES, [900, 1029, 1031])
-    assert trial.should_prune()
+    for progress, size, stopped in ((0.5, 1049, False), (0.5, 1051, True), (1.0, 1000, False), (1.0, 1001, True)):
+        trial.set_user_attr(BYTES, [2000, size])
+        trial.set_user_attr(PROGRESS, progress)
+        assert trial.should_prune() == stopped
     for wrong in ({"limit": 0}, {"limit": 1, "margin": -1.0}):
         with pytest.raises(ValueError, match="ByteBudgetPruner"):
             ByteBudgetPruner(**wrong)

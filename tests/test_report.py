@@ -45,7 +45,15 @@ def test_json_keys_are_the_contract(folder):
         "bytes",
         "doubt",
     ]
-    assert body["counts"] == {"asked": 75, "not_fitting": 15, "trained": 60, "pruned": 3, "failed": 3, "complete": 54}
+    assert body["counts"] == {
+        "asked": 75,
+        "not_fitting": 15,
+        "trained": 60,
+        "over_limit": 0,
+        "pruned": 3,
+        "failed": 3,
+        "complete": 54,
+    }
     assert body["best"]["bytes"] <= 400_000
     assert isinstance(body["ranking"][0]["runs"], int)
     deltas = [row["delta_bpb"] for row in body["ranking"]]

@@ -75,6 +75,36 @@ def test_known_recipes_come_first_unless_they_do_not_fit():
     assert sampler.propose([finished(small, 0)], 1).params not in (small, large)
 
 
+def test_what_may_not_fit_must_promise_more_and_what_hardly_fits_is_refused():
+    def doubtful(likely):
+        def chance(params):
+            return 1.0 if size(params) <= 1 else likely if size(params) <= 1.05 else 0.0
+
+        sampler = FittingSampler(SPACE, overrun=lambda params: size(params) / 1.05, chance=chance, owners=OWNERS, seed=3)
+        taken = [chance(t.params) for t in search(sampler, 40)]
+        assert min(taken) > 0
+        return sum(c < 1 for c in taken)
+
+    assert 0 < doubtful(0.2) < doubtful(0.94)
+    assert doubtful(0.04) == 0
+
+
+def test_a_combination_is_counted_once_however_often_it_is_refused():
+    small = {name: False for name in SPACE if name.startswith("t")} | {"bits": "int5", "width": 3, "rate": 0.1}
+    large = small | {"width": 6, "t0": True, "t3": True}
+    chances = {True: 0.0, False: 1.0}
+    sampler = FittingSampler(SPACE, starts=[large, small], chance=lambda params: chances[params["width"] == 6])
+    first = sampler.propose([], 0)
+    second = sampler.propose([finished(small, 0)], 1)
+    assert (first.params, first.asked, first.dropped) == (small, 2, 1)
+    assert second.asked == second.dropped + 1
+    chances[True] = 0.3  # something was learned: it may fit, but it is no start to rely on
+    assert sampler.propose([finished(small, 0)], 1).source != "start"
+    chances[True] = 0.9
+    third = sampler.propose([finished(small, 0)], 1)
+    assert (third.params, third.asked, third.dropped, third.source) == (large, 0, -1, "start")
+
+
 def test_asking_is_bounded_when_nothing_fits():
     asked = []
     sampler = FittingSampler(SPACE, overrun=lambda params: asked.append(1) or 2.0)
