@@ -16,14 +16,20 @@ class Encoding:
     """Maps parameters to rows of numbers and back, for a fixed space of ``columns`` parameters.
 
     A switch or a choice is stored as the index of its value, a number as its position in its range, 0 to 1 (on the log
-    scale where it has one). A number whose technique is off is stored as 0.5, so that it counts for nothing.
+    scale where it has one). A knob whose technique is off is stored as its default, so that it counts for nothing.
 
     Args:
         space: parameter name -> distribution.
         owners: parameter name -> (the choice it depends on, the value that switches it on).
+        defaults: values of knobs; the middle of their range where they are missing.
     """
 
-    def __init__(self, space: Mapping[str, BaseDistribution], owners: Mapping[str, tuple[str, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        space: Mapping[str, BaseDistribution],
+        owners: Mapping[str, tuple[str, Any]] | None = None,
+        defaults: Params | None = None,
+    ) -> None:
         self.names = list(space)
         self.rules = list(space.values())
         self.values: list[tuple[Any, ...] | None] = [_levels(rule) for rule in self.rules]
@@ -31,12 +37,13 @@ class Encoding:
         self.ordinal = np.array([v is None or _numeric(v) for v in self.values])
         self.sizes = np.array([0 if v is None else len(v) for v in self.values])
         at = {name: i for i, name in enumerate(self.names)}
-        self._owned: list[tuple[int, int, int]] = []
+        self._owned: list[tuple[int, int, int, float]] = []  # knob, owner, the owner's value, what the knob is otherwise
         for name, (owner, value) in (owners or {}).items():
             if name in at and owner in at:
                 levels = self.values[at[owner]]
                 assert levels is not None
-                self._owned.append((at[name], at[owner], levels.index(value)))
+                usual = self._number(at[name], defaults[name]) if defaults and name in defaults else 0.5
+                self._owned.append((at[name], at[owner], levels.index(value), usual))
         self.switches = [i for i in range(len(self.names)) if not self.ordinal[i]]
         self.columns = len(self.names)
 
@@ -49,10 +56,17 @@ class Encoding:
         return self.settled(table)
 
     def settled(self, rows: np.ndarray) -> np.ndarray:
-        """``rows`` with the numbers of techniques that are off moved to the middle; in place."""
-        for column, owner, value in self._owned:
-            rows[rows[:, owner] != value, column] = 0.5
+        """``rows`` with the knobs of techniques that are off moved to their defaults; in place."""
+        for column, owner, value, usual in self._owned:
+            rows[rows[:, owner] != value, column] = usual
         return rows
+
+    def distance(self, rows: np.ndarray, centre: np.ndarray) -> np.ndarray:
+        """(n,) how many decisions separate rows from ``centre``; a knob counts where its technique is the same in both."""
+        apart = rows != centre
+        for column, owner, *_ in self._owned:
+            apart[:, column] &= rows[:, owner] == centre[owner]
+        return apart.sum(axis=1)
 
     def params(self, row: np.ndarray) -> Params:
         """The parameters a row stands for."""

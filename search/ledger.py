@@ -85,6 +85,7 @@ class Ledger:
             canonical=space.canonical,
             key=lambda params: self.space.recipe(params).hash,
             owners=space.owners,
+            defaults=space.params(space.preset),
             starts=[space.params(recipe) for recipe in (space.preset, *starts)],
             training=lambda params: training_key(self.space.recipe(params)),
             later=later(space),

@@ -24,7 +24,7 @@ from scipy.special import ndtr
 
 from search.encoding import Encoding, Params
 from search.parzen import Parzen, expected_improvement, split
-from search.scores import scored
+from search.scores import fence, scored
 from search.sizes import Sizes
 from search.surrogate import Surrogate
 
@@ -42,6 +42,7 @@ SURE = 0.95  # chance that is as good as certainty
 TRUNKS = 4  # finished trainings whose variants are considered
 
 
+Near = tuple[np.ndarray, int]  # a row, and how many decisions rows may be away from it
 Ranked = tuple[np.ndarray, np.ndarray]  # rows, the most promising first, and what they promise: positive
 
 
@@ -80,6 +81,7 @@ class FittingSampler(BaseSampler):
         key: what two parameter sets share when they describe the same thing; it is proposed only once.
         canonical: parameters as they will be understood (clashes resolved).
         owners: knob -> (the choice it depends on, the value that switches it on); it counts for nothing while off.
+        defaults: of knobs, which they have when their technique is switched on; the middle of their range otherwise.
         starts: parameters to try first.
         design: complete trials (trainings, where they have variants) before anything is modelled; until then each proposal is
             as different from the others as can be, so that effects can be told apart.
@@ -99,6 +101,7 @@ class FittingSampler(BaseSampler):
         key: Callable[[Params], Hashable] | None = None,
         canonical: Callable[[Params], Params] | None = None,
         owners: Mapping[str, tuple[str, Any]] | None = None,
+        defaults: Params | None = None,
         starts: Iterable[Params] = (),
         design: int = 4,
         training: Callable[[Params], Hashable] | None = None,
@@ -107,7 +110,7 @@ class FittingSampler(BaseSampler):
         seed: int = 0,
     ) -> None:
         self._space, self._seed, self._starts, self._design = dict(space), seed, list(starts), design
-        self._encoding = Encoding(space, owners)
+        self._encoding = Encoding(space, owners, defaults)
         self._chance = chance or (lambda params: float(overrun is None or overrun(params) <= 1))
         self._refused: set[Hashable] = set()
         self._memory: dict[int, _Told] = {}
@@ -265,18 +268,24 @@ class FittingSampler(BaseSampler):
         model = self._model(rows, values, rng)
         good, _ = split(values)
         dense = Parzen(self._encoding, rows[good]).draw(POOL, rng)
-        pool = np.concatenate([dense, self._fitting_pool(rng), rows[np.argsort(values, kind="stable")[:16]]])
+        top = rows[np.argsort(values, kind="stable")]
+        near: Near | None = None
+        if rng.random() < self._encoding.columns / (self._encoding.columns + len(rows)):
+            near = top[0], int(np.exp(rng.uniform(0.0, np.log(max(2.0, self._encoding.columns / 4)))))
+            pool = self._mutants(*near, top[: max(2, len(top) // 2)], rng)
+        else:
+            pool = np.concatenate([dense, self._fitting_pool(rng), top[:16]])
         pool, features = self._size.fitting(pool)
         # The linear model is doubted as much as it fails to predict trials it was not shown.
         skill = model.skill()
-        if len(pool) and rng.random() < 0.5 * (1.0 - max(0.0, skill)) ** 2:
+        if near is None and len(pool) and rng.random() < 0.5 * (1.0 - max(0.0, skill)) ** 2:
             return {"density": _ranked(pool, expected_improvement(self._encoding, rows, values, pool, pending))}
         function = model.believing(self._size.features(pending)).draw(rng, min(1.0, BOLDNESS + BOLDER * len(rows)))
         best = function(self._size.features(rows)).min()
         error = model.spread * np.sqrt(max(1e-12, 1.0 - skill))
         twins, theirs = self._size.fitting(twins)
         better = best - function(theirs) if len(twins) else np.zeros(0)
-        pool, found = self._climb(function, pool, features, rng)
+        pool, found = self._climb(function, pool, features, rng, near)
         return {
             "variant": _ranked(twins[better > 0], better[better > 0], error),
             "posterior": _ranked(pool, best - found, error),
@@ -284,7 +293,7 @@ class FittingSampler(BaseSampler):
 
     def _model(self, rows: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> Surrogate:
         """A surrogate of the trials: of all, or of the best and a sample of the others where there are many."""
-        rows, values = _thinned(rows, values, MOST_TRIALS, rng)
+        rows, values = _thinned(rows, np.minimum(values, fence(values)), MOST_TRIALS, rng)
         features = self._size.features(rows)
         scaled = Surrogate.fit(*_thinned(features, values, MOST_FOR_SCALES, rng))
         if len(values) <= MOST_FOR_SCALES:
@@ -292,7 +301,12 @@ class FittingSampler(BaseSampler):
         return Surrogate.fit(features, values, start=scaled.log_scales, steps=0)
 
     def _climb(
-        self, function: Callable[[np.ndarray], np.ndarray], pool: np.ndarray, features: np.ndarray, rng: np.random.Generator
+        self,
+        function: Callable[[np.ndarray], np.ndarray],
+        pool: np.ndarray,
+        features: np.ndarray,
+        rng: np.random.Generator,
+        near: Near | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Rows and their values of ``function``, after a local search for small ones from ``pool`` among what fits."""
         if not len(pool):
@@ -302,6 +316,8 @@ class FittingSampler(BaseSampler):
             best = np.argsort(values, kind="stable")[:POOL]
             pool, values = pool[best], values[best]
             new = np.concatenate([self._neighbours(row, rng) for row in pool[:CLIMBERS]])
+            if near is not None:
+                new = new[self._encoding.distance(new, near[0]) <= near[1]]
             new, features = self._size.fitting(new[[row.tobytes() not in met for row in new]])
             if not len(new):
                 break
@@ -312,6 +328,19 @@ class FittingSampler(BaseSampler):
             met |= {row.tobytes() for row in new}
             pool, values = np.concatenate([pool, new[better]]), np.concatenate([values, scores[better]])
         return pool, values
+
+    def _mutants(self, centre: np.ndarray, radius: int, others: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Rows within a radius of ``centre``: some decisions are taken from other rows, or anew; numbers move a little."""
+        rows = np.repeat(centre[None], 2 * POOL, axis=0)
+        theirs, fresh = others[rng.integers(len(others), size=len(rows))], self._encoding.draw(len(rows), rng)
+        for j in np.flatnonzero(self._encoding.ordinal):
+            moved = np.clip(rows[:, j] + 0.2 * rng.standard_normal(len(rows)), 0, 1 - 1e-9)
+            fresh[:, j] = self._encoding.on_grid(j, moved)
+        new = np.where(rng.random(rows.shape) < 0.5, theirs, fresh)
+        changes = rng.integers(1, radius + 1, size=len(rows))
+        swapped = rng.random(rows.shape) < (changes / rows.shape[1])[:, None]
+        rows = self._encoding.settled(np.where(swapped, new, rows))
+        return rows[self._encoding.distance(rows, centre) <= radius]
 
     def _neighbours(self, row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Rows that differ from ``row`` in one parameter, and some that swap two."""

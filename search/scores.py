@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
+FIRST = 24  # trials whose spread says which values are far out
 FEWEST = 5  # complete trials scored at a step from which that step says anything about the end
 
 
@@ -31,6 +32,15 @@ def scored(trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], np.ndarray
             found.append(trial)
             values.append(line[0] + line[1] * here)
     return found, np.array(values)
+
+
+def fence(values: np.ndarray) -> float:
+    """The largest value worth telling apart: Tukey's upper fence over the first `FIRST`, which nothing had chosen yet.
+
+    One run that went wrong would otherwise set the scale on which a model sees all others.
+    """
+    low, high = np.quantile(values[:FIRST], [0.25, 0.75])
+    return float(high + 1.5 * (high - low))
 
 
 def _line(complete: Sequence[FrozenTrial], step: int) -> tuple[float, float] | None:

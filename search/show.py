@@ -112,7 +112,7 @@ def status(console: Console, told: dict[str, Any]) -> None:
         f"{counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed, "
         f"{len(told['running'])} running of {told['trials']} trials; {counts['trained']} trained; "
         f"{counts['not_fitting']} of {counts['asked']} combinations could not fit and were never started; "
-        f"{counts['over_limit']} measured over the limit and were stopped.",
+        f"{counts.get('over_limit', 0)} measured over the limit and were stopped.",
     ]
     if spent := told["spent"]:
         bound = f" of a budget of {told['budget']}" if told["budget"] else ""
