@@ -127,7 +127,8 @@ class Encoding:
             return min(max(rule.low + round((value - rule.low) / rule.step) * rule.step, rule.low), rule.high)
         if rule.step is not None:
             value = low + round((value - low) / rule.step) * rule.step
-        return min(max(value, low), high)
+        # Four digits: a preset's 0.05 comes back as 0.05, and no two combinations differ by rounding alone.
+        return min(max(float(f"{value:.4g}"), low), high)
 
 
 def _levels(rule: BaseDistribution) -> tuple[Any, ...] | None:

@@ -333,7 +333,7 @@ class FittingSampler(BaseSampler):
         """Rows within a radius of ``centre``: some decisions are taken from other rows, or anew; numbers move a little."""
         rows = np.repeat(centre[None], 2 * POOL, axis=0)
         theirs, fresh = others[rng.integers(len(others), size=len(rows))], self._encoding.draw(len(rows), rng)
-        for j in np.flatnonzero(self._encoding.ordinal):
+        for j in map(int, np.flatnonzero(self._encoding.ordinal)):
             moved = np.clip(rows[:, j] + 0.2 * rng.standard_normal(len(rows)), 0, 1 - 1e-9)
             fresh[:, j] = self._encoding.on_grid(j, moved)
         new = np.where(rng.random(rows.shape) < 0.5, theirs, fresh)

@@ -81,7 +81,9 @@ def _seeds(preset: Recipe) -> Space:
     baseline = {t.name for t in BASELINE.techniques}
     used = dict.fromkeys(t.name for label, r in PRESETS.items() if label != "baseline" for t in r.techniques)
     optional = tuple(name for name in used if name not in baseline) + tuple(name for name in used if name in baseline)
-    return Space("seeds", preset, techniques=optional, knobs=("*",), shape=_shapes(preset) | _vocabularies(preset))
+    plans = [at_scale(r, _scale(preset)).shape for r in PRESETS.values()]
+    shape = {name: tuple(sorted({*values, *(getattr(s, name) for s in plans)})) for name, values in _shapes(preset).items()}
+    return Space("seeds", preset, techniques=optional, knobs=("*",), shape=shape | _vocabularies(preset))
 
 
 def _architecture(preset: Recipe) -> Space:
@@ -140,10 +142,12 @@ def _vocabularies(preset: Recipe) -> dict[str, tuple[int, ...]]:
     """The seeds' vocabularies, where a tokenizer of any size can be had: not where the data are token shards."""
     if preset.data.tokenizer != "auto" or any(Path(preset.data.corpus).glob("*.bin")):
         return {}
-    scale = "full" if preset.shape.width >= BASELINE.shape.width else "proxy"
-    return {
-        "vocabulary": tuple(sorted({preset.shape.vocabulary, *(at_scale(r, scale).shape.vocabulary for r in PRESETS.values())}))
-    }
+    found = {preset.shape.vocabulary, *(at_scale(r, _scale(preset)).shape.vocabulary for r in PRESETS.values())}
+    return {"vocabulary": tuple(sorted(found))}
+
+
+def _scale(preset: Recipe) -> str:
+    return "full" if preset.shape.width >= BASELINE.shape.width else "proxy"
 
 
 def _users(name: str, preset: Recipe) -> Space:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from model.recipe import Recipe
 from model.technique import catalogue, find
+from search.encoding import Encoding
 from spaces.catalogue import describe, space, spaces
 from spaces.presets import BASELINE, PRESETS, at_scale, preset
 from spaces.space import OFF, Space
@@ -117,3 +118,12 @@ def test_the_catalogue_is_described_in_full():
     assert all(set(row) == {"name", "stage", "slot", "summary", "knobs", "sources", "used_by"} for row in rows.values())
     assert "baseline" in rows["unet_skips"]["used_by"]
     assert rows["ema"]["stage"] == find("ema").stage() == "train"
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if not name.endswith("_as_published")])
+def test_the_seeds_space_reaches_every_seed_and_the_samplers_encoding_gives_it_back(name):
+    found = space("seeds", preset("seed_1499", "proxy"))
+    params = found.params(preset(name, "proxy").with_(limit=found.preset.limit))
+    encoding = Encoding(found.distributions(), found.owners, found.params(found.preset))
+    assert found.recipe(params).hash == preset(name, "proxy").with_(limit=found.preset.limit).hash
+    assert found.recipe(encoding.params(encoding.rows([params])[0])).hash == found.recipe(params).hash
