@@ -106,12 +106,16 @@ SLOTS: dict[str, Slot] = {
 
 @dataclass(frozen=True)
 class Knob:
-    """The range of a technique's field: bounds are inclusive; ``choices`` replaces them where values are not numbers."""
+    """The range of a technique's field: bounds are inclusive; ``choices`` replaces them where values are not numbers.
+
+    ``faults`` are choices that reproduce a fault of a published entry: a recipe may have them, but no space draws them.
+    """
 
     low: float | None = None
     high: float | None = None
     log: bool = False
     choices: tuple[Any, ...] = ()
+    faults: tuple[Any, ...] = ()
 
     def allows(self, value: Any) -> bool:
         """Whether ``value`` lies inside the range or is one of the choices."""
@@ -125,10 +129,16 @@ class Knob:
 
 
 def knob(
-    default: Any, low: float | None = None, high: float | None = None, *, log: bool = False, choices: Iterable[Any] = ()
+    default: Any,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    log: bool = False,
+    choices: Iterable[Any] = (),
+    faults: Iterable[Any] = (),
 ) -> Any:
-    """Declare a technique's field: its default, its range, and whether it is searched on a log scale."""
-    return field(default=default, metadata={"knob": Knob(low, high, log, tuple(choices))})
+    """Declare a technique's field: its default, and its `Knob`."""
+    return field(default=default, metadata={"knob": Knob(low, high, log, tuple(choices), tuple(faults))})
 
 
 class Technique:

@@ -24,9 +24,10 @@ from model.record import Record, write_atomic
 from model.script import code_bytes
 from search.proposal import COVERAGE, Forecasts, Proposal
 from search.pruner import BYTES, DOCUMENTS, PROGRESS, Agreement, ByteBudgetPruner, agreements
-from search.sampler import REFUSED, FittingSampler
+from search.sampler import FittingSampler
 from search.storage import Presence
 from search.trainings import later, training_key
+from search.walk import REFUSED
 from spaces.space import Space
 
 RUNNING, WAITING, COMPLETE = TrialState.RUNNING, TrialState.WAITING, TrialState.COMPLETE

@@ -12,7 +12,7 @@ depends on the seed, the trial's number and the finished trials alone: after a r
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,43 +20,22 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from scipy.special import ndtr
 
+from search.candidates import POOL, Candidates, Near
 from search.encoding import Encoding, Params
 from search.parzen import Parzen, expected_improvement, split
 from search.scores import fence, scored
 from search.sizes import Sizes
 from search.surrogate import Surrogate
+from search.walk import Proposed, Ranked, Walk, alike, ranked
 
 MOST_TRIALS = 160  # trials a model is built on: the best half and a random half of the rest
 MOST_FOR_SCALES = 96  # trials its variances are chosen on
-POOL = 128  # candidates from each source
 BOLDNESS = 0.3  # of Thompson sampling: near the mean while every trial teaches much,
 BOLDER = 0.01  # wider with every finished trial, lest it settle
-CLIMBERS = 4  # rows the local search goes on from
-ROUNDS = 10  # of the local search
 CHECKS = 64  # forecasts per proposal at most
-REFUSED = 0.05  # chance to fit under which parameters are never proposed
 LIKELY = 0.5  # chance from which a start is tried
-SURE = 0.95  # chance that is as good as certainty
 TRUNKS = 4  # finished trainings whose variants are considered
-
-
-Near = tuple[np.ndarray, int]  # a row, and how many decisions rows may be away from it
-Ranked = tuple[np.ndarray, np.ndarray]  # rows, the most promising first, and what they promise: positive
-
-
-@dataclass
-class Proposed:
-    """A proposal: the parameters, or None if nothing was found that may fit.
-
-    ``dropped`` combinations were refused on the way, for the first time; ``asked`` are these and the one proposed.
-    """
-
-    params: Params | None
-    asked: int = 0
-    dropped: int = 0
-    source: str = ""
 
 
 @dataclass
@@ -121,6 +100,7 @@ class FittingSampler(BaseSampler):
         self._key = key or (lambda params: tuple(self._encoding.settled(self._encoding.rows([params]))[0]))
         self._canonical = canonical or (lambda params: params)
         self._size = Sizes(self._encoding, overrun or (lambda params: 0.0), seed, _always=overrun is None)
+        self._candidates = Candidates(self._encoding, self._size)
 
     # ------------------------------------------------------------------ Optuna's interface
 
@@ -159,7 +139,7 @@ class FittingSampler(BaseSampler):
         """
         rng = np.random.default_rng([self._seed, 1, number])
         taken = {self._told(t).key for t in trials if t.params}
-        walk = _Walk(self, taken)
+        walk = Walk(self._key, self._chance, taken, self._refused)
         for start in self._starts:
             if walk.weigh(self._canonical(start), 1.0, LIKELY):
                 return walk.result("start")
@@ -169,12 +149,12 @@ class FittingSampler(BaseSampler):
         if (len(trained) or sum(t.state == TrialState.COMPLETE for t in told)) < self._design:
             ranked = {
                 "variant": self._different(known, self._size.fitting(twins)[0]),
-                "design": self._different(known, self._fitting_pool(rng)),
+                "design": self._different(known, self._candidates.fitting(rng)),
             }
         else:
             pending = self._rows([t for t in trials if t.params and t.state == TrialState.RUNNING])
             ranked = self._promising(self._rows(told), sign * values, pending, twins, rng)
-        for source, (rows, promises) in (ranked | {"around": _alike(self._around(known, rng))}).items():
+        for source, (rows, promises) in (ranked | {"around": alike(self._candidates.around(known, rng))}).items():
             walk.checks = 0
             for row, promise in zip(rows, promises, strict=True):
                 if walk.decided(promise) or walk.checks >= CHECKS:
@@ -240,7 +220,7 @@ class FittingSampler(BaseSampler):
             self._memory[trial.number] = known
         return known
 
-    def _anything(self, walk: _Walk, rng: np.random.Generator) -> Proposed:
+    def _anything(self, walk: Walk, rng: np.random.Generator) -> Proposed:
         """Nothing promising fits: take the first random combination that does, in a bounded number of draws."""
         rows, walk.checks = self._encoding.draw(1024, rng), 0
         for row in [*self._size.fitting(rows)[0], *rows[:CHECKS]]:
@@ -252,10 +232,10 @@ class FittingSampler(BaseSampler):
     def _different(self, known: np.ndarray, pool: np.ndarray) -> Ranked:
         """Rows of a pool, first the one the least is known about: the greedy D-optimal choice for a linear model."""
         if not len(known) or not len(pool):
-            return _alike(pool)
+            return alike(pool)
         x, z = self._encoding.features(pool), self._encoding.features(known)
         gram = z.T @ z + 0.5 * np.eye(z.shape[1])
-        return _ranked(pool, np.einsum("ij,ij->i", x, np.linalg.solve(gram, x.T).T))
+        return ranked(pool, np.einsum("ij,ij->i", x, np.linalg.solve(gram, x.T).T))
 
     def _promising(
         self, rows: np.ndarray, values: np.ndarray, pending: np.ndarray, twins: np.ndarray, rng: np.random.Generator
@@ -272,23 +252,23 @@ class FittingSampler(BaseSampler):
         near: Near | None = None
         if rng.random() < self._encoding.columns / (self._encoding.columns + len(rows)):
             near = top[0], int(np.exp(rng.uniform(0.0, np.log(max(2.0, self._encoding.columns / 4)))))
-            pool = self._mutants(*near, top[: max(2, len(top) // 2)], rng)
+            pool = self._candidates.mutants(*near, top[: max(2, len(top) // 2)], rng)
         else:
-            pool = np.concatenate([dense, self._fitting_pool(rng), top[:16]])
+            pool = np.concatenate([dense, self._candidates.fitting(rng), top[:16]])
         pool, features = self._size.fitting(pool)
         # The linear model is doubted as much as it fails to predict trials it was not shown.
         skill = model.skill()
         if near is None and len(pool) and rng.random() < 0.5 * (1.0 - max(0.0, skill)) ** 2:
-            return {"density": _ranked(pool, expected_improvement(self._encoding, rows, values, pool, pending))}
+            return {"density": ranked(pool, expected_improvement(self._encoding, rows, values, pool, pending))}
         function = model.believing(self._size.features(pending)).draw(rng, min(1.0, BOLDNESS + BOLDER * len(rows)))
         best = function(self._size.features(rows)).min()
         error = model.spread * np.sqrt(max(1e-12, 1.0 - skill))
         twins, theirs = self._size.fitting(twins)
         better = best - function(theirs) if len(twins) else np.zeros(0)
-        pool, found = self._climb(function, pool, features, rng, near)
+        pool, found = self._candidates.climb(function, pool, features, rng, near)
         return {
-            "variant": _ranked(twins[better > 0], better[better > 0], error),
-            "posterior": _ranked(pool, best - found, error),
+            "variant": ranked(twins[better > 0], better[better > 0], error),
+            "posterior": ranked(pool, best - found, error),
         }
 
     def _model(self, rows: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> Surrogate:
@@ -299,141 +279,6 @@ class FittingSampler(BaseSampler):
         if len(values) <= MOST_FOR_SCALES:
             return scaled
         return Surrogate.fit(features, values, start=scaled.log_scales, steps=0)
-
-    def _climb(
-        self,
-        function: Callable[[np.ndarray], np.ndarray],
-        pool: np.ndarray,
-        features: np.ndarray,
-        rng: np.random.Generator,
-        near: Near | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and their values of ``function``, after a local search for small ones from ``pool`` among what fits."""
-        if not len(pool):
-            return pool, np.zeros(0)
-        values, met = function(features), {row.tobytes() for row in pool}
-        for _ in range(ROUNDS):
-            best = np.argsort(values, kind="stable")[:POOL]
-            pool, values = pool[best], values[best]
-            new = np.concatenate([self._neighbours(row, rng) for row in pool[:CLIMBERS]])
-            if near is not None:
-                new = new[self._encoding.distance(new, near[0]) <= near[1]]
-            new, features = self._size.fitting(new[[row.tobytes() not in met for row in new]])
-            if not len(new):
-                break
-            scores = function(features)
-            better = scores < values[min(CLIMBERS, len(values)) - 1]
-            if not better.any():
-                break
-            met |= {row.tobytes() for row in new}
-            pool, values = np.concatenate([pool, new[better]]), np.concatenate([values, scores[better]])
-        return pool, values
-
-    def _mutants(self, centre: np.ndarray, radius: int, others: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Rows within a radius of ``centre``: some decisions are taken from other rows, or anew; numbers move a little."""
-        rows = np.repeat(centre[None], 2 * POOL, axis=0)
-        theirs, fresh = others[rng.integers(len(others), size=len(rows))], self._encoding.draw(len(rows), rng)
-        for j in map(int, np.flatnonzero(self._encoding.ordinal)):
-            moved = np.clip(rows[:, j] + 0.2 * rng.standard_normal(len(rows)), 0, 1 - 1e-9)
-            fresh[:, j] = self._encoding.on_grid(j, moved)
-        new = np.where(rng.random(rows.shape) < 0.5, theirs, fresh)
-        changes = rng.integers(1, radius + 1, size=len(rows))
-        swapped = rng.random(rows.shape) < (changes / rows.shape[1])[:, None]
-        rows = self._encoding.settled(np.where(swapped, new, rows))
-        return rows[self._encoding.distance(rows, centre) <= radius]
-
-    def _neighbours(self, row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Rows that differ from ``row`` in one parameter, and some that swap two."""
-        found = []
-        for j in range(self._encoding.columns):
-            if self._encoding.ordinal[j]:
-                options = self._encoding.on_grid(
-                    j, np.clip(row[j] + np.array([-0.3, -0.1, 0.1, 0.3]) * rng.random(), 0, 1 - 1e-9)
-                )
-            else:
-                options = np.array([v for v in range(self._encoding.sizes[j]) if v != row[j]], dtype=float)
-            for value in options:
-                other = row.copy()
-                other[j] = value
-                found.append(other)
-        singles = np.array(found)
-        if len(singles) < 2:
-            return self._encoding.settled(singles.reshape(-1, self._encoding.columns))
-        # One in for one out keeps the size: pairs of single changes.
-        a, b = (singles[rng.integers(len(singles), size=len(singles))] for _ in range(2))
-        pairs = np.where(a != row, a, b)
-        return self._encoding.settled(np.concatenate([singles, pairs]))
-
-    def _fitting_pool(self, rng: np.random.Generator) -> np.ndarray:
-        """Random rows that will probably fit."""
-        return self._size.fitting(self._encoding.draw(4 * POOL, rng))[0][:POOL]
-
-    def _around(self, known: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Neighbours of what was tried already, for when nothing promising fits."""
-        if not len(known):
-            return known.reshape(0, self._encoding.columns)
-        rows = np.concatenate([self._neighbours(row, rng) for row in known[rng.integers(len(known), size=4)]])
-        return self._size.fitting(rows)[0]
-
-
-@dataclass
-class _Walk:
-    """Goes down a ranking for what is new and promises most, times the chance that it fits; counts what it refuses."""
-
-    sampler: FittingSampler
-    taken: set[Hashable]
-    checks: int = 0
-    found: Params | None = None
-    _worth: float = -1.0
-    _refused: int = 0
-    _met: set[Hashable] = field(default_factory=set)
-
-    def weigh(self, params: Params, promise: float, least: float = REFUSED) -> bool:
-        """Whether these parameters are the walk's result so far; not if their chance to fit is below ``least``."""
-        key = self.sampler._key(params)
-        if key in self.taken or key in self._met:
-            return False
-        self.checks += 1
-        chance = self.sampler._chance(params)
-        if chance < REFUSED and key not in self.sampler._refused:
-            self.sampler._refused.add(key)
-            self._refused += 1
-        if REFUSED <= chance < least:
-            return False  # it may still be weighed as one among others
-        self._met.add(key)
-        worth = promise if chance >= SURE else promise * chance
-        if chance < REFUSED or worth <= self._worth:
-            return False
-        self.found, self._worth = params, worth
-        return True
-
-    def decided(self, promise: float) -> bool:
-        """Whether nothing that promises this or less can be the result any more."""
-        return promise <= self._worth
-
-    def result(self, source: str) -> Proposed:
-        """What was found; a combination that was refused in vain counts no more."""
-        if self.found is None:
-            return Proposed(None, self._refused, self._refused, source)
-        key = self.sampler._key(self.found)
-        again = key in self.sampler._refused
-        self.sampler._refused.discard(key)
-        return Proposed(self.found, self._refused - again + 1, self._refused - again, source)
-
-
-def _ranked(rows: np.ndarray, gains: np.ndarray, error: float | None = None) -> Ranked:
-    """Rows, the one that gains most first, with their promises: the gains, or what is expected of gains with such an error."""
-    order = np.argsort(-gains, kind="stable")
-    promises = gains[order]
-    if error is not None:
-        u = promises / error
-        promises = error * (u * ndtr(u) + np.exp(-0.5 * u**2) / np.sqrt(2 * np.pi))
-    return rows[order], np.maximum(promises, 1e-12)
-
-
-def _alike(rows: np.ndarray) -> Ranked:
-    """Rows that all promise the same, in their order."""
-    return rows, np.ones(len(rows))
 
 
 def _thinned(rows: np.ndarray, values: np.ndarray, most: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -211,7 +211,8 @@ class Space:
                     raise ValueError(f"space {self.name!r}: {name} has no knob {which!r}; it has {', '.join(rules) or 'none'}.")
                 start = fixed.get(name) or find(name)().rescale(Shape(), self.preset.shape)
                 for knob, rule in rules.items():
-                    if which in ("", "*", knob):
+                    drawn = not rule.choices or len(_drawn(rule, getattr(start, knob))) > 1
+                    if drawn and which in ("", "*", knob):
                         table[f"{name}.{knob}"] = (rule, getattr(start, knob))
         return table
 
@@ -234,11 +235,16 @@ def _offender(kept: list[Technique], on: list[Technique]) -> Technique | None:
 
 def _distribution(rule: Knob, default: Any) -> BaseDistribution:
     if rule.choices:
-        return CategoricalDistribution(rule.choices)
+        return CategoricalDistribution(_drawn(rule, default))
     low, high = rule.low or 0.0, rule.high or 0.0  # a rule without choices has both
     if isinstance(default, int):
         return IntDistribution(int(low), int(high), log=rule.log)
     return FloatDistribution(low, high, log=rule.log)
+
+
+def _drawn(rule: Knob, default: Any) -> tuple[Any, ...]:
+    """The choices of a knob that a space draws: no faults of published entries, unless the preset has them."""
+    return tuple(value for value in rule.choices if value not in rule.faults or value == default)
 
 
 def _draw(rule: BaseDistribution, rng: random.Random) -> Any:

@@ -127,3 +127,13 @@ def test_the_seeds_space_reaches_every_seed_and_the_samplers_encoding_gives_it_b
     encoding = Encoding(found.distributions(), found.owners, found.params(found.preset))
     assert found.recipe(params).hash == preset(name, "proxy").with_(limit=found.preset.limit).hash
     assert found.recipe(encoding.params(encoding.rows([params])[0])).hash == found.recipe(params).hash
+
+
+def test_no_space_draws_what_only_reproduces_a_fault():
+    found = space("seeds", preset("seed_849", "proxy"))
+    faults = [(name, knob) for name in found.techniques for knob, rule in find(name).knobs().items() if rule.faults]
+    assert ("hedge_mixer", "entropy_expert") in faults
+    for name, knob in faults:
+        assert f"{name}.{knob}" not in found.distributions()
+    published = preset("seed_849_as_published", "proxy")  # asked for by name, it may vary
+    assert space("seeds", published).distributions()["hedge_mixer.entropy_expert"].choices == ("uniform", "as_published")

@@ -42,7 +42,7 @@ class HedgeMixer(Technique):
     sources = ("#849", "#688", "arXiv cs/0209030 (hedging)")
     doubt = "All published gains (0.024 to 0.071 bpb) include an expert that is no probability distribution; expect far less."
 
-    entropy_expert: str = knob("uniform", choices=("uniform", "as_published"))
+    entropy_expert: str = knob("uniform", choices=("uniform", "as_published"), faults=("as_published",))
     rate: float = knob(0.1, 0.001, 1.0, log=True)
     chunk: int = knob(32_768, 64, 262_144, log=True)
     update: int = knob(2_048, 64, 65_536, log=True)

@@ -37,7 +37,7 @@ class Gptq(Technique):
     tokens: int = knob(32_768, 256, 1 << 20, log=True)
     damping: float = knob(0.01, 1e-4, 1.0, log=True)
     order: str = knob("descending", choices=("descending", "ascending", "natural"))
-    factor: str = knob("cholesky", choices=("cholesky", "inverse"))
+    factor: str = knob("cholesky", choices=("cholesky", "inverse"), faults=("inverse",))
     text: str = knob("training", choices=("training", "own"))
     tables: bool = knob(True, choices=(True, False))
 

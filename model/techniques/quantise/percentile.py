@@ -46,7 +46,7 @@ class Percentile(Technique):
 
     per: str = knob("row", choices=("row", "matrix"))
     deep: bool = knob(False, choices=(False, True))
-    floor: bool = knob(False, choices=(False, True))
+    floor: bool = knob(False, choices=(False, True), faults=(True,))
 
     def build(self, shape: Shape, layer: int | None = None) -> Callable[[Tensor, int, ParameterInfo], Tensor]:
         """Return (matrix (rows, columns), largest level c, info) -> scales (rows,)."""

@@ -25,7 +25,7 @@ class RowMax(Technique):
     slot: ClassVar[str] = "clip"
     sources: ClassVar[tuple[str, ...]] = ("#295", "openai/parameter-golf baseline")
 
-    floor: bool = knob(False, choices=(False, True))
+    floor: bool = knob(False, choices=(False, True), faults=(True,))
 
     def build(self, shape: Shape, layer: int | None = None) -> Callable[[Tensor, int, ParameterInfo], Tensor]:
         """Return (matrix (rows, columns), largest level c, info) -> scales (rows,)."""

@@ -1,0 +1,100 @@
+"""Walk: from a ranking of combinations to the one that is proposed: new, promising, and likely to fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.special import ndtr
+
+from search.encoding import Params
+
+REFUSED = 0.05  # chance to fit under which parameters are never proposed
+SURE = 0.95  # chance that is as good as certainty
+
+Ranked = tuple[np.ndarray, np.ndarray]  # rows, the most promising first, and what they promise: positive
+
+
+@dataclass
+class Proposed:
+    """A proposal: the parameters, or None if nothing was found that may fit.
+
+    ``dropped`` combinations were refused on the way, for the first time; ``asked`` are these and the one proposed.
+    """
+
+    params: Params | None
+    asked: int = 0
+    dropped: int = 0
+    source: str = ""
+
+
+@dataclass
+class Walk:
+    """Goes down a ranking for what is new and promises most, times the chance that it fits; counts what it refuses.
+
+    Attributes:
+        key: what parameter sets share that describe the same thing.
+        chance: probability that parameters fit.
+        taken: keys of what was tried.
+        refused: keys of what other walks refused, which counts once; this walk adds its own.
+        checks: chances asked for.
+        found: the result so far.
+    """
+
+    key: Callable[[Params], Hashable]
+    chance: Callable[[Params], float]
+    taken: set[Hashable]
+    refused: set[Hashable]
+    checks: int = 0
+    found: Params | None = None
+    _worth: float = -1.0
+    _dropped: int = 0
+    _met: set[Hashable] = field(default_factory=set)
+
+    def weigh(self, params: Params, promise: float, least: float = REFUSED) -> bool:
+        """Whether these parameters are the walk's result so far; not if their chance to fit is below ``least``."""
+        key = self.key(params)
+        if key in self.taken or key in self._met:
+            return False
+        self.checks += 1
+        chance = self.chance(params)
+        if chance < REFUSED and key not in self.refused:
+            self.refused.add(key)
+            self._dropped += 1
+        if REFUSED <= chance < least:
+            return False  # it may still be weighed as one among others
+        self._met.add(key)
+        worth = promise if chance >= SURE else promise * chance
+        if chance < REFUSED or worth <= self._worth:
+            return False
+        self.found, self._worth = params, worth
+        return True
+
+    def decided(self, promise: float) -> bool:
+        """Whether nothing that promises this or less can be the result any more."""
+        return promise <= self._worth
+
+    def result(self, source: str) -> Proposed:
+        """What was found; a combination that was refused in vain counts no more."""
+        if self.found is None:
+            return Proposed(None, self._dropped, self._dropped, source)
+        key = self.key(self.found)
+        again = key in self.refused
+        self.refused.discard(key)
+        return Proposed(self.found, self._dropped - again + 1, self._dropped - again, source)
+
+
+def ranked(rows: np.ndarray, gains: np.ndarray, error: float | None = None) -> Ranked:
+    """Rows, the one that gains most first, with their promises: the gains, or what is expected of gains with such an error."""
+    order = np.argsort(-gains, kind="stable")
+    promises = gains[order]
+    if error is not None:
+        u = promises / error
+        promises = error * (u * ndtr(u) + np.exp(-0.5 * u**2) / np.sqrt(2 * np.pi))
+    return rows[order], np.maximum(promises, 1e-12)
+
+
+def alike(rows: np.ndarray) -> Ranked:
+    """Rows that all promise the same, in their order."""
+    return rows, np.ones(len(rows))
