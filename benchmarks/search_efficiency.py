@@ -23,12 +23,12 @@ from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from benchmarks.worlds import TABLES, World, planted, table, with_knobs
+from benchmarks.worlds import TABLES, World, planted, table, tuned, with_knobs
 from search.encoding import Encoding
 from search.sampler import FittingSampler
 
 AT = (25, 50, 100)
-KINDS = ("pairs", "triples", "nonlinear", "tables")
+KINDS = ("pairs", "triples", "nonlinear", "tables", "tuned")
 FIRST = 100  # the sampler's constants were chosen on worlds 0 to 11
 
 
@@ -66,7 +66,8 @@ def ours_with_variants(world: World, seed: int, budget: int, per_training: int =
 
 def ours(world: World, seed: int, budget: int, workers: int = 1) -> Best:
     """The fitting sampler; with several workers, a proposal is made while the others' trials are running."""
-    sampler, best, trials = FittingSampler(world.space, overrun=world.size, seed=seed), Best(world, seed), list[FrozenTrial]()
+    sampler = FittingSampler(world.space, overrun=world.size, owners=world.owners, starts=world.starts, seed=seed)
+    best, trials = Best(world, seed), list[FrozenTrial]()
     for number in range(budget + workers - 1):
         if number < budget and (params := sampler.propose(trials, number).params) is not None:
             trials.append(create_trial(state=TrialState.RUNNING, params=params, distributions=world.space))
@@ -82,6 +83,8 @@ def optuna_peer(build: Callable[[int], BaseSampler], constrained: bool = True) -
 
     def run(world: World, seed: int, budget: int) -> Best:
         study, best = optuna.create_study(sampler=build(seed)), Best(world, seed)
+        for start in world.starts:
+            study.enqueue_trial(start)
         for _ in range(budget):
             trial = study.ask(world.space)
             if constrained:
@@ -105,7 +108,9 @@ def ray_optuna(world: World, seed: int, budget: int) -> Best:
         }
         trial.set_constraint("size", world.size(params) - 1)
 
-    searcher, best = OptunaSearch(space=space, metric="value", mode="min", seed=seed), Best(world, seed)
+    known = list(world.starts) or None
+    searcher = OptunaSearch(space=space, metric="value", mode="min", seed=seed, points_to_evaluate=known)
+    best = Best(world, seed)
     for number in range(budget):
         params = searcher.suggest(str(number))
         searcher.on_trial_complete(str(number), {"value": best.train(params)})
@@ -124,7 +129,9 @@ METHODS: dict[str, Callable[[World, int, int], Best]] = {
 
 
 def world_of(kind: str, number: int) -> World:
-    return table(TABLES[number % len(TABLES)]) if kind == "tables" else planted(number, kind)
+    if kind == "tables":
+        return table(TABLES[number % len(TABLES)])
+    return tuned(number) if kind == "tuned" else planted(number, kind)
 
 
 def measure(kinds: list[str], methods: list[str], numbers: range, out: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,18 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True)
 class World:
-    """Something to be searched: smaller values are better, sizes over 1 do not fit."""
+    """Something to be searched: smaller values are better, sizes over 1 do not fit.
+
+    ``owners`` are knobs that count only while their switch has this value, ``starts`` what every method may try first.
+    """
 
     name: str
     space: dict[str, BaseDistribution]
     value: Callable[[Params], float]
     size: Callable[[Params], float]
     measured: Callable[[Params, np.random.Generator], float]
+    owners: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
+    starts: tuple[Params, ...] = ()
 
 
 def planted(seed: int, kind: str = "pairs") -> World:
@@ -72,6 +77,44 @@ def planted(seed: int, kind: str = "pairs") -> World:
         return value(p) + NOISE * float(rng.standard_normal())
 
     return World(f"planted/{kind}/{seed}", space, value, lambda p: unscaled(p) / limit, measured)
+
+
+def tuned(seed: int, knobs: int = 60, presets: int = 3) -> World:
+    """`planted` as a user meets it: sixty knobs besides, most of them a technique's, and three presets that others tuned.
+
+    A knob costs its distance from its best value squared; what a quarter of the range costs is log-normal around 0.004
+    bpb and reaches half a bit, so that a random combination is far worse than any preset. A preset has good values of all
+    knobs, and of 22 techniques those that paid, tried one after another.
+    """
+    plain, rng = planted(seed), np.random.default_rng([seed, 99])
+    names = [f"k{i}" for i in range(knobs)]
+    owners = {name: (f"t{rng.integers(40):02d}", True) for name in names if rng.random() < 0.7}
+    best = dict(zip(names, rng.uniform(0.3, 0.7, knobs), strict=True))
+    costs = dict(zip(names, np.exp(rng.normal(np.log(0.004), 2.0, knobs)), strict=True))
+    low, high = np.log(1e-3), 0.0
+
+    def value(p: Params) -> float:
+        on = [name for name in names if name not in owners or p[owners[name][0]]]
+        away = {name: ((np.log(p[name]) - low) / (high - low) - best[name]) / 0.25 for name in on}
+        return plain.value(p) + sum(costs[name] * away[name] ** 2 for name in on)
+
+    def measured(p: Params, rng: np.random.Generator) -> float:
+        return value(p) + NOISE * float(rng.standard_normal())
+
+    def preset() -> Params:
+        encoding, found = Encoding(plain.space), None
+        while found is None or plain.size(found) > 0.97:
+            found = encoding.params(encoding.draw(1, rng)[0])
+        for i in rng.permutation(40)[:22]:
+            other = found | {f"t{i:02d}": not found[f"t{i:02d}"]}
+            if plain.size(other) <= 0.97 and plain.value(other) < plain.value(found):
+                found = other
+        unit = {name: np.clip(best[name] + 0.06 * rng.standard_normal(), 0, 1) for name in names}
+        return found | {name: float(np.exp(low + (high - low) * u)) for name, u in unit.items()}
+
+    space = plain.space | {name: FloatDistribution(1e-3, 1.0, log=True) for name in names}
+    starts = tuple(preset() for _ in range(presets))
+    return World(f"tuned/{seed}", space, value, plain.size, measured, owners, starts)
 
 
 TABLES = ("naval_propulsion", "parkinsons_telemonitoring", "protein_structure", "slice_localization")
