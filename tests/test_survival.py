@@ -17,7 +17,7 @@ from model.record import Record, records_in
 from model.run import run
 from search.ledger import HISTORY, MADE_AGAIN
 from search.storage import open_storage
-from search.sweep import resume, search
+from search.sweep import resume, run_plan, search
 
 FAKE = {"forecaster": "fake_runs:Forecaster", "limit": 640_000, "cpus": 2}
 ROOT = Path(__file__).parent.parent
@@ -57,6 +57,17 @@ def test_a_full_disk_halts_the_search_with_one_sentence_and_costs_no_trial(ray_c
     result = resume("f", str(tmp_path))
     assert result.finished
     assert (result.counts["complete"], result.counts["failed"]) == (4, 0)
+
+
+def test_a_loss_that_is_no_number_costs_its_own_trial_only(ray_cluster, tmp_path):
+    options = {"runner": "real_runs:diverging", "name": "n", "runs": str(tmp_path), "cpus": 2}
+    result = run_plan(real_runs.recipes(tmp_path, 4, 8), **options)
+    assert (result.finished, result.counts["complete"], result.counts["failed"]) == (True, 2, 2)
+    records = [record for _, record in records_in(tmp_path / "n")]
+    assert {r.seed % 2: r.state for r in records} == {0: "complete", 1: "failed"}
+    assert all("the loss became nan at step 3" in r.reason for r in records if r.seed % 2)
+    resume("n", str(tmp_path))  # a failure is an end like any other: nothing is run again
+    assert [record for _, record in records_in(tmp_path / "n")] == records
 
 
 def test_a_damaged_record_is_made_again_and_nothing_else(ray_cluster, tmp_path):
