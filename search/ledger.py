@@ -22,20 +22,20 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from model.recipe import Recipe
 from model.record import Record, write_atomic
 from model.script import code_bytes
+from search import tally
 from search.proposal import COVERAGE, Forecasts, Proposal
 from search.pruner import BYTES, DOCUMENTS, PROGRESS, Agreement, ByteBudgetPruner, agreements
 from search.sampler import FittingSampler
 from search.storage import Presence
+from search.tally import OVER, SHORTER
 from search.trainings import later, training_key
 from search.walk import REFUSED
 from spaces.space import Space
 
 RUNNING, WAITING, COMPLETE = TrialState.RUNNING, TrialState.WAITING, TrialState.COMPLETE
 PRUNED, FAIL = TrialState.PRUNED, TrialState.FAIL
-OVER = "bytes_over_limit"  # the constraint's name in the study
 HISTORY = "history"  # user attribute: what happened to a trial besides its end, in order
 MADE_AGAIN = "made_again"  # the study's user attribute: numbers of finished trials whose record was damaged
-SHORTER = "shorter"  # user attribute: what a trial's shorter schedules cost, in trainings and seconds
 
 
 class Ledger:
@@ -112,7 +112,7 @@ class Ledger:
     def propose(self) -> Proposal | None:
         """Return the next trial to run, or None when the study holds as many as were wanted."""
         while True:
-            if self._counted(self._trials()) >= self.target:
+            if tally.counted(self._trials()) >= self.target:
                 return None
             proposal = self._waiting() or self._fresh()
             if proposal is None or self._mine(proposal):
@@ -221,7 +221,7 @@ class Ledger:
         """Whether this driver may run it: no earlier trial has its recipe, and there is still room for it."""
         earlier = [t for t in self._trials() if t.number < proposal.number]
         twin = any(t.user_attrs.get("recipe") == proposal.recipe.hash for t in earlier)
-        if twin or self._counted(earlier) >= self.target:
+        if twin or tally.counted(earlier) >= self.target:
             self._attribute(proposal.number, "withdrawn", True)
             self._close(proposal.number, FAIL, "another driver was first" if twin else "the search was full")
             return False
@@ -350,32 +350,12 @@ class Ledger:
         return self.folder / "trials" / recipe_hash
 
     def counts(self) -> dict[str, int]:
-        """Combinations asked for, and of those never started because they cannot fit; trials by what became of them.
-
-        Returns:
-            asked, not_fitting; trained (here, not found in the stage cache); over_limit: stopped for the bytes they
-            measured, which are among the pruned; pruned, failed, complete.
-        """
-        trials = [t for t in self._trials() if not t.user_attrs.get("withdrawn")]
-        states = [t.state for t in trials]
-        return {
-            "asked": sum(t.user_attrs.get("asked", 1) for t in trials),
-            "not_fitting": sum(t.user_attrs.get("not_fitting", 0) for t in trials),
-            "trained": sum(bool(t.user_attrs.get("trained")) for t in trials),
-            "over_limit": sum(t.constraints.get(OVER, 0) > 0 and not _closed_at_once(t) for t in trials),
-            "pruned": states.count(PRUNED) - sum(_closed_at_once(t) for t in trials),
-            "failed": states.count(FAIL),
-            "complete": states.count(COMPLETE),
-        }
+        """What was asked for and what became of it: see `search.tally.counts`."""
+        return tally.counts(self._trials())
 
     def spent(self) -> dict[str, float]:
-        """Trainings started (a shorter schedule is a fraction of one) and the seconds of training that finished runs took."""
-        trials = [t for t in self._trials() if not t.user_attrs.get("withdrawn") and t.state != WAITING]
-        whole = {
-            "trainings": sum(t.user_attrs.get("trained", t.state == RUNNING and _trains(t)) for t in trials),
-            "seconds": sum(t.user_attrs.get("seconds") or 0.0 for t in trials if t.user_attrs.get("trained")),
-        }
-        return {key: whole[key] + sum(t.user_attrs.get(SHORTER, {}).get(key, 0.0) for t in trials) for key in whole}
+        """Trainings started and the seconds they took: see `search.tally.spent`."""
+        return tally.spent(self._trials())
 
     def rungs(self) -> list[Agreement]:
         """How well the scores at each rung rank the complete trials."""
@@ -388,15 +368,10 @@ class Ledger:
 
     def remaining(self) -> int:
         """Trials that are still to be started."""
-        return max(0, self.target - self._counted(self._trials()))
+        return max(0, self.target - tally.counted(self._trials()))
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=states or None)
-
-    @staticmethod
-    def _counted(trials: list[FrozenTrial]) -> int:
-        """Trials that count towards the target: all but the withdrawn, the waiting and what never could fit."""
-        return sum(t.state != WAITING and not t.user_attrs.get("withdrawn") and not _closed_at_once(t) for t in trials)
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self._trials()[number]
@@ -407,13 +382,3 @@ class Ledger:
 
     def _attribute(self, number: int, key: str, value: Any) -> None:
         self._trial(self._frozen(number)).set_user_attr(key, value)
-
-
-def _trains(trial: FrozenTrial) -> bool:
-    """Whether a running trial is expected to train: a variant finds its training in the stage cache."""
-    return trial.user_attrs.get("source") != "variant"
-
-
-def _closed_at_once(trial: FrozenTrial) -> bool:
-    """Whether an enqueued trial was closed because its forecast did not fit: it was never started."""
-    return trial.state == PRUNED and trial.user_attrs.get("asked") == 1 and trial.user_attrs.get("not_fitting") == 1

@@ -7,9 +7,10 @@ from optuna.trial import TrialState
 
 from model.record import Record
 from model.script import code_bytes
-from search.ledger import OVER, Ledger
+from search.ledger import Ledger
 from search.pruner import DOCUMENTS, WilcoxonRungPruner
 from search.storage import JOURNAL, open_storage
+from search.tally import OVER
 from spaces.presets import preset
 from spaces.space import Space
 
