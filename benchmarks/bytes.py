@@ -5,6 +5,7 @@
     python benchmarks/bytes.py gptq                         the last line of that alone
     python benchmarks/bytes.py full                         forecasts of the presets at full shape beside the published sizes
     python benchmarks/bytes.py forecast runs/NAME …         forecast against truth over finished experiments, in their order
+    python benchmarks/bytes.py refused runs/NAME            what that search would refuse of random combinations, and the truth
 
 Prints Markdown tables.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import random
 import time
 from pathlib import Path
 
@@ -180,6 +182,36 @@ def forecasts(folders: list[Path]) -> None:
         )
 
 
+def refused(folder: Path, cache: Path, train: int, draws: int = 300) -> None:
+    """What a finished search would now refuse, and the truth about those of them that are nearest to the limit."""
+    from search.sweep import open_ledger, options_of
+    from search.walk import LIKELY, REFUSED, SURE
+
+    ledger = open_ledger(options_of(folder.name, str(folder.parent)))
+    ledger.reconcile()  # which teaches the forecast
+    counts, dice = ledger.counts(), random.Random(1)
+    told = [f"{counts[key]} {key}" for key in ("asked", "not_fitting", "trained", "over_limit", "complete")]
+    print(f"{folder.name}: {', '.join(told)}\n")
+    recipes = {r.hash: r for r in (ledger.space.recipe(ledger.space.random(dice)) for _ in range(draws))}
+    chances = {name: ledger.chance(recipe) for name, recipe in recipes.items()}
+
+    def measured(recipe: Recipe) -> int:
+        """Bytes over the limit; the run stops before it is scored."""
+        record = run(recipe, None, cache, on_rung=lambda point: "measured" if point["progress"] == 1 else None)
+        return (record.bytes or 0) - recipe.limit
+
+    print(
+        "| chance to fit | random combinations | nearest to even, trained | fit | bytes over the limit |\n|---|---|---|---|---|"
+    )
+    groups = {"surely": (SURE, 1.01), "likely": (LIKELY, SURE), "hardly": (REFUSED, LIKELY), "refused": (0.0, REFUSED)}
+    for title, (low, high) in groups.items():
+        inside = sorted((n for n, c in chances.items() if low <= c < high), key=lambda n: abs(chances[n] - 0.5))
+        over = [measured(recipes[name]) for name in inside[:train]]
+        words = f"{min(over):+,} … {max(over):+,}" if over else ""
+        print(f"| {title} ({low:.0%} to {high:.0%}) | {len(inside)} | {len(over)} | {sum(o <= 0 for o in over)} | {words} |")
+    ledger.presence.leave()
+
+
 # Packed weights as the entries' pages and logs state them, without code. #211's log is of its int8 model.
 PUBLISHED = {"baseline": 15_815_847, "seed_211": 15_304_615, "seed_849": 15_852_562}
 PUBLISHED |= {"seed_680": 15_768_240, "seed_1499": 14_021_703, "seed_295": 15_888_496}
@@ -202,9 +234,10 @@ def full() -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("codecs", "speed", "gptq", "full", "forecast"))
-    parser.add_argument("folders", nargs="*", type=Path, help="experiments, for forecast")
-    parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="stage cache, for codecs")
+    parser.add_argument("what", choices=("codecs", "speed", "gptq", "full", "forecast", "refused"))
+    parser.add_argument("folders", nargs="*", type=Path, help="experiments, for forecast and refused")
+    parser.add_argument("--train", type=int, default=10, help="combinations of each group to train, for refused")
+    parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="stage cache, for codecs and refused")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.what == "codecs":
@@ -215,6 +248,8 @@ def main() -> None:
         gptq_speed()
     elif options.what == "full":
         full()
+    elif options.what == "refused":
+        refused(options.folders[0], options.cache, options.train)
     else:
         forecasts(options.folders)
 

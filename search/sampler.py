@@ -27,14 +27,13 @@ from search.parzen import Parzen, expected_improvement, split
 from search.scores import fence, scored
 from search.sizes import Sizes
 from search.surrogate import Surrogate
-from search.walk import Proposed, Ranked, Walk, alike, ranked
+from search.walk import LIKELY, Proposed, Ranked, Walk, alike, ranked
 
 MOST_TRIALS = 160  # trials a model is built on: the best half and a random half of the rest
 MOST_FOR_SCALES = 96  # trials its variances are chosen on
 BOLDNESS = 0.3  # of Thompson sampling: near the mean while every trial teaches much,
 BOLDER = 0.01  # wider with every finished trial, lest it settle
 CHECKS = 64  # forecasts per proposal at most
-LIKELY = 0.5  # chance from which a start is tried
 TRUNKS = 4  # finished trainings whose variants are considered
 
 

@@ -11,6 +11,7 @@ from scipy.special import ndtr
 from search.encoding import Params
 
 REFUSED = 0.05  # chance to fit under which parameters are never proposed
+LIKELY = 0.5  # chance from which a start is tried
 SURE = 0.95  # chance that is as good as certainty
 
 Ranked = tuple[np.ndarray, np.ndarray]  # rows, the most promising first, and what they promise: positive
