@@ -200,9 +200,7 @@ def refused(folder: Path, cache: Path, train: int, draws: int = 300) -> None:
         record = run(recipe, None, cache, on_rung=lambda point: "measured" if point["progress"] == 1 else None)
         return (record.bytes or 0) - recipe.limit
 
-    print(
-        "| chance to fit | random combinations | nearest to even, trained | fit | bytes over the limit |\n|---|---|---|---|---|"
-    )
+    print("| chance to fit | random combinations | nearest trained | fit | bytes over the limit |\n|---|---|---|---|---|")
     groups = {"surely": (SURE, 1.01), "likely": (LIKELY, SURE), "hardly": (REFUSED, LIKELY), "refused": (0.0, REFUSED)}
     for title, (low, high) in groups.items():
         inside = sorted((n for n, c in chances.items() if low <= c < high), key=lambda n: abs(chances[n] - 0.5))
