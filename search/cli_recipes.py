@@ -158,6 +158,20 @@ def data_info(corpus: Annotated[str, typer.Argument(help="sotu, or a path.")] = 
     show.emit(told) if as_json else show.corpus(out, told)
 
 
+@data_app.command("get")
+def data_get(
+    to: Annotated[Path, typer.Option(help="Folder the shards and the tokenizer go to; --corpus takes it.")],
+    vocabulary: Annotated[int, typer.Option(help="Token ids of the official tokenizer.")] = 1024,
+    shards: Annotated[int, typer.Option(help="Training shards, 200 MB each.")] = 1,
+    hub: Annotated[str, typer.Option(help="Data set on the Hugging Face hub (HF_ENDPOINT names another hub).")] = "",
+) -> None:
+    """Download the challenge's token shards and their tokenizer."""
+    from search.data import HUB, get
+
+    for path in get(to, vocabulary, shards, hub or HUB):
+        out.print(str(path), highlight=False, soft_wrap=True)
+
+
 @data_app.command("build")
 def data_build(
     corpus: Annotated[str, typer.Argument(help="sotu, or the path of text, jsonl or jsonl.zst.")],

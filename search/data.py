@@ -1,8 +1,10 @@
-"""Training data from the command line: what a corpus holds, and shards of one's own."""
+"""Training data from the command line: what a corpus holds, the official shards, and shards of one's own."""
 
 from __future__ import annotations
 
 import itertools
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,73 @@ def describe(name: str) -> dict[str, Any]:
             documents, size = documents + 1, size + len(text.encode())
         splits[split] = {"documents": documents, "bytes": size}
     return body | {"kind": "text", "splits": splits}
+
+
+HUB = "willdepueoai/parameter-golf"  # the data set that the challenge's own repository downloads
+
+
+def get(folder: Path, vocabulary: int = 1024, shards: int = 1, hub: str = HUB, endpoint: str | None = None) -> list[Path]:
+    """Download official token shards and their tokenizer into a folder that ``--corpus`` takes; what is there is kept.
+
+    Args:
+        folder: where they go.
+        vocabulary: token ids of the tokenizer: 1024, 4096, …
+        shards: training shards, 100 million tokens (200 MB) each; all validation shards come along.
+        hub: data set on the Hugging Face hub, in which files are found by their names, wherever they lie.
+        endpoint: of another hub.
+
+    Returns:
+        The tokenizer, the training shards and the validation shards.
+
+    Raises:
+        ValueError: no huggingface_hub, no connection, or not what was asked for; the message says what there is.
+    """
+    try:
+        from huggingface_hub import HfApi
+    except ImportError:
+        raise ValueError("data get needs huggingface_hub: pip install 'golflab[hub]'.") from None
+    if shards < 1:
+        raise ValueError(f"data get: {shards} training shards; at least 1 is needed.")
+    api = HfApi(endpoint=endpoint)
+    try:
+        # Of several generations of the data set, the one that comes first by name in each place.
+        found = {
+            Path(path).name: path
+            for path in sorted(api.list_repo_files(hub, repo_type="dataset"), reverse=True)
+            if f"_sp{vocabulary}/" in path or path.endswith(f"fineweb_{vocabulary}_bpe.model")
+        }
+        wanted = _wanted(sorted(found), vocabulary, shards, hub)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in wanted:
+            if not (folder / name).exists():
+                here = Path(api.hf_hub_download(hub, found[name], repo_type="dataset", local_dir=folder / "download"))
+                if name.endswith(".bin"):
+                    _checked(here)
+                os.replace(here, folder / name)
+    except OSError as error:  # what the hub's client raises, and requests below it
+        raise ValueError(f"data get: {hub} could not be read: {error}") from None
+    shutil.rmtree(folder / "download", ignore_errors=True)
+    return [folder / name for name in wanted]
+
+
+def _checked(path: Path) -> None:
+    """Raise unless a file is a whole shard; the client would keep one that is not."""
+    try:
+        read_shard(path)
+    except ValueError:
+        path.unlink()
+        raise
+
+
+def _wanted(names: list[str], vocabulary: int, shards: int, hub: str) -> list[str]:
+    """The tokenizer, the first training shards, all validation shards."""
+    model = f"fineweb_{vocabulary}_bpe.model"
+    train, held_out = ([n for n in names if n.startswith(f"fineweb_{kind}_")] for kind in ("train", "val"))
+    if model not in names or not train or not held_out:
+        raise ValueError(f"data get: {hub} holds no shards and tokenizer of {vocabulary} ids; try --vocabulary 1024.")
+    if shards > len(train):
+        raise ValueError(f"data get: {hub} holds {len(train)} training shards of {vocabulary} ids, not {shards}.")
+    return [model, *train[:shards], *held_out]
 
 
 def build(name: str, vocabulary: int, folder: Path) -> list[Path]:
