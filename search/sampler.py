@@ -152,7 +152,7 @@ class FittingSampler(BaseSampler):
             }
         else:
             pending = self._rows([t for t in trials if t.params and t.state == TrialState.RUNNING])
-            ranked = self._promising(self._rows(told), sign * values, pending, twins, rng)
+            ranked = self._promising(told, sign * values, pending, twins, rng)
         for source, (rows, promises) in (ranked | {"around": alike(self._candidates.around(known, rng))}).items():
             walk.checks = 0
             for row, promise in zip(rows, promises, strict=True):
@@ -237,18 +237,21 @@ class FittingSampler(BaseSampler):
         return ranked(pool, np.einsum("ij,ij->i", x, np.linalg.solve(gram, x.T).T))
 
     def _promising(
-        self, rows: np.ndarray, values: np.ndarray, pending: np.ndarray, twins: np.ndarray, rng: np.random.Generator
+        self, told: list[FrozenTrial], values: np.ndarray, pending: np.ndarray, twins: np.ndarray, rng: np.random.Generator
     ) -> dict[str, Ranked]:
         """Rows by source, the most promising first, by the model whose turn it is; it believes its means of pending trials.
 
         What a row promises is its expected improvement over the best trial: by the drawn function and the model's error in
         trials it was not shown, or by the ratio of densities.
         """
+        rows = self._rows(told)
         model = self._model(rows, values, rng)
         good, _ = split(values)
         dense = Parzen(self._encoding, rows[good]).draw(POOL, rng)
-        top = rows[np.argsort(values, kind="stable")]
+        complete = np.array([t.state == TrialState.COMPLETE for t in told])  # what was stopped may not even fit
+        top = rows[np.argsort(np.where(complete, values, np.inf), kind="stable")]
         near: Near | None = None
+        # The fewer trials there are for each parameter, the less is known of what is far from the best of them.
         if rng.random() < self._encoding.columns / (self._encoding.columns + len(rows)):
             near = top[0], int(np.exp(rng.uniform(0.0, np.log(max(2.0, self._encoding.columns / 4)))))
             pool = self._candidates.mutants(*near, top[: max(2, len(top) // 2)], rng)
