@@ -28,7 +28,8 @@ class Gptq(Technique):
     correlated inputs about a third of plain rounding's weighted error is left. ``order="ascending"`` with
     ``factor="inverse"`` (H⁻¹ in place of U) is what #849 and #1499's first commit do, and leaves far more.
     ``text="own"`` calibrates on text the model writes itself at temperature 0.8 (#1019) instead of the first ``tokens``
-    training tokens. ``tables`` also rounds a tied token table with the Hessian of the final norm's output.
+    training tokens: a pass over the text so far for every token, 140 times the time of reading (proxy, one core). ``tables``
+    also rounds a tied token table with the Hessian of the final norm's output.
     """
 
     slot: ClassVar[str] = "rounding"
