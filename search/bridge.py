@@ -130,6 +130,11 @@ class LedgerSearcher(_Stateless, Searcher):
         self._ledger.finish(proposal.number, record)
         self._watcher.finished(proposal.number, record)
 
+    def lost_all(self) -> None:
+        """Hand out again what is running: the whole run of Tune was lost."""
+        for trial_id in list(self._running):
+            self.on_trial_complete(trial_id, error=True)
+
     def _record(self, proposal: Proposal, result: dict[str, Any], error: bool) -> Record:
         folder, recipe = self._ledger.trial_folder(proposal.recipe.hash), proposal.recipe
         if not error and "record" in result:

@@ -219,6 +219,7 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: _Clock) -> tupl
 
     with cluster(options.address, options.cpus) as found:
         from ray import tune
+        from ray.exceptions import OutOfMemoryError
 
         from search.bridge import Halted, LedgerScheduler, LedgerSearcher
         from search.trial import GolfTrial
@@ -231,28 +232,32 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: _Clock) -> tupl
         settings = {"runner": options.runner, "cache": str(cache), "halving": options.halving} | team
         searcher = LedgerSearcher(ledger, clock.wrap(watcher), settings, clock.may_start)
         scheduler = LedgerScheduler(ledger, clock.wrap(watcher))
-        tuner = tune.Tuner(
-            tune.with_resources(GolfTrial, tune.PlacementGroupFactory([bundle] * processes)),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=scheduler,
-                num_samples=-1,
-                max_concurrent_trials=min(workers, max(1, options.trials)),
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name=options.name, storage_path=found.scratch, verbose=0, failure_config=tune.FailureConfig(max_failures=3)
-            ),
+        trainable = tune.with_resources(GolfTrial, tune.PlacementGroupFactory([bundle] * processes))
+        config = tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=-1,
+            max_concurrent_trials=min(workers, max(1, options.trials)),
+            reuse_actors=True,
         )
-        try:
-            with _ending_like_ctrl_c():
-                tuner.fit()
-        except KeyboardInterrupt as why:
-            if found.borrowed:
-                scheduler.end_trials()
-            said = f"{why}; make room and" if isinstance(why, Halted) else "interrupted;"
-            return f"{said} continue with `{options.resume_command}`", True
-        return searcher.ended_because, False
+        kept = tune.RunConfig(
+            name=options.name, storage_path=found.scratch, verbose=0, failure_config=tune.FailureConfig(max_failures=3)
+        )
+        while True:
+            try:
+                with _ending_like_ctrl_c():
+                    tune.Tuner(trainable, tune_config=config, run_config=kept).fit()
+                return searcher.ended_because, False
+            except KeyboardInterrupt as why:
+                if found.borrowed:
+                    scheduler.end_trials()
+                said = f"{why}; make room and" if isinstance(why, Halted) else "interrupted;"
+                return f"{said} continue with `{options.resume_command}`", True
+            except RuntimeError as error:
+                # Tune survives a worker that dies, but not one that Ray ends because a node runs out of memory.
+                if not isinstance(error.__cause__, OutOfMemoryError):
+                    raise
+                searcher.lost_all()
 
 
 @contextlib.contextmanager

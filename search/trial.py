@@ -8,7 +8,9 @@ time the driver has asked the pruner.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
+import gc
 import json
 import queue
 import threading
@@ -107,6 +109,7 @@ class Session:
         except OSError as full:
             self._out.put(("halt", {"reason": disk_full(full) or str(full)}))
         else:
+            _give_back_memory()
             self._out.put(("record", asdict(record)))
 
 
@@ -206,6 +209,13 @@ class Log:
                 file.write(f"{time.strftime('%H:%M:%S')} {line.rstrip()}\n")
         except OSError:
             pass
+
+
+def _give_back_memory() -> None:
+    """Return what a finished run has freed to the system: the allocator keeps it otherwise, up to the largest run's."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _verdict(folder: Path) -> str:

@@ -1,5 +1,6 @@
 """Whole searches on a real Ray cluster, with instant runs: what ends, what is resumed, what survives a kill."""
 
+import itertools
 import json
 import os
 import signal
@@ -9,10 +10,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import optuna
 import pytest
+from ray.exceptions import OutOfMemoryError
+from ray.tune.execution.tune_controller import TuneController
 
 from model.record import records_in
-from search.storage import read_experiment
+from search.ledger import HISTORY
+from search.storage import open_storage, read_experiment
 from search.sweep import Budget, Options, resume, search
 
 ROOT = Path(__file__).parent.parent
@@ -52,6 +57,23 @@ def test_crashes_and_lost_workers_are_told_apart(ray_cluster, tmp_path):
         if record.state == "failed":
             assert record.reason == "RuntimeError: planted crash"
             assert "Traceback" in (tmp_path / "c" / "trials" / record.recipe / "log.txt").read_text()
+
+
+def test_a_search_goes_on_when_ray_ends_a_worker_for_want_of_memory(ray_cluster, tmp_path, monkeypatch):
+    """Tune itself gives up then, with trials running."""
+    step, calls = TuneController.step, itertools.count()
+
+    def interrupted(controller):
+        step(controller)
+        if next(calls) == 40:
+            raise RuntimeError("Caught unexpected exception") from OutOfMemoryError("1 worker(s) were killed")
+
+    monkeypatch.setattr(TuneController, "step", interrupted)
+    result = search(name="m", runs=str(tmp_path), runner="fake_runs:slow", trials=6, **FAKE)
+    assert next(calls) > 40
+    assert (result.finished, result.counts["complete"], result.counts["failed"]) == (True, 6, 0)
+    study = optuna.load_study(study_name="m", storage=open_storage(None, tmp_path / "m"))
+    assert any("its worker was lost" in " ".join(t.user_attrs.get(HISTORY, [])) for t in study.trials)
 
 
 def test_what_the_pruner_stops_is_pruned(ray_cluster, tmp_path):
