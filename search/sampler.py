@@ -34,6 +34,7 @@ MOST_FOR_SCALES = 96  # trials its variances are chosen on
 BOLDNESS = 0.3  # of Thompson sampling: near the mean while every trial teaches much,
 BOLDER = 0.01  # wider with every finished trial, lest it settle
 CHECKS = 64  # forecasts per proposal at most
+LATELY = 64  # trials that say whether to stay near the best one
 TRUNKS = 4  # finished trainings whose variants are considered
 
 
@@ -98,6 +99,7 @@ class FittingSampler(BaseSampler):
         self._training, self._variants = training, variants if training is not None and chosen else 0
         self._key = key or (lambda params: tuple(self._encoding.settled(self._encoding.rows([params]))[0]))
         self._canonical = canonical or (lambda params: params)
+        self._known = {self._key(self._canonical(start)) for start in self._starts}
         self._size = Sizes(self._encoding, overrun or (lambda params: 0.0), seed, _always=overrun is None)
         self._candidates = Candidates(self._encoding, self._size)
 
@@ -251,8 +253,7 @@ class FittingSampler(BaseSampler):
         complete = np.array([t.state == TrialState.COMPLETE for t in told])  # what was stopped may not even fit
         top = rows[np.argsort(np.where(complete, values, np.inf), kind="stable")]
         near: Near | None = None
-        # The fewer trials there are for each parameter, the less is known of what is far from the best of them.
-        if rng.random() < self._encoding.columns / (self._encoding.columns + len(rows)):
+        if self._stays(told, rows, values, rng):
             near = top[0], int(np.exp(rng.uniform(0.0, np.log(max(2.0, self._encoding.columns / 4)))))
             pool = self._candidates.mutants(*near, top[: max(2, len(top) // 2)], rng)
         else:
@@ -272,6 +273,24 @@ class FittingSampler(BaseSampler):
             "variant": ranked(twins[better > 0], better[better > 0], error),
             "posterior": ranked(pool, best - found, error),
         }
+
+    def _stays(self, told: list[FrozenTrial], rows: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> bool:
+        """Whether to stay near the best trial, which the worse trials far from it have turned out, the more often is right.
+
+        With the ratio r of what near and far trials typically lost to the best one before them, the share is (1 − r)².
+        """
+        losses: tuple[list[float], list[float]] = ([], [])
+        best = 0
+        for i, trial in enumerate(told):
+            if i and trial.state == TrialState.COMPLETE:
+                if i >= len(told) - LATELY and self._told(trial).key not in self._known:
+                    near = self._encoding.distance(rows[i : i + 1], rows[best])[0] <= self._encoding.columns / 4
+                    losses[int(near)].append(max(0.0, values[i] - values[best]))
+                best = i if values[i] < values[best] else best
+        share = 0.5
+        if min(map(len, losses)) >= 3 and (lost := np.median(losses[0])) > 0:
+            share = max(0.0, 1.0 - float(np.median(losses[1]) / lost)) ** 2
+        return bool(rng.random() < share)
 
     def _model(self, rows: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> Surrogate:
         """A surrogate of the trials: of all, or of the best and a sample of the others where there are many."""
