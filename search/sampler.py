@@ -253,7 +253,8 @@ class FittingSampler(BaseSampler):
         complete = np.array([t.state == TrialState.COMPLETE for t in told])  # what was stopped may not even fit
         top = rows[np.argsort(np.where(complete, values, np.inf), kind="stable")]
         near: Near | None = None
-        if self._stays(told, rows, values, rng):
+        # Many workers that all stay near one trial would crowd there.
+        if rng.random() < self._staying(told, rows, values) * len(rows) / (len(rows) + 2 * len(pending)):
             near = top[0], int(np.exp(rng.uniform(0.0, np.log(max(2.0, self._encoding.columns / 4)))))
             pool = self._candidates.mutants(*near, top[: max(2, len(top) // 2)], rng)
         else:
@@ -274,8 +275,8 @@ class FittingSampler(BaseSampler):
             "posterior": ranked(pool, best - found, error),
         }
 
-    def _stays(self, told: list[FrozenTrial], rows: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> bool:
-        """Whether to stay near the best trial, which the worse trials far from it have turned out, the more often is right.
+    def _staying(self, told: list[FrozenTrial], rows: np.ndarray, values: np.ndarray) -> float:
+        """The share of proposals to stay near the best trial: the more, the worse trials far from it have turned out.
 
         With the ratio r of what near and far trials typically lost to the best one before them, the share is (1 − r)².
         """
@@ -287,10 +288,9 @@ class FittingSampler(BaseSampler):
                     near = self._encoding.distance(rows[i : i + 1], rows[best])[0] <= self._encoding.columns / 4
                     losses[int(near)].append(max(0.0, values[i] - values[best]))
                 best = i if values[i] < values[best] else best
-        share = 0.5
-        if min(map(len, losses)) >= 3 and (lost := np.median(losses[0])) > 0:
-            share = max(0.0, 1.0 - float(np.median(losses[1]) / lost)) ** 2
-        return bool(rng.random() < share)
+        if min(map(len, losses)) < 3 or (lost := float(np.median(losses[0]))) <= 0:
+            return 0.5
+        return max(0.0, 1.0 - float(np.median(losses[1])) / lost) ** 2
 
     def _model(self, rows: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> Surrogate:
         """A surrogate of the trials: of all, or of the best and a sample of the others where there are many."""
