@@ -254,7 +254,7 @@ class FittingSampler(BaseSampler):
         top = rows[np.argsort(np.where(complete, values, np.inf), kind="stable")]
         near: Near | None = None
         # Many workers that all stay near one trial would crowd there.
-        if rng.random() < self._staying(told, rows, values) * len(rows) / (len(rows) + 2 * len(pending)):
+        if self._known and rng.random() < self._staying(told, rows, values) * len(rows) / (len(rows) + 2 * len(pending)):
             near = top[0], int(np.exp(rng.uniform(0.0, np.log(max(2.0, self._encoding.columns / 4)))))
             pool = self._candidates.mutants(*near, top[: max(2, len(top) // 2)], rng)
         else:
@@ -276,21 +276,16 @@ class FittingSampler(BaseSampler):
         }
 
     def _staying(self, told: list[FrozenTrial], rows: np.ndarray, values: np.ndarray) -> float:
-        """The share of proposals to stay near the best trial: the more, the worse trials far from it have turned out.
+        """The share of proposals to stay near the best trial: of the trials far from it, those worse than the best start.
 
-        With the ratio r of what near and far trials typically lost to the best one before them, the share is (1 − r)².
+        Where what is far comes up to the starts, they are nothing special; where it never does, somebody tuned them.
         """
-        losses: tuple[list[float], list[float]] = ([], [])
-        best = 0
-        for i, trial in enumerate(told):
-            if i and trial.state == TrialState.COMPLETE:
-                if i >= len(told) - LATELY and self._told(trial).key not in self._known:
-                    near = self._encoding.distance(rows[i : i + 1], rows[best])[0] <= self._encoding.columns / 4
-                    losses[int(near)].append(max(0.0, values[i] - values[best]))
-                best = i if values[i] < values[best] else best
-        if min(map(len, losses)) < 3 or (lost := float(np.median(losses[0]))) <= 0:
-            return 0.5
-        return max(0.0, 1.0 - float(np.median(losses[1])) / lost) ** 2
+        started = np.array([self._told(t).key in self._known for t in told])
+        if not started.any():
+            return 0.0
+        far = self._encoding.distance(rows, rows[np.argmin(values)]) > self._encoding.columns / 4
+        lately = np.flatnonzero(far & ~started)[-LATELY:]
+        return float((values[lately] > values[started].min()).sum() + 0.5) / (len(lately) + 1)
 
     def _model(self, rows: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> Surrogate:
         """A surrogate of the trials: of all, or of the best and a sample of the others where there are many."""

@@ -35,12 +35,12 @@ def scored(trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], np.ndarray
 
 
 def fence(values: np.ndarray) -> float:
-    """The largest value worth telling apart: Tukey's upper fence over the first `FIRST`, which nothing had chosen yet.
+    """The largest value worth telling apart: six quartile ranges above the first `FIRST`, which nothing had chosen yet.
 
     One run that went wrong would otherwise set the scale on which a model sees all others.
     """
     low, high = np.quantile(values[:FIRST], [0.25, 0.75])
-    return float(high + 1.5 * (high - low))
+    return float(high + 6 * (high - low))
 
 
 def _line(complete: Sequence[FrozenTrial], step: int) -> tuple[float, float] | None:

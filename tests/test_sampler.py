@@ -170,11 +170,11 @@ def test_knobs_of_what_is_off_count_for_nothing_and_begin_at_their_defaults():
 
 def test_one_run_that_went_wrong_does_not_set_the_scale():
     values = np.append(np.linspace(2.0, 2.4, 23), 19.0)
-    assert 2.4 < fence(values) < 3.2
+    assert 2.4 < fence(values) < 4.0
     assert fence(np.append(values, np.full(50, 2.0))) == fence(values)  # what a search settled on says nothing about spread
 
 
-def test_most_proposals_stay_near_the_best_where_trials_are_few():
+def test_proposals_stay_near_a_start_that_nothing_else_comes_up_to():
     start = {name: False for name in SPACE if name.startswith("t")} | {"bits": "int8", "width": 3, "rate": 0.1}
     space = SPACE | {f"k{i}": FloatDistribution(0, 1) for i in range(60)}
     start |= {f"k{i}": 0.5 for i in range(60)}
@@ -183,7 +183,8 @@ def test_most_proposals_stay_near_the_best_where_trials_are_few():
     for number, params in enumerate([start, *(encoding.params(row) for row in encoding.draw(5, rng))]):
         trials.append(create_trial(value=float(number), params=params, distributions=space))
         trials[-1].number = number
-    found = [FittingSampler(space, overrun=size, seed=s).propose(trials, 6).params for s in range(20)]
+    samplers = [FittingSampler(space, overrun=size, starts=[start], seed=s) for s in range(20)]
+    found = [sampler.propose(trials, 6).params for sampler in samplers]
     apart = [encoding.distance(encoding.rows([params]), encoding.rows([start])[0])[0] for params in found]
     assert sum(a <= encoding.columns / 4 for a in apart) > 12
 
@@ -297,14 +298,14 @@ def test_eight_workers_try_different_things_and_still_get_better():
                 oldest.value, oldest.state = float(value(oldest.params)), TrialState.COMPLETE
         return trials
 
-    runs = [search_with(8, seed) for seed in range(6)]
+    runs = [search_with(8, seed) for seed in range(3)]
     encoding = Encoding(SPACE, OWNERS)
     for trials in runs:
         rows = encoding.rows([t.params for t in trials[-8:]])
         assert len(np.unique(rows, axis=0)) == 8
         differ = (rows[:, None] != rows[None]).sum(-1)
         assert np.median(differ[np.triu_indices(8, 1)]) >= 2
-    alone = [min(t.value for t in search_with(1, seed) if t.value is not None) for seed in range(6)]
+    alone = [min(t.value for t in search_with(1, seed) if t.value is not None) for seed in range(3)]
     together = [min(t.value for t in trials if t.value is not None) for trials in runs]
     assert np.mean(together) <= np.mean(alone) + 1.0
 
