@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-FIRST = 24  # trials whose spread says which values are far out
+FAR = 10.0  # how far beyond the 95th percentile, in its distances from the best, a value is out of scale
 FEWEST = 5  # complete trials scored at a step from which that step says anything about the end
 
 
@@ -35,12 +35,12 @@ def scored(trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], np.ndarray
 
 
 def fence(values: np.ndarray) -> float:
-    """The largest value worth telling apart: six quartile ranges above the first `FIRST`, which nothing had chosen yet.
+    """The largest value worth telling apart: the 95th percentile, where the worst is far beyond it; else the worst itself.
 
-    One run that went wrong would otherwise set the scale on which a model sees all others.
+    A run that went wrong would otherwise set the scale on which a model sees all others.
     """
-    low, high = np.quantile(values[:FIRST], [0.25, 0.75])
-    return float(high + 6 * (high - low))
+    best, high, worst = values.min(), np.quantile(values, 0.95, method="lower"), values.max()
+    return float(high if worst - high > FAR * (high - best) else worst)
 
 
 def _line(complete: Sequence[FrozenTrial], step: int) -> tuple[float, float] | None:
