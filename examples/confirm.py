@@ -2,7 +2,7 @@
 
 The best combination of a search was chosen for its score, so its score flatters it. Here it and the presets the search began
 from are trained anew, with seeds no trial had and the search's own tokens and limit, and scored on the test part, which
-no search sees. Differences are paired by seed and document; p-values are two-sided t tests over seeds, adjusted by Holm.
+no search sees. Differences are paired by seed and document (`analysis.paired`), their p-values adjusted by Holm.
 """
 
 import argparse
