@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import platform
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -122,8 +121,8 @@ def run(
     """
     job = _begun(recipe, cache, device, compiled, on_rung, on_step, local_disk)
     job.micro_tokens, job.together = micro_tokens, together
-    told = machine(job.place) | dict(where or {})
-    record = Record(recipe.hash, recipe.seed, recipe.name, "failed", recipe.to_json(), machine=told)
+    record = Record(recipe.hash, recipe.seed, recipe.name, "failed", recipe.to_json())
+    record.machine = job.place.machine() | dict(where or {})
     if micro_tokens is not None:
         record.notes.append(f"out of memory at micro_tokens={recipe.schedule.micro_tokens}; ran at {micro_tokens}")
     record.bytes_forecast = dict(forecast_bytes(recipe, calibration).to_json())
@@ -243,11 +242,10 @@ def _refused(job: _Job, trained: Trained, record: Record) -> bool:
     """Tell the finished size before anything is scored, and whether the run is to stop for it."""
     if job.on_rung is None:
         return False
-    steps, told = trained.tokens // job.recipe.schedule.batch_tokens, {"bytes": record.bytes, "trained": record.trained}
-    reason = job.on_rung({"step": steps, "tokens": trained.tokens, "seconds": trained.seconds, "progress": 1.0} | told)
-    if reason:
-        record.state, record.reason = "pruned", reason
-    return reason is not None
+    told = {"step": trained.tokens // job.recipe.schedule.batch_tokens, "bytes": record.bytes, "trained": record.trained}
+    reason = job.on_rung(told | {"tokens": trained.tokens, "seconds": trained.seconds, "progress": 1.0})
+    record.state, record.reason = ("pruned", reason) if reason else (record.state, record.reason)
+    return bool(reason)
 
 
 def _evaluated(job: _Job, trained: Trained, blob: bytes, record: Record) -> Score:
@@ -401,15 +399,3 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])
-
-
-def machine(place: Place) -> dict[str, str]:
-    """Versions and hardware, as a record keeps them."""
-    device = torch.cuda.get_device_name() if place.device.type == "cuda" else platform.processor() or platform.machine()
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "device": device,
-        "dtype": str(place.dtype).removeprefix("torch."),
-        "system": platform.system(),
-    }
