@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 COMMON, SCHEME, WORD, TRAINING, REPEAT = 0.010, 0.012, 0.020, 0.010, 0.004
 ABSOLUTE = 0.06  # of schemes with an absolute step, whose rate hangs on how large the weights will be
 LEAST = 0.001  # no interval is narrower than this: seeds alone move real files that much
+MOST = 400  # runs are looked at, the latest: a forecast must stay quick
 FREEDOM = 8  # how many observations the deviations above are worth before runs say how wide intervals must be
 
 
@@ -31,7 +33,7 @@ class Calibration:
     """
 
     seen: list[tuple[str, float]] = field(default_factory=list)
-    _solved: tuple[int, np.ndarray, np.ndarray] | None = field(default=None, repr=False, compare=False)
+    _solved: tuple[int, _Solution] | None = field(default=None, repr=False, compare=False)
 
     def learn(self, scheme: str, predicted: float, actual: float) -> None:
         """Add a finished run: bytes of packed weights as theory predicted them and as they came out.
@@ -54,47 +56,12 @@ class Calibration:
         """
         if not 0 < coverage < 1:
             raise ValueError(f"calibration: coverage={coverage} must lie between 0 and 1.")
-        middle, variance = 0.0, covariance(scheme, scheme) + REPEAT**2
-        if self.seen:
-            inverse, weighted = self._solve()
-            shared = np.array([covariance(scheme, other) for other, _ in self.seen])
-            stored = _parts(scheme)[0]
-            shared += np.array([(_parts(other)[0] == stored) * self._apart(stored) for other, _ in self.seen])
-            variance += self._apart(stored)
-            middle, variance = float(shared @ weighted), max(0.0, variance - float(shared @ inverse @ shared))
-        half = max(LEAST, self._quantile(coverage) * math.sqrt(variance))
-        return math.exp(middle - half), math.exp(middle), math.exp(middle + half)
-
-    def _solve(self) -> tuple[np.ndarray, np.ndarray]:
-        """Inverse covariance of the observations, (runs, runs), and that times y; kept until a run is added."""
         if self._solved is None or self._solved[0] != len(self.seen):
-            names, ys = [name for name, _ in self.seen], np.array([y for _, y in self.seen])
-            matrix = np.array([[covariance(a, b) for b in names] for a in names]) + REPEAT**2 * np.eye(len(names))
-            stored = np.array([_parts(name)[0] for name in names])
-            matrix += (stored[:, None] == stored[None, :]) * np.array([self._apart(s) for s in stored])[:, None]
-            inverse = np.linalg.inv(matrix)
-            self._solved = len(names), inverse, inverse @ ys
-        return self._solved[1], self._solved[2]
-
-    def _apart(self, stored: str) -> float:
-        """Variance a scheme has to itself beyond the usual, by how far its runs lie from what schemes usually share.
-
-        A scheme the theory knows badly (a step that does not follow the weights, say) must not mislead all others.
-        """
-        ys = [y for name, y in self.seen if _parts(name)[0] == stored]
-        usual = 9 * (COMMON**2 + SCHEME**2 + WORD**2)
-        return max(ABSOLUTE**2 * ("floor=True" in stored), float(np.mean(ys)) ** 2 - usual if ys else 0.0)
-
-    def _quantile(self, coverage: float) -> float:
-        """Deviations an interval must reach out."""
-        count, prior = len(self.seen), student(coverage, FREEDOM)
-        rank = math.ceil((count + 1) * coverage)
-        if count == 0 or rank > count:
-            return prior
-        inverse, weighted = self._solve()
-        # Leave-one-out in closed form: residual (K⁻¹y)_i / K⁻¹_ii with variance 1 / K⁻¹_ii.
-        residuals = np.sort(np.abs(weighted) / np.sqrt(np.diag(inverse)))
-        return float(residuals[rank - 1])
+            self._solved = len(self.seen), _Solution(self.seen[-MOST:])
+        solution = self._solved[1]
+        middle, variance = solution.predict(scheme)
+        half = max(LEAST, solution.quantile(coverage) * math.sqrt(variance))
+        return math.exp(middle - half), math.exp(middle), math.exp(middle + half)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -106,12 +73,68 @@ class Calibration:
         return Calibration([(str(scheme), float(y)) for scheme, y in body.get("seen", [])])
 
 
-def covariance(one: str, other: str) -> float:
-    """How much the deviations of two runs have in common."""
-    (scheme, words, training), (scheme2, words2, training2) = _parts(one), _parts(other)
-    shared = WORD**2 * len(words & words2) / max(1, len(words | words2))
-    taught = TRAINING**2 * len(training & training2)
-    return COMMON**2 + SCHEME**2 * (scheme == scheme2) + shared + taught
+class _Solution:
+    """The Gaussian process given its observations (n of them, perhaps none)."""
+
+    def __init__(self, seen: Sequence[tuple[str, float]]) -> None:
+        parts, ys = [_parts(name) for name, _ in seen], np.array([y for _, y in seen])
+        self._number = {scheme: i for i, scheme in enumerate(dict.fromkeys(scheme for scheme, _, _ in parts))}
+        self._schemes = np.array([self._number[scheme] for scheme, _, _ in parts])
+        self._apart = {scheme: _beyond(scheme, ys[self._schemes == i]) for scheme, i in self._number.items()}
+        self._stored, self._trained = _Marks([words for _, words, _ in parts]), _Marks([words for _, _, words in parts])
+        matrix = np.array([self._shared(part) for part in parts]).reshape(len(parts), len(parts))
+        self._inverse = np.linalg.inv(matrix + REPEAT**2 * np.eye(len(parts)))
+        self._weighted = self._inverse @ ys
+        # Leave-one-out in closed form: residual (K⁻¹y)_i / K⁻¹_ii with variance 1 / K⁻¹_ii.
+        self._residuals = np.sort(np.abs(self._weighted) / np.sqrt(np.diag(self._inverse)))
+
+    def predict(self, description: str) -> tuple[float, float]:
+        """Mean and variance of y of a run so described."""
+        part = _parts(description)
+        shared = self._shared(part)
+        own = COMMON**2 + SCHEME**2 + WORD**2 * bool(part[1]) + TRAINING**2 * len(part[2]) + self._own(part[0]) + REPEAT**2
+        return float(shared @ self._weighted), max(0.0, own - float(shared @ self._inverse @ shared))
+
+    def quantile(self, coverage: float) -> float:
+        """Deviations an interval must reach out."""
+        count = len(self._residuals)
+        rank = math.ceil((count + 1) * coverage)
+        return student(coverage, FREEDOM) if count == 0 or rank > count else float(self._residuals[rank - 1])
+
+    def _shared(self, part: tuple[str, frozenset[str], frozenset[str]]) -> np.ndarray:
+        """(n,) how much the deviation of a run has in common with those of the observations."""
+        scheme, stored, trained = part
+        both = self._stored.shared(stored)
+        either = self._stored.sizes + len(stored) - both
+        words = WORD**2 * both / np.maximum(either, 1) + TRAINING**2 * self._trained.shared(trained)
+        return COMMON**2 + (SCHEME**2 + self._own(scheme)) * (self._schemes == self._number.get(scheme, -1)) + words
+
+    def _own(self, scheme: str) -> float:
+        return self._apart[scheme] if scheme in self._apart else _beyond(scheme, np.zeros(0))
+
+
+class _Marks:
+    """Sets of words as 0/1 columns, a row a word, to count what each shares with another set."""
+
+    def __init__(self, sets: Sequence[frozenset[str]]) -> None:
+        self._row = {word: i for i, word in enumerate(sorted(frozenset().union(*sets)))}
+        self.sizes = np.array([len(words) for words in sets])
+        self._table = np.zeros((len(self._row), len(sets)))
+        for i, words in enumerate(sets):
+            self._table[[self._row[word] for word in words], i] = 1
+
+    def shared(self, words: frozenset[str]) -> np.ndarray:
+        """(sets,) words in common."""
+        return self._table[[self._row[word] for word in words if word in self._row]].sum(axis=0)
+
+
+def _beyond(scheme: str, ys: np.ndarray) -> float:
+    """Variance a scheme has to itself beyond the usual, by how far its runs lie from what schemes usually share.
+
+    A scheme the theory knows badly (a step that does not follow the weights, say) must not mislead all others.
+    """
+    usual = 9 * (COMMON**2 + SCHEME**2 + WORD**2)
+    return max(ABSOLUTE**2 * ("floor=True" in scheme), float(np.mean(ys)) ** 2 - usual if len(ys) else 0.0)
 
 
 @functools.lru_cache(maxsize=8192)

@@ -12,6 +12,7 @@ import difflib
 import functools
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,6 +112,20 @@ class Data:
             raise ValueError(f"data: split={self.split!r} must be 'dev' or 'test'.")
 
 
+def _by_slot(techniques: Iterable[Technique]) -> dict[str, tuple[Technique, ...]]:
+    found: dict[str, tuple[Technique, ...]] = {}
+    for t in techniques:
+        found[t.slot] = (*found.get(t.slot, ()), t)
+    return found
+
+
+@functools.cache
+def _default(slot: str) -> tuple[Technique, ...]:
+    """What fills a slot where nothing else is named: a technique with its defaults, or nothing."""
+    name = SLOTS[slot].default
+    return (find(name)(),) if name else ()
+
+
 _PARTS = {"shape": Shape, "schedule": Schedule, "data": Data}
 
 
@@ -131,12 +146,13 @@ class Recipe:
         kept = {t.name: t for t in self.techniques}
         if len(kept) != len(self.techniques):
             raise ValueError(f"recipe: a technique is named twice among {', '.join(t.name for t in self.techniques)}.")
-        for t in kept.values():
-            mates = [m.name for m in kept.values() if m.slot == t.slot]
-            if len(mates) > 1 and not SLOTS[t.slot].many:
-                raise ValueError(f"recipe: {' and '.join(mates)} both fill the slot {t.slot!r}, which holds one.")
+        for slot, mates in _by_slot(self.techniques).items():
+            if len(mates) > 1 and not SLOTS[slot].many:
+                named = " and ".join(t.name for t in mates)
+                raise ValueError(f"recipe: {named} both fill the slot {slot!r}, which holds one.")
+        # A travelling script has no other defaults than those it uses: look only where one may be named.
         told = sorted(
-            (t for t in kept.values() if not (SLOTS[t.slot].default == t.name and t == type(t)())),
+            (t for t in kept.values() if not (SLOTS[t.slot].default == t.name and (t,) == _default(t.slot))),
             key=lambda t: (order.index(t.slot), t.name),
         )
         object.__setattr__(self, "techniques", tuple(told))
@@ -185,9 +201,12 @@ class Recipe:
 
     def tenants(self, slot: str) -> tuple[Technique, ...]:
         """The techniques in ``slot``, the default included where nothing else is named."""
-        found = tuple(t for t in self.techniques if t.slot == slot)
-        default = SLOTS[slot].default
-        return found or ((find(default)(),) if default else ())
+        return self._tenants[slot]
+
+    @functools.cached_property
+    def _tenants(self) -> dict[str, tuple[Technique, ...]]:
+        named = _by_slot(self.techniques)
+        return {slot: named.get(slot) or _default(slot) for slot in SLOTS}
 
     def tenant(self, slot: str) -> Technique | None:
         """The technique in a slot that holds one, or None."""

@@ -15,9 +15,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -118,16 +118,29 @@ class Space:
         Raises:
             ValueError: a parameter this space does not have, or a shape that no technique can repair.
         """
+        return self._recipe(tuple(params.items()))
+
+    @cached_property
+    def _recipe(self) -> Callable[[tuple[tuple[str, Any], ...]], Recipe]:
+        """What `recipe` remembers: a search asks for the same combination several times."""
+        return lru_cache(maxsize=4096)(lambda items: self._made(dict(items)))
+
+    def _made(self, params: Mapping[str, Any]) -> Recipe:
         if unknown := set(params) - set(self._distributions):
             raise ValueError(f"space {self.name!r} has no parameter {sorted(unknown)[0]!r}.")
         shape = {key.partition(".")[2]: value for key, value in params.items() if key.startswith("shape.")}
         base = self.preset.with_(**shape) if shape else self.preset
-        chosen = [self._tuned(find(name)(), params) for name in self._chosen(params)]
-        listed = set(self.techniques)
-        kept = [self._tuned(t, params) for slot in SLOTS for t in base.tenants(slot) if t.name not in listed]
+        chosen = [self._tuned(name, params) for name in self._chosen(params)]
         taken = {t.slot for t in chosen if not SLOTS[t.slot].many}
-        defaults = [find(slot.default)() for slot in SLOTS.values() if slot.default in listed]
-        return self._resolve(base, [t for t in kept if t.slot not in taken], chosen, [self._tuned(t, params) for t in defaults])
+        kept = [
+            self._tuned(t.name, params)
+            for slot in SLOTS
+            if slot not in taken
+            for t in base.tenants(slot)
+            if t.name not in self.techniques
+        ]
+        defaults = [self._tuned(slot.default, params) for slot in SLOTS.values() if slot.default in self.techniques]
+        return self._resolve(base, kept, chosen, defaults)
 
     def params(self, recipe: Recipe) -> dict[str, Any]:
         """The parameters that describe ``recipe``, as far as this space reaches: the inverse of `recipe`."""
@@ -162,13 +175,23 @@ class Space:
         chosen = [key if value is True else value for key, value in values.items() if value not in (False, OFF, None)]
         return [*self.always, *chosen]
 
-    def _tuned(self, technique: Technique, params: Mapping[str, Any]) -> Technique:
-        start = next((t for t in self.preset.techniques if t.name == technique.name), None)
-        if start is None:  # its defaults are meant for the challenge's body plan
-            start = technique.rescale(Shape(), self.preset.shape)
-        prefix = technique.name + "."
-        changes = {key[len(prefix) :]: value for key, value in params.items() if key.startswith(prefix)}
+    def _tuned(self, name: str, params: Mapping[str, Any]) -> Technique:
+        """A technique as the preset has it, with the knobs that ``params`` give it."""
+        start, knobs = self._untuned[name]
+        changes = {knob: params[key] for knob, key in knobs.items() if key in params}
         return dataclasses.replace(start, **changes) if changes else start  # type: ignore[type-var]
+
+    @cached_property
+    def _untuned(self) -> dict[str, tuple[Technique, dict[str, str]]]:
+        """Name -> the technique as the preset has it, and the parameters of its knobs that vary."""
+        here = {t.name: t for slot in SLOTS for t in self.preset.tenants(slot)}
+        given = {t.name for t in self.preset.techniques}
+        found = {}
+        for name in dict.fromkeys([*here, *self.techniques]):
+            # Defaults are meant for the challenge's body plan.
+            start = here[name] if name in given else find(name)().rescale(Shape(), self.preset.shape)
+            found[name] = start, {knob: key for knob in start.knobs() if (key := f"{name}.{knob}") in self._knob_table}
+        return found
 
     def _resolve(self, base: Recipe, kept: list[Technique], chosen: list[Technique], defaults: list[Technique]) -> Recipe:
         """Drop chosen techniques, later ones first, until none objects; the preset's own are never dropped.
@@ -225,12 +248,13 @@ def _offender(kept: list[Technique], on: list[Technique]) -> Technique | None:
     unmet = next((t for t in reversed(on) if any(other not in names for other in t.needs)), None)
     if unmet is not None:
         return unmet
-    for i, t in reversed(list(enumerate(on))):
-        before = [*kept, *on[:i]]
-        known = {m.name for m in before} | set(defaults)
-        if any(other in known for other in t.clashes) or any(t.name in m.clashes for m in before):
-            return t
-    return None
+    known, barred, last = {t.name for t in kept} | set(defaults), {name for t in kept for name in t.clashes}, None
+    for t in on:
+        if t.name in barred or not known.isdisjoint(t.clashes):
+            last = t
+        known.add(t.name)
+        barred.update(t.clashes)
+    return last
 
 
 def _distribution(rule: Knob, default: Any) -> BaseDistribution:
