@@ -87,7 +87,8 @@ class Bill:
 
 def inventory(recipe: Recipe) -> list[ParameterInfo]:
     """Every parameter the recipe's model has, from building it on the meta device: no memory, no numbers."""
-    return list(_inventory(recipe.with_(seed=0)))
+    built = tuple(t for t in recipe.techniques if t.stage() == "model")  # the rest adds no parameter
+    return list(_inventory(Recipe(recipe.shape, techniques=built)))
 
 
 @functools.lru_cache(maxsize=512)

@@ -68,25 +68,28 @@ class Candidates:
 
     def neighbours(self, row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Rows that differ from ``row`` in one parameter, and some that swap two."""
-        found = []
-        for j in range(self.encoding.columns):
-            if self.encoding.ordinal[j]:
-                options = self.encoding.on_grid(
-                    j, np.clip(row[j] + np.array([-0.3, -0.1, 0.1, 0.3]) * rng.random(), 0, 1 - 1e-9)
-                )
-            else:
-                options = np.array([v for v in range(self.encoding.sizes[j]) if v != row[j]], dtype=float)
-            for value in options:
-                other = row.copy()
-                other[j] = value
-                found.append(other)
-        singles = np.array(found)
+        columns, values = self._moves(row, rng)
+        singles = np.repeat(row[None], len(columns), axis=0)
+        singles[np.arange(len(columns)), columns] = values
         if len(singles) < 2:
-            return self.encoding.settled(singles.reshape(-1, self.encoding.columns))
+            return self.encoding.settled(singles)
         # One in for one out keeps the size: pairs of single changes.
-        a, b = (singles[rng.integers(len(singles), size=len(singles))] for _ in range(2))
-        pairs = np.where(a != row, a, b)
+        a, b = rng.integers(len(singles), size=(2, min(len(singles), POOL)))
+        pairs = singles[b]
+        pairs[np.arange(len(a)), columns[a]] = values[a]
         return self.encoding.settled(np.concatenate([singles, pairs]))
+
+    def _moves(self, row: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """(moves,) columns and other values for them: every other choice, a step down and one up of numbers that count."""
+        encoding = self.encoding
+        choices = [(j, value) for j in encoding.switches for value in range(encoding.sizes[j]) if value != row[j]]
+        numbers = np.flatnonzero(encoding.ordinal & encoding.counts(row))
+        steps = np.array([-1.0, 1.0]) * rng.choice([0.1, 0.3], size=(len(numbers), 1)) * rng.random((len(numbers), 1))
+        moved = encoding.on_grid(numbers[:, None], np.clip(row[numbers, None] + steps, 0, 1 - 1e-9))
+        columns = np.concatenate([np.array([j for j, _ in choices], dtype=int), np.repeat(numbers, 2)])
+        values = np.concatenate([np.array([value for _, value in choices], dtype=float), moved.ravel()])
+        other = values != row[columns]
+        return columns[other], values[other]
 
     def fitting(self, rng: np.random.Generator) -> np.ndarray:
         """Random rows that will probably fit."""

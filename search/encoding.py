@@ -10,6 +10,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 Params = dict[str, Any]
+_PLAIN, _SQUARE = -1, -2  # how a feature is made of its column, where it does not stand for one level of a choice
 
 
 class Encoding:
@@ -37,15 +38,15 @@ class Encoding:
         self.ordinal = np.array([v is None or _numeric(v) for v in self.values])
         self.sizes = np.array([0 if v is None else len(v) for v in self.values])
         at = {name: i for i, name in enumerate(self.names)}
-        self._owned: list[tuple[int, int, int, float]] = []  # knob, owner, the owner's value, what the knob is otherwise
-        for name, (owner, value) in (owners or {}).items():
-            if name in at and owner in at:
-                levels = self.values[at[owner]]
-                assert levels is not None
-                usual = self._number(at[name], defaults[name]) if defaults and name in defaults else 0.5
-                self._owned.append((at[name], at[owner], levels.index(value), usual))
+        owned = [(at[name], at[owner], value) for name, (owner, value) in (owners or {}).items() if name in at and owner in at]
+        self._knobs, self._owners = (np.array([entry[i] for entry in owned], dtype=int) for i in range(2))
+        self._on = np.array([self._number(owner, value) for _, owner, value in owned])  # what the owner is when the knob counts
+        known = defaults or {}
+        usual = [self._number(k, known[self.names[k]]) if self.names[k] in known else 0.5 for k, _, _ in owned]
+        self._usual = np.array(usual)  # what the knob is otherwise
         self.switches = [i for i in range(len(self.names)) if not self.ordinal[i]]
         self.columns = len(self.names)
+        self._from, self._level = self._expansion()
 
     def rows(self, many: Sequence[Params]) -> np.ndarray:
         """(n, columns) float64 of unit values and indices; parameters that are missing get their middle."""
@@ -57,15 +58,20 @@ class Encoding:
 
     def settled(self, rows: np.ndarray) -> np.ndarray:
         """``rows`` with the knobs of techniques that are off moved to their defaults; in place."""
-        for column, owner, value, usual in self._owned:
-            rows[rows[:, owner] != value, column] = usual
+        off = rows[:, self._owners] != self._on
+        rows[:, self._knobs] = np.where(off, self._usual, rows[:, self._knobs])
         return rows
+
+    def counts(self, row: np.ndarray) -> np.ndarray:
+        """(columns,) whether each parameter counts in a row: a knob does while its technique is on."""
+        found = np.ones(self.columns, dtype=bool)
+        found[self._knobs] = row[self._owners] == self._on
+        return found
 
     def distance(self, rows: np.ndarray, centre: np.ndarray) -> np.ndarray:
         """(n,) how many decisions separate rows from ``centre``; a knob counts where its technique is the same in both."""
         apart = rows != centre
-        for column, owner, *_ in self._owned:
-            apart[:, column] &= rows[:, owner] == centre[owner]
+        apart[:, self._knobs] &= rows[:, self._owners] == centre[self._owners]
         return apart.sum(axis=1)
 
     def params(self, row: np.ndarray) -> Params:
@@ -75,33 +81,37 @@ class Encoding:
     def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """(count, columns) drawn uniformly, numbers on the grid their parameters have."""
         rows = rng.random((count, self.columns))
-        for j in range(self.columns):
-            rows[:, j] = self.on_grid(j, rows[:, j])
-        return self.settled(rows)
+        return self.settled(self.on_grid(np.arange(self.columns), rows))
 
-    def on_grid(self, column: int, unit: np.ndarray) -> np.ndarray:
-        """Uniform numbers in [0, 1) as the values a column stores: an index, or a position its parameter can take."""
-        levels = self.values[column]
-        if levels is None:
-            return unit
-        index = np.minimum((unit * len(levels)).astype(int), len(levels) - 1)
-        return index / max(1, len(levels) - 1) if self.ordinal[column] else index.astype(float)
+    def on_grid(self, columns: Any, unit: np.ndarray) -> np.ndarray:
+        """Uniform numbers in [0, 1) as the values columns store: an index, or a position their parameter can take.
+
+        Args:
+            columns: one column, or an array of columns that broadcasts with ``unit``.
+            unit: the numbers.
+        """
+        sizes = self.sizes[columns]
+        index = np.minimum((unit * sizes).astype(int), sizes - 1)
+        placed = np.where(self.ordinal[columns], index / np.maximum(1, sizes - 1), index)
+        return np.where(sizes == 0, unit, placed)
 
     def features(self, rows: np.ndarray) -> np.ndarray:
-        """(n, features) for a linear model: ±1 per switch, one column per further choice, numbers from -1 to 1, squares."""
-        parts: list[np.ndarray] = []
+        """(n, features) float32: ±1 per switch or level of a choice, numbers from -1 to 1 and their squares."""
+        source = rows.astype(np.float32)[:, self._from]
+        centred = 2 * source - 1
+        chosen = np.where(source == self._level, np.float32(1), np.float32(-1))
+        return np.where(self._level == _PLAIN, centred, np.where(self._level == _SQUARE, centred**2, chosen))
+
+    def _expansion(self) -> tuple[np.ndarray, np.ndarray]:
+        """(features,) the column each feature is made of, and the level of a choice it stands for, or how it is made."""
+        made: list[tuple[int, int]] = []
         for j in range(self.columns):
-            column = rows[:, j]
             if self.ordinal[j]:
-                centred = 2 * column - 1
-                parts.append(centred)
-                if self.values[j] is None or self.sizes[j] > 2:
-                    parts.append(centred**2)
-            elif self.sizes[j] == 2:
-                parts.append(2 * column - 1)
+                made += [(j, _PLAIN), (j, _SQUARE)] if self.values[j] is None or self.sizes[j] > 2 else [(j, _PLAIN)]
             else:
-                parts.extend(np.where(column == value, 1.0, -1.0) for value in range(self.sizes[j]))
-        return np.stack(parts, axis=1) if parts else np.zeros((len(rows), 0))
+                made += [(j, _PLAIN)] if self.sizes[j] == 2 else [(j, level) for level in range(self.sizes[j])]
+        columns, levels = np.array(made, dtype=int).reshape(-1, 2).T
+        return columns, levels
 
     def _number(self, column: int, value: Any) -> float:
         levels = self.values[column]

@@ -45,7 +45,9 @@ class Sizes:
         """Features (n, p), and log size over limit as the quick model has it: (n, 1), or (n, 0) where everything fits."""
         self._learn()
         features = self.encoding.features(rows)
-        return features, np.zeros((len(rows), 0)) if self._model is None else self._model.means(features)[:, None]
+        return features, np.zeros((len(rows), 0), features.dtype) if self._model is None else self._model.means(features)[
+            :, None
+        ]
 
     def _learn(self) -> None:
         """Fit the quick model once, to a fixed random design, so that it is the same after a resume."""

@@ -35,7 +35,7 @@ class Surrogate:
     @staticmethod
     def fit(x: np.ndarray, y: np.ndarray, start: np.ndarray | None = None, steps: int = 15) -> Surrogate:
         """Fit by maximising the marginal likelihood, with priors that keep few trials from explaining everything."""
-        mean, spread = float(np.mean(y)), float(np.std(y)) or 1.0
+        x, mean, spread = x.astype(np.float64), float(np.mean(y)), float(np.std(y)) or 1.0
         z = (y - mean) / spread
         begin = np.array([-0.7, -1.5, -2.5, 0.0, -4.0]) if start is None else start
         found = minimize(
@@ -54,7 +54,12 @@ class Surrogate:
 
     def means(self, x: np.ndarray) -> np.ndarray:
         """Posterior mean alone, at features (m, p)."""
-        return self.mean + self.spread * (_Parts.of(x, self.x).kernel(self.log_scales) @ self.weights)
+        return self.mean + self.spread * self.weighted(x, self.weights)
+
+    def weighted(self, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """(m,) covariances of features (m, p) with the fitted ones times weights (n,), in the precision of ``x``."""
+        kind = x.dtype
+        return _Parts.of(x, self.x.astype(kind)).kernel(self.log_scales.astype(kind)) @ weights.astype(kind)
 
     def left_out(self) -> np.ndarray:
         """Leave-one-out predictions of the fitted values, in closed form."""
@@ -97,8 +102,7 @@ class Draw:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Its values at features (m, p)."""
-        cross = _Parts.of(x, self.of.x).kernel(self.of.log_scales)
-        return self.of.mean + self.of.spread * (self.prior(x) + cross @ self.correction)
+        return self.of.mean + self.of.spread * (self.prior(x) + self.of.weighted(x, self.correction))
 
 
 _BOUNDS = [(-6.0, 3.0), (-7.0, 3.0), (-7.0, 2.0), (-3.0, 2.0), (-9.0, 1.0)]
@@ -171,13 +175,18 @@ class _Prior:
 
     def __init__(self, p: int, s: np.ndarray, rng: np.random.Generator, height: float, waves: int = 128) -> None:
         linear, pairs, smooth, length = np.exp(s[:4])
-        self._level = height * np.sqrt(0.2 * linear) * rng.standard_normal()
-        self._linear = height * np.sqrt(linear / p) * rng.standard_normal(p)
-        self._pairs = height * np.sqrt(pairs) / p * rng.standard_normal((p, p))
-        self._waves = rng.standard_normal((p, waves)) * np.sqrt(2 / (length * p))
-        self._phases = rng.uniform(0, 2 * np.pi, waves)
-        self._heights = height * np.sqrt(2 * smooth / waves) * rng.standard_normal(waves)
+        self._level = float(height * np.sqrt(0.2 * linear) * rng.standard_normal())
+        self._linear = _single(height * np.sqrt(linear / p) * rng.standard_normal(p))
+        self._pairs = _single(height * np.sqrt(pairs) / p * rng.standard_normal((p, p)))
+        self._waves = _single(rng.standard_normal((p, waves)) * np.sqrt(2 / (length * p)))
+        self._phases = _single(rng.uniform(0, 2 * np.pi, waves))
+        self._heights = _single(height * np.sqrt(2 * smooth / waves) * rng.standard_normal(waves))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         smooth = np.cos(x @ self._waves + self._phases) @ self._heights
         return self._level + x @ self._linear + np.sum((x @ self._pairs) * x, axis=1) + smooth
+
+
+def _single(weights: np.ndarray) -> np.ndarray:
+    """In single precision, which ranks thousands of candidates as well, in half the time."""
+    return weights.astype(np.float32)
