@@ -40,12 +40,13 @@ TRUNKS = 4  # finished trainings whose variants are considered
 
 @dataclass
 class _Told:
-    """What is remembered of a trial: its parameters, row, key, and the training it used."""
+    """What is remembered of a trial: its parameters, row, key, the training it used, and its size over the limit."""
 
     params: Params
     row: np.ndarray
     key: Hashable
     training: Hashable
+    overrun: float
 
 
 class FittingSampler(BaseSampler):
@@ -142,10 +143,11 @@ class FittingSampler(BaseSampler):
         taken = {self._told(t).key for t in trials if t.params}
         walk = Walk(self._key, self._chance, taken, self._refused)
         for start in self._starts:
-            if walk.weigh(self._canonical(start), 1.0, LIKELY):
+            if walk.weigh(self._canonical(start), 1.0, least=LIKELY):
                 return walk.result("start")
         told, values = scored(trials)
         known = self._rows([t for t in trials if t.params])
+        self._size.know(known[-LATELY:], [self._told(t).overrun for t in trials if t.params][-LATELY:])
         trained, twins = self._twins(trials, told, sign * values, rng)
         if (len(trained) or sum(t.state == TrialState.COMPLETE for t in told)) < self._design:
             ranked = {
@@ -156,13 +158,15 @@ class FittingSampler(BaseSampler):
             pending = self._rows([t for t in trials if t.params and t.state == TrialState.RUNNING])
             ranked = self._promising(told, sign * values, pending, twins, rng)
         for source, (rows, promises) in (ranked | {"around": alike(self._candidates.around(known, rng))}).items():
-            walk.checks = 0
-            for row, promise in zip(rows, promises, strict=True):
+            walk.checks, walk.ceiling = 0, np.inf
+            for row, promise, size in zip(rows, promises, self._size.predicted(rows), strict=True):
                 if walk.decided(promise) or walk.checks >= CHECKS:
                     break
+                if size >= walk.ceiling:
+                    continue
                 params = self._canonical(self._encoding.params(row))
                 if source != "variant" or self._training_of(params) in trained:
-                    walk.weigh(params, promise)
+                    walk.weigh(params, promise, size)
             if walk.found is not None:
                 return walk.result(source)
         return self._anything(walk, rng)
@@ -217,7 +221,8 @@ class FittingSampler(BaseSampler):
         if known is None or known.params != trial.params:
             params = trial.params
             training = self._training_of(params) if self._variants else None
-            known = _Told(params, self._encoding.rows([params])[0], self._key(params), training)
+            overrun = self._size.overrun(params)
+            known = _Told(params, self._encoding.rows([params])[0], self._key(params), training, overrun)
             self._memory[trial.number] = known
         return known
 
@@ -294,7 +299,7 @@ class FittingSampler(BaseSampler):
         scaled = Surrogate.fit(*_thinned(features, values, MOST_FOR_SCALES, rng))
         if len(values) <= MOST_FOR_SCALES:
             return scaled
-        return Surrogate.fit(features, values, start=scaled.log_scales, steps=0)
+        return Surrogate.given(features, values, scaled.log_scales, scaled.relevance)
 
 
 def _thinned(rows: np.ndarray, values: np.ndarray, most: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,8 @@
 
 Written as a Gaussian process, the sum of a linear, a quadratic and a stationary kernel over the features of
 `search.encoding`: (1 + x·z/p) and (x·z/p)² are exactly the linear model and its pairwise terms, at the price of an
-n × n matrix instead of a p² × p² one. Variances are chosen by the marginal likelihood of the trials so far.
+n × n matrix instead of a p² × p² one. Variances are chosen by the marginal likelihood of the trials so far; and since most
+techniques do little, so is how much each feature counts (automatic relevance determination: MacKay, 1992).
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from scipy.linalg import cho_solve, cholesky
 from scipy.optimize import minimize
 
 NUGGET = 1e-6
+STEPS = 20  # of choosing variances and relevances
+SCALES = 5  # variances that all features share
+RELEVANCE_SD = 0.5  # of log relevances
 
 
 @dataclass
@@ -21,31 +25,43 @@ class Surrogate:
     """Fitted to features (n, p) and values (n,); `draw` gives functions from the posterior.
 
     Attributes:
+        x: the features it was fitted to, times their relevances.
+        y: the values, standardised.
         log_scales: logarithms of the variances (linear, pairwise, smooth), of the smooth part's squared length, of the noise.
+        relevance: (p,) how much each feature counts.
+        mean: of the values.
+        spread: their standard deviation.
+        factor: Cholesky factor of their covariance.
+        weights: inverse covariance times ``y``.
     """
 
     x: np.ndarray
     y: np.ndarray
     log_scales: np.ndarray
+    relevance: np.ndarray
     mean: float
     spread: float
     factor: np.ndarray
     weights: np.ndarray
 
     @staticmethod
-    def fit(x: np.ndarray, y: np.ndarray, start: np.ndarray | None = None, steps: int = 15) -> Surrogate:
+    def fit(x: np.ndarray, y: np.ndarray) -> Surrogate:
         """Fit by maximising the marginal likelihood, with priors that keep few trials from explaining everything."""
-        x, mean, spread = x.astype(np.float64), float(np.mean(y)), float(np.std(y)) or 1.0
+        z, begin = (y - np.mean(y)) / (np.std(y) or 1.0), np.append(_START, np.zeros(x.shape[1]))
+        bounds, options = [*_BOUNDS, *[_BOUND] * x.shape[1]], {"maxiter": STEPS}
+        found = minimize(_cost, begin, (x.astype(np.float64), z), "L-BFGS-B", jac=True, bounds=bounds, options=options).x
+        return Surrogate.given(x, y, found[:SCALES], np.exp(found[SCALES:]))
+
+    @staticmethod
+    def given(x: np.ndarray, y: np.ndarray, log_scales: np.ndarray, relevance: np.ndarray) -> Surrogate:
+        """Fit with variances and relevances that are known."""
+        x, mean, spread = x * relevance, float(np.mean(y)), float(np.std(y)) or 1.0
         z = (y - mean) / spread
-        begin = np.array([-0.7, -1.5, -2.5, 0.0, -4.0]) if start is None else start
-        found = minimize(
-            _cost, begin, args=(_Parts.of(x, x), z), jac=True, method="L-BFGS-B", bounds=_BOUNDS, options={"maxiter": steps}
-        )
-        factor, weights = _solve(_Parts.of(x, x), z, found.x)
-        return Surrogate(x, z, found.x, mean, spread, factor, weights)
+        return Surrogate(x, z, log_scales, relevance, mean, spread, *_solve(_Parts.of(x, x), z, log_scales))
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Posterior mean and standard deviation of the function (without noise) at features (m, p)."""
+        x = x * self.relevance
         cross = _Parts.of(x, self.x).kernel(self.log_scales)
         inner = cho_solve((self.factor, True), cross.T)
         own = _diagonal(x, self.log_scales)
@@ -54,10 +70,14 @@ class Surrogate:
 
     def means(self, x: np.ndarray) -> np.ndarray:
         """Posterior mean alone, at features (m, p)."""
-        return self.mean + self.spread * self.weighted(x, self.weights)
+        return self.mean + self.spread * self.weighted(self.relevant(x), self.weights)
+
+    def relevant(self, x: np.ndarray) -> np.ndarray:
+        """Features (m, p) times their relevances, in the precision they have."""
+        return x * self.relevance.astype(x.dtype)
 
     def weighted(self, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """(m,) covariances of features (m, p) with the fitted ones times weights (n,), in the precision of ``x``."""
+        """(m,) covariances of relevant features (m, p) with the fitted ones times weights (n,), in the precision of ``x``."""
         kind = x.dtype
         return _Parts.of(x, self.x.astype(kind)).kernel(self.log_scales.astype(kind)) @ weights.astype(kind)
 
@@ -75,9 +95,9 @@ class Surrogate:
         """The model as it will be if values at features (m, p) turn out as it predicts: less is left to learn near them."""
         if not len(x):
             return self
-        features, z = np.concatenate([self.x, x]), np.append(self.y, (self.means(x) - self.mean) / self.spread)
-        factor, weights = _solve(_Parts.of(features, features), z, self.log_scales)
-        return Surrogate(features, z, self.log_scales, self.mean, self.spread, factor, weights)
+        features, z = np.concatenate([self.x, self.relevant(x)]), np.append(self.y, (self.means(x) - self.mean) / self.spread)
+        solved = _solve(_Parts.of(features, features), z, self.log_scales)
+        return Surrogate(features, z, self.log_scales, self.relevance, self.mean, self.spread, *solved)
 
     def draw(self, rng: np.random.Generator, boldness: float = 1.0) -> Draw:
         """A function from the posterior, by Matheron's rule: a function from the prior, corrected to pass the data.
@@ -102,10 +122,12 @@ class Draw:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Its values at features (m, p)."""
+        x = self.of.relevant(x)
         return self.of.mean + self.of.spread * (self.prior(x) + self.of.weighted(x, self.correction))
 
 
-_BOUNDS = [(-6.0, 3.0), (-7.0, 3.0), (-7.0, 2.0), (-3.0, 2.0), (-9.0, 1.0)]
+_START = np.array([-0.7, -1.5, -2.5, 0.0, -4.0])
+_BOUNDS, _BOUND = [(-6.0, 3.0), (-7.0, 3.0), (-7.0, 2.0), (-3.0, 2.0), (-9.0, 1.0)], (-4.0, 3.0)
 # Log-normal priors on the scales: linear before pairwise before smooth, little noise.
 _PRIOR_MEAN = np.array([0.0, -1.5, -2.5, 0.0, -4.0])
 _PRIOR_SD = np.array([1.5, 1.5, 1.5, 0.8, 1.5])
@@ -153,21 +175,28 @@ def _solve(parts: _Parts, z: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.
     return factor, cho_solve((factor, True), z, check_finite=False)
 
 
-def _cost(s: np.ndarray, parts: _Parts, z: np.ndarray) -> tuple[float, np.ndarray]:
-    """Negative log marginal likelihood plus priors, and its gradient."""
+def _cost(told: np.ndarray, x: np.ndarray, z: np.ndarray) -> tuple[float, np.ndarray]:
+    """Negative log marginal likelihood plus priors, and its gradient, of log scales followed by log relevances."""
+    s, relevance = told[:SCALES], told[SCALES:]
+    x = x * np.exp(relevance)
+    parts = _Parts.of(x, x)
     try:
         factor, weights = _solve(parts, z, s)
     except np.linalg.LinAlgError:
-        return 1e10, np.zeros_like(s)
+        return 1e10, np.zeros_like(told)
     inverse = cho_solve((factor, True), np.eye(len(z)), check_finite=False)
     inner = inverse - np.outer(weights, weights)
     linear, pairs, smooth, length, noise = np.exp(s)
     near = smooth * np.exp(-parts.far / length)
     slopes = (linear * (0.2 + parts.dot), pairs * parts.dot**2, near, near * parts.far / length)
-    gradient = np.array([0.5 * np.sum(inner * slope) for slope in slopes] + [0.5 * noise * np.trace(inner)])
-    away = (s - _PRIOR_MEAN) / _PRIOR_SD
+    gradient = [0.5 * np.sum(inner * slope) for slope in slopes] + [0.5 * noise * np.trace(inner)]
+    # A feature acts through the inner products and the squared distances, each of them a sum over features.
+    by_dot, by_far = inner * (linear + 2 * pairs * parts.dot), inner * near / length
+    acts = np.einsum("ij,ij->j", (by_dot + 2 * by_far) @ x, x) - 2 * (by_far.sum(axis=1) @ x**2)
+    away = np.append((s - _PRIOR_MEAN) / _PRIOR_SD, relevance / RELEVANCE_SD)
     value = 0.5 * float(z @ weights) + float(np.sum(np.log(np.diag(factor)))) + 0.5 * float(away @ away)
-    return value, gradient + away / _PRIOR_SD
+    slope = away / np.append(_PRIOR_SD, np.full(len(relevance), RELEVANCE_SD))
+    return value, np.append(gradient, acts / max(1, len(relevance))) + slope
 
 
 class _Prior:

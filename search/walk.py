@@ -11,7 +11,7 @@ from scipy.special import ndtr
 from search.encoding import Params
 
 REFUSED = 0.05  # chance to fit under which parameters are never proposed
-LIKELY = 0.5  # chance from which a start is tried
+LIKELY = 0.5  # chance from which a start is tried, and above which others come before everything below
 SURE = 0.95  # chance that is as good as certainty
 
 Ranked = tuple[np.ndarray, np.ndarray]  # rows, the most promising first, and what they promise: positive
@@ -34,12 +34,15 @@ class Proposed:
 class Walk:
     """Goes down a ranking for what is new and promises most, times the chance that it fits; counts what it refuses.
 
+    What is less likely to fit than not is taken only where nothing else is met.
+
     Attributes:
         key: what parameter sets share that describe the same thing.
         chance: probability that parameters fit.
         taken: keys of what was tried.
         refused: keys of what other walks refused, which counts once; this walk adds its own.
         checks: chances asked for.
+        ceiling: what a quick model of the size says of the smallest combination that probably does not fit.
         found: the result so far.
     """
 
@@ -48,13 +51,21 @@ class Walk:
     taken: set[Hashable]
     refused: set[Hashable]
     checks: int = 0
+    ceiling: float = float("inf")
     found: Params | None = None
-    _worth: float = -1.0
+    _worth: tuple[bool, float] = (False, -1.0)
     _dropped: int = 0
     _met: set[Hashable] = field(default_factory=set)
 
-    def weigh(self, params: Params, promise: float, least: float = REFUSED) -> bool:
-        """Whether these parameters are the walk's result so far; not if their chance to fit is below ``least``."""
+    def weigh(self, params: Params, promise: float, size: float | None = None, least: float = REFUSED) -> bool:
+        """Whether these parameters are the walk's result so far.
+
+        Args:
+            params: to be weighed.
+            promise: what they would gain if they fit.
+            size: what the quick model says; what it says is larger than the ceiling should not be weighed.
+            least: chance to fit below which they are not the result.
+        """
         key = self.key(params)
         if key in self.taken or key in self._met:
             return False
@@ -63,10 +74,12 @@ class Walk:
         if chance < REFUSED and key not in self.refused:
             self.refused.add(key)
             self._dropped += 1
+        if chance < LIKELY and size is not None:
+            self.ceiling = min(self.ceiling, size)
         if REFUSED <= chance < least:
             return False  # it may still be weighed as one among others
         self._met.add(key)
-        worth = promise if chance >= SURE else promise * chance
+        worth = chance >= LIKELY, promise if chance >= SURE else promise * chance
         if chance < REFUSED or worth <= self._worth:
             return False
         self.found, self._worth = params, worth
@@ -74,7 +87,7 @@ class Walk:
 
     def decided(self, promise: float) -> bool:
         """Whether nothing that promises this or less can be the result any more."""
-        return promise <= self._worth
+        return (True, promise) <= self._worth
 
     def result(self, source: str) -> Proposed:
         """What was found; a combination that was refused in vain counts no more."""
