@@ -5,6 +5,9 @@
 #   RUNS=/shared/runs sh examples/ray_job.sh --preset baseline --space starter --trials 24 --name mine
 #   ray job logs -f JOB                   # the job's name was printed
 #
+# Where `ray job` misses an authentication token: export RAY_AUTH_MODE=token (`ray start` left one in ~/.ray/auth_token, which
+# other machines need too).
+#
 # RUNS must lie on a file system that all nodes see. Every node needs golflab's dependencies; its code goes along with the job.
 # Without jobs the same search is driven from here: golflab search --address auto --runs "$RUNS" ...
 set -eu

@@ -109,7 +109,7 @@ class Session:
         except OSError as full:
             self._out.put(("halt", {"reason": disk_full(full) or str(full)}))
         else:
-            _give_back_memory()
+            give_back_memory()
             self._out.put(("record", asdict(record)))
 
 
@@ -211,7 +211,7 @@ class Log:
             pass
 
 
-def _give_back_memory() -> None:
+def give_back_memory() -> None:
     """Return what a finished run has freed to the system: the allocator keeps it otherwise, up to the largest run's.
 
     What is alive after the first run (torch, Ray, the data) mostly stays, and looking through it would take 0.1 s each time.

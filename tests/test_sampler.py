@@ -10,6 +10,7 @@ from search.encoding import Encoding
 from search.parzen import Parzen
 from search.sampler import FittingSampler
 from search.scores import fence, scored
+from search.sizes import Sizes
 from search.surrogate import Surrogate
 
 SPACE = {f"t{i}": CategoricalDistribution((False, True)) for i in range(10)}
@@ -90,6 +91,24 @@ def test_what_may_not_fit_must_promise_more_and_what_hardly_fits_is_refused():
 
     assert 0 < doubtful(0.6) < doubtful(0.94)
     assert doubtful(0.4) == doubtful(0.04) == 0
+
+
+def test_sizes_are_known_best_near_what_was_tried():
+    rng = np.random.default_rng(0)
+    space = {f"x{i}": FloatDistribution(0, 1) for i in range(40)}
+    slopes = rng.standard_normal(40)
+
+    def overrun(params):
+        unit = np.array([params[name] for name in space]) - 0.5
+        return float(np.exp(unit @ slopes + 9 * unit[:8] @ unit[8:16]))
+
+    encoding = Encoding(space)
+    sizes, here = Sizes(encoding, overrun, seed=0), rng.choice([0.1, 0.9], size=40)
+    near = np.clip(here + 0.1 * rng.standard_normal((60, 40)), 0, 1 - 1e-9)
+    truth = np.log([overrun(encoding.params(row)) for row in near])
+    before = np.abs(sizes.predicted(near[40:]) - truth[40:]).mean()
+    sizes.know(near[:40], np.exp(truth[:40]))
+    assert np.abs(sizes.predicted(near[40:]) - truth[40:]).mean() < 0.7 * before
 
 
 def test_a_combination_is_counted_once_however_often_it_is_refused():

@@ -1,6 +1,7 @@
 """Workers: what a run leaves behind when it ends, crashes, is stopped or runs out of memory."""
 
 import errno
+import gc
 import os
 import threading
 
@@ -9,7 +10,7 @@ from fake_runs import run
 
 from model.record import Record
 from search.crew import Lost, load
-from search.trial import Session, run_safely
+from search.trial import Session, give_back_memory, run_safely
 from spaces.presets import preset
 
 RECIPE = preset("baseline")
@@ -110,6 +111,18 @@ def test_a_session_waits_at_rungs_and_can_be_stopped_there(tmp_path):
     session = Session(run, RECIPE, tmp_path / "u", tmp_path / "cache")
     kinds = [session.next()[0] for _ in range(5)]
     assert kinds == ["rung"] * 4 + ["record"]
+
+
+def test_what_is_alive_after_the_first_run_is_not_looked_through_after_every_other():
+    gc.unfreeze()
+    try:
+        give_back_memory()
+        kept = gc.get_freeze_count()
+        assert kept > 10_000 > len(gc.get_objects())
+        give_back_memory()
+        assert gc.get_freeze_count() <= kept
+    finally:
+        gc.unfreeze()
 
 
 def test_runners_are_named_by_module_and_function():
