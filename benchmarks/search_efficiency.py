@@ -144,7 +144,7 @@ def measure(kinds: list[str], methods: list[str], numbers: range, out: Path) -> 
                     continue
                 began = time.process_time()
                 history = METHODS[method](world_of(kind, number), number, AT[-1]).history
-                row = {"kind": kind, "world": number, "method": method, "history": [round(v, 7) for v in history]}
+                row = {"kind": kind, "world": number, "method": method, "best": [round(history[at - 1], 7) for at in AT]}
                 with open(out, "a") as file:
                     file.write(json.dumps(row | {"seconds": round(time.process_time() - began, 1)}) + "\n")
 
@@ -157,10 +157,13 @@ def read(out: Path) -> list[dict]:
 def tell(rows: list[dict], reference: str = "ours") -> None:
     """Print every method's means, and the paired differences of ``reference`` to it, with standard errors."""
     for kind in [kind for kind in KINDS if any(row["kind"] == kind for row in rows)]:
-        found = {m: {r["world"]: r["history"] for r in rows if (r["kind"], r["method"]) == (kind, m)} for m in METHODS}
+        found = {
+            m: {r["world"]: dict(zip(AT, r["best"], strict=True)) for r in rows if (r["kind"], r["method"]) == (kind, m)}
+            for m in METHODS
+        }
         for method, runs in found.items():
             if runs:
-                means = np.nanmean([[h[at - 1] for at in AT] for h in runs.values()], axis=0)
+                means = np.nanmean([list(best.values()) for best in runs.values()], axis=0)
                 print(f"{kind:>10} {method:>10}  " + "  ".join(f"{m:.5f}" for m in means) + f"  (n={len(runs)})")
         for method, runs in found.items():
             shared = [w for w in found[reference] if w in runs]
@@ -168,7 +171,7 @@ def tell(rows: list[dict], reference: str = "ours") -> None:
                 continue
             cells = []
             for mine, theirs in ((25, 25), (25, 100), (100, 100)):
-                gap = np.array([found[reference][w][mine - 1] - runs[w][theirs - 1] for w in shared])
+                gap = np.array([found[reference][w][mine] - runs[w][theirs] for w in shared])
                 gap = gap[np.isfinite(gap)]
                 cells.append(f"{mine} vs {theirs}: {gap.mean():+.5f} ± {gap.std(ddof=1) / len(gap) ** 0.5:.5f}")
             print(f"{kind:>10} {reference} − {method:<10} " + ", ".join(cells) + f"  (n={len(shared)})")
