@@ -104,8 +104,7 @@ def run(
             whether it was trained here, and no bpb; a returned text stops the run for that reason: its record is ``pruned``.
         on_step: called after each point of the training curve.
         device: ``auto``, ``cpu`` or ``cuda``.
-        compiled: use ``torch.compile`` for training; None does where it pays: on a GPU. On a CPU the proxy would need 800
-            steps to earn back its compilation.
+        compiled: use ``torch.compile`` for training; None does on a GPU (on a CPU the proxy earns it back in 800 steps).
         calibration: what finished runs taught the forecast.
         micro_tokens: tokens in flight at once instead of the recipe's, which were too many for the memory.
         together: entered around a training with what `assist` takes, which it has other processes call; it initialises
