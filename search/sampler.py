@@ -11,6 +11,7 @@ depends on the seed, the trial's number and the finished trials alone: after a r
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from threadpoolctl import ThreadpoolController
 
 from search.candidates import POOL, Candidates, Near
 from search.encoding import Encoding, Params
@@ -139,6 +141,11 @@ class FittingSampler(BaseSampler):
             number: seeds the draw, together with the sampler's own seed.
             sign: -1 to maximise.
         """
+        # The matrices are small: more threads would only keep cores busy that a training could use.
+        with _libraries().limit(limits=1, user_api="blas"):
+            return self._proposed(trials, number, sign)
+
+    def _proposed(self, trials: Sequence[FrozenTrial], number: int, sign: float) -> Proposed:
         rng = np.random.default_rng([self._seed, 1, number])
         taken = {self._told(t).key for t in trials if t.params}
         walk = Walk(self._key, self._chance, taken, self._refused)
@@ -300,6 +307,12 @@ class FittingSampler(BaseSampler):
         if len(values) <= MOST_FOR_SCALES:
             return scaled
         return Surrogate.given(features, values, scaled.log_scales, scaled.relevance)
+
+
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    """Those with threads of their own; they are all loaded by now, and looking for them takes a moment."""
+    return ThreadpoolController()
 
 
 def _thinned(rows: np.ndarray, values: np.ndarray, most: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

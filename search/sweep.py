@@ -18,8 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
 from model.recipe import Recipe
 from model.record import Record, disk_full, records_in, write_atomic
 from search.ledger import Ledger
@@ -181,8 +179,7 @@ def _run(options: Options, watcher: Any) -> Result:
         clock.save("running")
         reason, interrupted = "", False
         if ledger.remaining() or ledger.has_orphans():
-            with threadpool_limits(1):  # or a proposal's small matrices keep every core busy that a training could use
-                reason, interrupted = _tune(options, ledger, watcher, clock)
+            reason, interrupted = _tune(options, ledger, watcher, clock)
         finished = not interrupted and not ledger.has_orphans()
         clock.save("interrupted" if interrupted else "finished", reason)
         return Result(options.name, folder, best(folder, ledger), ledger.counts(), finished, reason, time.monotonic() - started)

@@ -5,6 +5,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
+from threadpoolctl import threadpool_info
 
 from search.encoding import Encoding
 from search.parzen import Parzen
@@ -65,6 +66,17 @@ def test_a_resume_makes_the_same_proposals():
     assert [t.params for t in whole] == [t.params for t in again]
     other = search(FittingSampler(SPACE, overrun=size, owners=OWNERS, seed=6), 14)
     assert [t.params for t in whole] != [t.params for t in other]
+
+
+def test_a_proposal_keeps_to_one_thread():
+    seen = set()
+
+    def overrun(params):
+        seen.update(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+        return size(params)
+
+    search(FittingSampler(SPACE, overrun=overrun, owners=OWNERS, seed=0), 6)
+    assert seen == {1}
 
 
 def test_known_recipes_come_first_unless_they_do_not_fit():
