@@ -12,7 +12,7 @@ depends on the seed, the trial's number and the finished trials alone: after a r
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ MOST_FOR_SCALES = 96  # trials its variances are chosen on
 BOLDNESS = 0.3  # of Thompson sampling: near the mean while every trial teaches much,
 BOLDER = 0.01  # wider with every finished trial, lest it settle
 CHECKS = 64  # forecasts per proposal at most
-LATELY = 64  # trials that say whether to stay near the best one
+LATELY = 64  # trials that say whether to stay near the best one, and how large what is near them is
 TRUNKS = 4  # finished trainings whose variants are considered
 
 
@@ -48,7 +48,7 @@ class _Told:
     row: np.ndarray
     key: Hashable
     training: Hashable
-    overrun: float
+    overrun: float | None = None  # worked out when it is asked for
 
 
 class FittingSampler(BaseSampler):
@@ -59,7 +59,8 @@ class FittingSampler(BaseSampler):
         overrun: size over limit of what parameters describe; at most 1 fits. None: everything fits. Its answers must stay the
             same; they guide the local search.
         chance: probability that parameters fit, where the size is a forecast that changes with what is learned. What is
-            under `REFUSED` is never proposed, the rest is ranked by its promise times this. None: 1 or 0, by ``overrun``.
+            under `REFUSED` is never proposed, what is under `LIKELY` only where nothing else is found; the rest is ranked by its
+            promise times this. None: 1 or 0, by ``overrun``.
         key: what two parameter sets share when they describe the same thing; it is proposed only once.
         canonical: parameters as they will be understood (clashes resolved).
         owners: knob -> (the choice it depends on, the value that switches it on); it counts for nothing while off.
@@ -147,24 +148,30 @@ class FittingSampler(BaseSampler):
 
     def _proposed(self, trials: Sequence[FrozenTrial], number: int, sign: float) -> Proposed:
         rng = np.random.default_rng([self._seed, 1, number])
-        taken = {self._told(t).key for t in trials if t.params}
+        entered = [t for t in trials if t.params]
+        taken = {self._told(t).key for t in entered}
         walk = Walk(self._key, self._chance, taken, self._refused)
         for start in self._starts:
             if walk.weigh(self._canonical(start), 1.0, least=LIKELY):
                 return walk.result("start")
         told, values = scored(trials)
-        known = self._rows([t for t in trials if t.params])
-        self._size.know(known[-LATELY:], [self._told(t).overrun for t in trials if t.params][-LATELY:])
+        known = self._rows(entered)
+        self._size.know(known[-LATELY:], [self._overrun(t) for t in entered[-LATELY:]])
         trained, twins = self._twins(trials, told, sign * values, rng)
         if (len(trained) or sum(t.state == TrialState.COMPLETE for t in told)) < self._design:
-            ranked = {
+            rankings = {
                 "variant": self._different(known, self._size.fitting(twins)[0]),
                 "design": self._different(known, self._candidates.fitting(rng)),
             }
         else:
-            pending = self._rows([t for t in trials if t.params and t.state == TrialState.RUNNING])
-            ranked = self._promising(told, sign * values, pending, twins, rng)
-        for source, (rows, promises) in (ranked | {"around": alike(self._candidates.around(known, rng))}).items():
+            pending = self._rows([t for t in entered if t.state == TrialState.RUNNING])
+            rankings = self._promising(told, sign * values, pending, twins, rng)
+
+        def sources() -> Iterator[tuple[str, Ranked]]:
+            yield from rankings.items()
+            yield "around", alike(self._candidates.around(known, rng))
+
+        for source, (rows, promises) in sources():
             walk.checks, walk.ceiling = 0, np.inf
             for row, promise, size in zip(rows, promises, self._size.predicted(rows), strict=True):
                 if walk.decided(promise) or walk.checks >= CHECKS:
@@ -228,10 +235,15 @@ class FittingSampler(BaseSampler):
         if known is None or known.params != trial.params:
             params = trial.params
             training = self._training_of(params) if self._variants else None
-            overrun = self._size.overrun(params)
-            known = _Told(params, self._encoding.rows([params])[0], self._key(params), training, overrun)
+            known = _Told(params, self._encoding.rows([params])[0], self._key(params), training)
             self._memory[trial.number] = known
         return known
+
+    def _overrun(self, trial: FrozenTrial) -> float:
+        told = self._told(trial)
+        if told.overrun is None:
+            told.overrun = self._size.overrun(told.params)
+        return told.overrun
 
     def _anything(self, walk: Walk, rng: np.random.Generator) -> Proposed:
         """Nothing promising fits: take the first random combination that does, in a bounded number of draws."""
