@@ -59,8 +59,8 @@ class FittingSampler(BaseSampler):
         overrun: size over limit of what parameters describe; at most 1 fits. None: everything fits. Its answers must stay the
             same; they guide the local search.
         chance: probability that parameters fit, where the size is a forecast that changes with what is learned. What is
-            under `REFUSED` is never proposed, under `LIKELY` only where nothing else is found; the rest is ranked by its promise
-            times this. None: 1 or 0, by ``overrun``.
+            under `REFUSED` is never proposed, under `LIKELY` only where nothing else is found; the rest is ranked by its
+            promise times this. None: 1 or 0, by ``overrun``.
         key: what two parameter sets share when they describe the same thing; it is proposed only once.
         canonical: parameters as they will be understood (clashes resolved).
         owners: knob -> (the choice it depends on, the value that switches it on); it counts for nothing while off.
