@@ -16,7 +16,7 @@ from analysis.effects import Model, fit_model, response, usable
 from analysis.regression import Fit
 from analysis.rungs import signs
 from analysis.significance import benjamini_hochberg, detectable, holm
-from analysis.table import techniques
+from analysis.table import designed, techniques
 
 COLUMNS = [
     "technique",
@@ -70,6 +70,8 @@ def contribution(
         delta_per_kb, delta_per_kb_se (bits per byte per kB added); seconds, seconds_se (change of the training time);
         delta_per_second; vif; aliases; sign_by_rung; doubt. ``attrs["notes"]`` holds what is true of the whole table.
     """
+    complete = int((table["state"] == "complete").sum()) if "state" in table else len(table)
+    table = designed(table)
     model = fit_model(table, metric=metric, interactions=interactions) if model is None else model
     if model is None:
         return _refused(table, metric)
@@ -91,6 +93,11 @@ def contribution(
     frame = pd.concat([frame, pd.DataFrame(extra)], ignore_index=True) if extra else frame
     frame = frame.reindex(columns=COLUMNS).sort_values("delta_bpb", na_position="last", kind="stable").reset_index(drop=True)
     notes = [*model.notes]
+    if (left := complete - len(model.rows)) > 0 and table.attrs.get("experiment", {}).get("planned"):
+        notes.append(
+            f"Effects come from the {len(model.rows)} runs that were planned before any score was known. {left} further runs were "
+            "chosen by looking at scores and are left out here."
+        )
     if adaptive:
         notes.append(
             "These runs were chosen by a search that looked at earlier results. Techniques it disliked early were tried less "
@@ -236,7 +243,7 @@ def _company(rows: pd.DataFrame, name: str, others: list[str]) -> list[str]:
 
 def _left_out(model: Model, name: str) -> str:
     if name in model.references:
-        return f"only ever seen in place of {', '.join(model.references[name])}, which is measured against it"
+        return f"the reference of its slot: every other run has {' or '.join(model.references[name])} in its place"
     return _constant(model.rows, name)
 
 
@@ -248,7 +255,7 @@ def _constant(rows: pd.DataFrame, name: str) -> str:
 def _chosen_by_search(experiment: dict[str, Any]) -> bool:
     """Whether an experiment proposed its recipes looking at earlier ones: it had a space, and no design."""
     told = experiment.get("options", {}) | experiment
-    return bool(told.get("space")) and not told.get("design")
+    return bool(told.get("space")) and not told.get("design") and not told.get("planned")
 
 
 def _refused(table: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -10,7 +10,8 @@ import pandas as pd
 from scipy import stats
 
 from analysis.regression import Design, Fit, hc3, least_squares, pair_leak, pseudo_inverse, residuals, select_pairs
-from analysis.table import knobs, shapes, techniques
+from analysis.table import designed, knobs, shapes, techniques
+from model.slot_names import slot_names
 
 # Family-wise level at which a pair enters: calibrated so that 95 % intervals cover 94 to 98 % with no pair and with ten
 # planted.
@@ -71,7 +72,11 @@ def usable(table: pd.DataFrame, metric: str = "bpb") -> pd.DataFrame:
 
 
 def fit_model(table: pd.DataFrame, *, metric: str = "bpb", interactions: bool = True) -> Model | None:
-    """Fit the model behind `contribution`, or return None where no technique varies among the usable runs."""
+    """Fit the model behind `contribution`, or return None where no technique varies among the usable runs.
+
+    Where a search began with a design, only the design's runs count (`analysis.table.designed`).
+    """
+    table = designed(table)
     rows = usable(table, metric)
     names = [t for t in techniques(table) if len(rows) and 0 < rows[t].sum() < len(rows)]
     references = slot_references(rows, names)
@@ -113,25 +118,25 @@ def fit_model(table: pd.DataFrame, *, metric: str = "bpb", interactions: bool = 
 
 
 def slot_references(rows: pd.DataFrame, names: list[str]) -> dict[str, list[str]]:
-    """Techniques that share a slot which is never left to its default: in every run exactly one of them is on.
+    """Techniques that share a slot which no run leaves to its default: in every run exactly one of them is on.
 
-    Each set can only be compared among itself. Its most frequent member becomes the reference.
+    Such a set can only be compared among itself; its most frequent member becomes the reference. Who shares a slot is asked of
+    the catalogue (`model.slot_names`), never guessed from the runs: two techniques of different slots that were never on
+    together are aliases of each other, and the fit refuses to tell them apart.
 
     Returns:
         reference -> the others of its set.
     """
-    flags = rows[names].to_numpy(int)
-    apart = flags.T @ flags == 0  # never on together
-    counts, out, used = flags.sum(axis=0), {}, set()
-    for k in np.argsort(-counts, kind="stable"):
-        mates, covered = [int(k)], flags[:, k].copy()
-        for m in np.argsort(-counts, kind="stable"):
-            if m not in used and apart[m, mates].all() and covered.sum() < len(rows):
-                mates.append(int(m))
-                covered += flags[:, m]
-        if k not in used and covered.sum() == len(rows):
-            out[names[k]] = [names[m] for m in mates[1:]]
-            used.update(mates)
+    slots = slot_names()
+    sets: dict[str, list[str]] = {}
+    for name in names:
+        if name in slots:
+            sets.setdefault(slots[name], []).append(name)
+    out = {}
+    for mates in sets.values():
+        if len(mates) > 1 and (rows[mates].sum(axis=1) == 1).all():
+            first = max(mates, key=lambda name: rows[name].sum())  # of equals the first
+            out[first] = [name for name in mates if name != first]
     return out
 
 

@@ -17,7 +17,7 @@ def frontier(table: pd.DataFrame, seconds: bool = False, recipes: pd.DataFrame |
         recipes: of `ranking` for the same table, if it is at hand.
 
     Returns:
-        by bytes: recipe, preset, techniques, bytes, bpb, se, seconds, fits, efficient, doubt. Recipes run with several
+        by bytes: recipe, preset, techniques, bytes, bpb, se, low, high, seconds, fits, efficient, doubt. Recipes run with several
         seeds are one row.
     """
     frame = (ranking(table) if recipes is None else recipes).dropna(subset=["bytes", "bpb"]).copy()
@@ -25,7 +25,7 @@ def frontier(table: pd.DataFrame, seconds: bool = False, recipes: pd.DataFrame |
     costs = frame[columns].to_numpy(float)
     frame["efficient"] = efficient(costs)
     frame["doubt"] = np.where(frame["efficient"] & (frame["runs"] < 2), "one run: it may owe its place to luck", "")
-    kept = ["recipe", "preset", "techniques", "bytes", "bpb", "se", "seconds", "fits", "efficient", "doubt"]
+    kept = ["recipe", "preset", "techniques", "bytes", "bpb", "se", "low", "high", "seconds", "fits", "efficient", "doubt"]
     return frame[kept].sort_values("bytes").reset_index(drop=True)
 
 

@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 from analysis import plots
 from analysis.contribution import needed_runs
 from analysis.frontier import frontier, shadow_price
+from analysis.intervals import half_width
 from analysis.interaction import interaction, matrix, removal
 from analysis.knobs import response
 from analysis.rungs import agreement
@@ -57,7 +58,7 @@ def _cards(told: Report) -> list[tuple[str, str, str]]:
     seconds = told.table.loc[told.table["trained"], "seconds"].sum()
     cards = []
     if best:
-        error = f"± {1.96 * best['se']:.4f}" if best["se"] else "error unknown"
+        error = f"± {best['high'] - best['bpb']:.4f}" if best["high"] is not None else "error unknown"
         cards.append(("best bits per byte", f"{best['bpb']:.4f}", error))
         if best["bytes"]:
             cards.append(("its bytes", f"{best['bytes']:,.0f}", f"{best['bytes'] / limit:.1%} of {limit:,.0f}"))
@@ -78,6 +79,8 @@ def _sections(told: Report) -> list[dict[str, Any]]:
     """Title, lead, figures and tables of each section, in reading order; empty ones are left out."""
     parts = [
         _ranking(told),
+        _after_training(told),
+        _confirmed(told),
         _recipes(told),
         _pairs(told),
         _frontier(told),
@@ -115,10 +118,8 @@ def _figure(figure: go.Figure) -> str:
 
 def _ranking(told: Report) -> dict[str, Any]:
     table, attrs = told.contributions, told.contributions.attrs
-    if not len(table):
-        return section(
-            "What each technique was worth", "No technique varied between these runs, so there is nothing to compare."
-        )
+    if not told.identified:
+        return section("What each technique was worth", told.unidentified())
     known = table[table["delta_bpb"].notna()]
     alone = len(known) and known["doubt"].str.contains("beside all other").all()
     company = "beside all the others" if alone else "averaged over the others being on or off"
@@ -127,6 +128,7 @@ def _ranking(told: Report) -> dict[str, Any]:
         f"distinguishable from zero at 5 % false discovery. {attrs['runs']} complete runs; errors: {attrs['errors']}, "
         f"{attrs['df']:.0f} degrees of freedom, standard deviation of one run {attrs['sigma']:.4f}."
     )
+    lead += " “Detectable” is the smallest true effect that these runs would have shown with 80 % power."
     if attrs.get("adjusted"):
         lead += f" Adjusted for {', '.join(attrs['adjusted'])}."
     shown = pd.DataFrame(
@@ -135,9 +137,9 @@ def _ranking(told: Report) -> dict[str, Any]:
             "Δ bpb": _signed(table["delta_bpb"]),
             "± 95 %": _number(table["high"] - table["delta_bpb"]),
             "BH q": _small(table["q_bh"]),
-            "would see": _number(table["mde"]),
+            "detectable": _number(table["mde"]),
             "runs on / off": [f"{a:.0f} / {b:.0f}" for a, b in zip(table["runs"], table["runs_off"], strict=True)],
-            "Δ bytes": _bytes_text(table["bytes"], table["bytes_se"]),
+            "Δ bytes": _bytes_text(table["bytes"], half_width(table["bytes_se"], attrs["df"])),
             "doubt": table["doubt"].fillna(""),
             "Holm p": _small(table["p_holm"]),
             "p": _small(table["p"]),
@@ -154,6 +156,58 @@ def _ranking(told: Report) -> dict[str, Any]:
     )
 
 
+def _after_training(told: Report) -> dict[str, Any]:
+    table = told.finishings
+    if table.empty:
+        return {}
+    lead = (
+        "Every training was finished in further ways: quantised, packed and scored with a technique and without it. The two sides "
+        "of a comparison share their trained weights and their text. In the table above every run is another training, and two "
+        "trainings differ by chance far more than two finishes of one training do: that is why the errors here are smaller. "
+        f"Each difference is an average over {int(table['trainings'].max())} trainings, each on a stretch of text of its own."
+    )
+    shown = pd.DataFrame(
+        {
+            "technique": table["technique"],
+            "instead of": table["instead_of"],
+            "beside": table["beside"],
+            "Δ bpb": _signed(table["delta_bpb"], 5),
+            "± 95 %": _number(table["high"] - table["delta_bpb"], 5),
+            "BH q": _small(table["q_bh"]),
+            "Δ bytes": _bytes_text(table["bytes"], (table["bytes_high"] - table["bytes"]).to_numpy()),
+            "trainings": table["trainings"],
+            "doubt": table["doubt"],
+        }
+    )
+    beside = [f"{t} (beside {b})" if b else t for t, b in zip(table["technique"], table["beside"], strict=True)]
+    drawn = table.assign(technique=beside, runs=table["trainings"])
+    return section("What acts after training", lead, [plots.contributions(drawn)], [("", shown)])
+
+
+def _confirmed(told: Report) -> dict[str, Any]:
+    table = told.confirmed
+    if table.empty:
+        return {}
+    shown = pd.DataFrame(
+        {
+            "against": table["preset"],
+            "found, bpb": _number(table["found_bpb"]),
+            "preset, bpb": _number(table["preset_bpb"]),
+            "Δ bpb": _signed(table["delta_bpb"]),
+            "± 95 %": _number(table["high"] - table["delta_bpb"]),
+            "p": _small(table["p"]),
+            "seeds": table["seeds"],
+            "documents": table["documents"],
+            "doubt": table["doubt"],
+        }
+    )
+    lead = (
+        "The best of a search was chosen for its score, so its score flatters it. Here it and the preset were trained anew with "
+        "seeds that no trial had, and scored on the test part, which no search sees. Differences are paired by seed and document."
+    )
+    return section("The best found, confirmed", lead, tables=[("", shown)])
+
+
 def _recipes(told: Report) -> dict[str, Any]:
     top = told.recipes.head(10)
     if top.empty:
@@ -163,7 +217,7 @@ def _recipes(told: Report) -> dict[str, Any]:
             "recipe": top["recipe"],
             "bpb": [f"{v:.4f}" for v in top["bpb"]],
             "± 95 %": _number(top["high"] - top["bpb"]),
-            "expected again": [f"{v:.4f}" for v in top["expected"]],
+            "expected again": _number(top["expected"]),
             "is the best": [f"{v:.0%}" if np.isfinite(v) else "–" for v in top["p_best"]],
             "seeds": top["runs"],
             "bytes": [f"{v:,.0f}" for v in top["bytes"]],
@@ -188,8 +242,8 @@ def _pairs(told: Report) -> dict[str, Any]:
         return section(
             "Interactions",
             (
-                "These runs cannot tell any pair apart from its members: every run differs from the others in one "
-                "technique. A folded screen (`--design screen`) or `--design pairs` can."
+                "These runs cannot tell what any two techniques do together from what each does alone. "
+                "A folded screen (`--design screen`) or `--design pairs` can."
             ),
         )
     words = ", ".join(f"{r.a} × {r.b} ({r.delta_bpb:+.4f} ± {r.high - r.delta_bpb:.4f})" for r in clear.itertuples())
@@ -208,7 +262,7 @@ def _pairs(told: Report) -> dict[str, Any]:
             "± 95 %": _number(first["high"] - first["delta_bpb"]),
             "BH q": _small(first["q_bh"]),
             "runs with both": first["runs"],
-            "would see": _number(first["mde"]),
+            "detectable": _number(first["mde"]),
             "doubt": first["doubt"],
         }
     )
@@ -396,5 +450,8 @@ def _small(values: pd.Series) -> list[str]:
     return ["–" if not np.isfinite(v) else ("< 0.0001" if v < 1e-4 else f"{v:.2g}") for v in values]
 
 
-def _bytes_text(values: pd.Series, errors: pd.Series) -> list[str]:
-    return [f"{v:+,.0f} ± {1.96 * e:,.0f}" if np.isfinite(v) else "–" for v, e in zip(values, errors, strict=True)]
+def _bytes_text(values: pd.Series, halves: np.ndarray) -> list[str]:
+    return [
+        "–" if not np.isfinite(v) else f"{v:+,.0f} ± {h:,.0f}" if np.isfinite(h) else f"{v:+,.0f}"
+        for v, h in zip(values, halves, strict=True)
+    ]

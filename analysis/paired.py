@@ -6,9 +6,11 @@ measured here, never assumed: the correlation is a column, and with none the unp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
 
 from analysis.ranking import arms
 from model.record import load_documents
@@ -65,9 +67,10 @@ def paired(
     """Compare two arms over seeds and documents.
 
     The difference is averaged over documents by their bytes, as the score is. Its error has two sources that add: the seeds
-    (t distribution over differences by seed) and the documents (cluster bootstrap over documents of the mean difference, which
-    matters if the claim is about other text than this). The interval is about fresh seeds *and* fresh documents of the
-    same kind.
+    (differences by seed) and the documents (cluster bootstrap over documents of the mean difference, which matters if the claim
+    is about other text than this). The interval is about fresh seeds *and* fresh documents of the same kind. Each source is
+    widened by Student's t with its own degrees of freedom before the two are added in squares: three seeds know their spread
+    badly, however many documents there are.
 
     Args:
         new: (seeds, documents) bits.
@@ -100,15 +103,15 @@ def paired(
     if df < 1 or not np.isfinite(se_seeds):
         se_seeds, told, df = 0.0, ["one seed: the error covers documents only, a fresh seed may differ by more"], 10_000
     se = float(np.hypot(se_seeds, se_documents))
-    total_df = se**4 / (se_seeds**4 / df + se_documents**4 / max(len(size) - 1, 1)) if se > 0 else 1.0  # Satterthwaite
-    half = se * float(stats.t.ppf(0.5 + level / 2, total_df))
+    sources = ((se_seeds, df), (se_documents, max(len(size) - 1, 1)))
+    half = _half(sources, 1 - level)
     if df < 3:
         told.append(f"{df + 1} seeds: the error itself is badly known")
     if np.isfinite(correlation) and correlation < 0.2 and not told:
         told.append("the arms hardly correlate over seeds: pairing bought nothing")
     if abs(delta) <= half:
         told.append("not distinguishable from zero")
-    p = float(2 * stats.t.sf(abs(delta) / se, total_df)) if se > 0 else np.nan
+    p = _p_value(delta, sources) if se > 0 else np.nan
     row = [
         "new − old",
         delta,
@@ -205,6 +208,19 @@ def seed_correlation(table: pd.DataFrame) -> pd.DataFrame:
         "doubt": doubt,
     }
     return pd.DataFrame([row])
+
+
+def _half(sources: Sequence[tuple[float, float]], alpha: float) -> float:
+    """Half the interval of level 1 − alpha of an estimate whose error has several (standard error, degrees of freedom)."""
+    return float(np.sqrt(sum((se * stats.t.isf(alpha / 2, df)) ** 2 for se, df in sources)))
+
+
+def _p_value(delta: float, sources: Sequence[tuple[float, float]]) -> float:
+    """The level at which the interval of `_half` just touches zero."""
+    gap, least = abs(delta), 1e-300
+    if gap == 0 or _half(sources, least) <= gap:
+        return 1.0 if gap == 0 else least
+    return float(np.exp(optimize.brentq(lambda log: _half(sources, np.exp(log)) - gap, np.log(least), 0.0)))
 
 
 def _sd(x: np.ndarray) -> float:

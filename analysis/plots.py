@@ -84,7 +84,7 @@ def frontier(table: pd.DataFrame, limit: float | None = None) -> go.Figure:
                 line={"shape": "hv", "color": color, "width": 1.5},
                 marker={"color": color, "size": 7, "opacity": 0.75},
                 hovertext=part["techniques"].map(_wrap),
-                error_y={"array": 1.96 * part["se"], "color": color, "thickness": 0.8, "width": 0} if len(part) < 200 else None,
+                error_y={"array": part["high"] - part["bpb"], "color": color, "thickness": 0.8, "width": 0} if len(part) < 200 else None,
             )
     if "named" in table and table["named"].any():
         named = table[table["named"].astype(bool)]
@@ -122,7 +122,7 @@ def variants(table: pd.DataFrame, bpb_float: float) -> go.Figure:
                 name=f"{bits} {rounding}",
                 mode="markers",
                 marker={"color": color, "symbol": str(symbol), "size": 8, "opacity": 0.85},
-                error_y={"array": 1.96 * rows["over_float_se"], "color": color, "thickness": 0.8, "width": 0},
+                error_y={"array": rows["over_float_half"], "color": color, "thickness": 0.8, "width": 0},
                 hovertext=rows["techniques"].map(_wrap),
             )
     front = table[table["efficient"]].sort_values("bytes")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis.effects import Model, fit_model, usable
+from analysis.intervals import half_width
 from analysis.regression import fitted
 from analysis.table import knobs, shapes, techniques
 
@@ -24,7 +24,7 @@ def ranking(table: pd.DataFrame, *, level: float = 0.95, model: Model | None = N
 
     Returns:
         best first: recipe (hash of the first seed's), preset, techniques (those that vary), bpb, se, low, high (the
-        error pooled over recipes where one has a single run), expected, p_best (chance of being the best that fits),
+        error pooled over recipes where one has a single run), expected (NaN where no error is known), p_best (chance of being the best that fits),
         runs, bytes,
         bytes_sd, seconds, fits, doubt. ``attrs["sigma"]`` is the spread between runs of one recipe that was used.
     """
@@ -42,7 +42,7 @@ def ranking(table: pd.DataFrame, *, level: float = 0.95, model: Model | None = N
     frame["fits"] = np.bincount(group, over) == 0
     sigma, df = _spread(rows["bpb"].to_numpy(float), group, counts, model)
     frame["se"] = sigma / np.sqrt(frame["runs"])
-    half = frame["se"] * (stats.t.ppf(0.5 + level / 2, df) if df > 0 else np.nan)
+    half = half_width(frame["se"], df, level)
     frame["low"], frame["high"] = frame["bpb"] - half, frame["bpb"] + half
     frame["techniques"] = _names(rows.iloc[first])
     frame["expected"], spread = _shrunk(frame, rows, model, sigma)
@@ -117,9 +117,9 @@ def _shrunk(frame: pd.DataFrame, rows: pd.DataFrame, model: Model | None, sigma:
     center = np.full(len(frame), mean.mean())
     if model is not None and len(model.rows) == len(rows):
         center = fitted(model.fit)[frame["first"].to_numpy(int)]
-    left = max(float(np.mean((mean - center) ** 2 - noise)), 0.0) if np.isfinite(sigma) else np.inf
-    if not np.isfinite(sigma):
-        return mean, np.full(len(mean), np.nan)
+    if not np.isfinite(sigma):  # without an error nobody knows how much of a score is luck
+        return np.full(len(mean), np.nan), np.full(len(mean), np.nan)
+    left = max(float(np.mean((mean - center) ** 2 - noise)), 0.0)
     weight = left / (left + noise) if left > 0 else np.zeros(len(mean))
     floor = noise * max(model.fit.design.size, 1) / max(len(rows), 1) if model is not None else noise / len(mean)
     return center + weight * (mean - center), np.sqrt(weight * noise + (1 - weight) * floor)

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.confirmed import confirmed, in_words
 from analysis.contribution import contribution
 from analysis.effects import Model, fit_model
+from analysis.finishings import finishings
 from analysis.ranking import ranking
 from analysis.table import load
 
@@ -30,6 +32,8 @@ class Report:
         recipes: of `ranking`.
         counts: `COUNTS`, whole numbers.
         model: behind the contributions, or None where nothing could be compared.
+        finishings: of `analysis.finishings.finishings`: what acts after training, paired; empty where nothing was compared.
+        confirmed: of `analysis.confirmed.confirmed`: the best found against the preset on fresh seeds; empty if it was not run.
     """
 
     name: str
@@ -38,6 +42,8 @@ class Report:
     recipes: pd.DataFrame
     counts: dict[str, int]
     model: Model | None = field(repr=False, default=None)
+    finishings: pd.DataFrame = field(repr=False, default_factory=pd.DataFrame)
+    confirmed: pd.DataFrame = field(repr=False, default_factory=pd.DataFrame)
 
     @property
     def best(self) -> dict[str, Any] | None:
@@ -48,26 +54,49 @@ class Report:
     def json(self) -> dict[str, Any]:
         """The object `golflab report --json` prints; unknown numbers are null."""
         rows = self.contributions[RANKING].to_dict("records")
-        return {"best": self.best, "ranking": [_plain(r) for r in rows], "counts": self.counts}
+        told = {"best": self.best, "ranking": [_plain(r) for r in rows], "counts": self.counts}
+        for name in ("finishings", "confirmed"):  # only where there are any
+            if len(found := getattr(self, name)):
+                told[name] = [_plain(r) for r in found.to_dict("records")]
+        return told
+
+    @property
+    def identified(self) -> bool:
+        """Whether the runs can tell any technique's effect from the others'."""
+        return bool(self.contributions["se"].notna().any())
+
+    def unidentified(self) -> str:
+        """Why no technique's effect can be given, and what to type."""
+        count, runs = len(self.contributions), self.contributions.attrs["runs"]
+        if not count:
+            return "No technique varied between these runs, so there is no effect to estimate."
+        resume = str(self.table.attrs["experiment"].get("resume", ""))
+        wanted = max(40, 2 * count + 4, 2 * len(self.table))
+        next_step = f"Continue with `{resume} --trials {wanted}`." if resume else "Run more combinations."
+        return (
+            f"These {runs} complete runs cannot tell apart the {count} techniques that varied: at least {count + 2} are needed. "
+            + next_step
+        )
 
     def text(self, console: Any) -> None:
         """Print the summary and the ranking to a `rich` console."""
-        from rich.box import SIMPLE_HEAD
-        from rich.table import Table
-
         for sentence in summary(self):
             console.print(sentence, highlight=False)
-        runs = self.contributions.attrs["runs"]
-        grid = Table(
-            title=f"What each technique was worth ({runs} complete runs)", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
-        )
-        wide = console.width >= 120
-        for name in ("technique", "Δ bpb ± 95 %", "q", "runs", "would see", "bytes", *(["doubt"] if wide else [])):
-            side: Any = "left" if name in ("technique", "doubt") else "right"
-            grid.add_column(name, justify=side, overflow="fold", no_wrap=name in ("Δ bpb ± 95 %", "q", "would see", "bytes"))
-        for row in self.contributions.itertuples(index=False):
+        if self.identified:
+            console.print(self._ranking_grid(console.width >= 120))
+            if console.width < 120:
+                for doubt, part in self.contributions[self.contributions["doubt"] != ""].groupby("doubt", sort=False):
+                    console.print(f"{', '.join(part['technique'])}: {doubt}.", highlight=False)
+        if len(self.finishings):
+            console.print(self._finishing_grid())
+
+    def _ranking_grid(self, wide: bool) -> Any:
+        """What acts in training: a `rich` table."""
+        shown = self.contributions[self.contributions["se"].notna() | wide]
+        names = ("technique", "Δ bpb ± 95 %", "q", "runs", "detectable", "bytes", *(["doubt"] if wide else []))
+        grid = _grid(f"What each technique was worth ({self.contributions.attrs['runs']} complete runs)", names)
+        for row in shown.itertuples(index=False):
             known = np.isfinite(row.delta_bpb)
-            tint = "" if not known or row.q_bh > 0.05 else ("green" if row.delta_bpb < 0 else "red")
             cells = (
                 row.technique,
                 _with_error(row.delta_bpb, row.high - row.delta_bpb),
@@ -76,11 +105,25 @@ class Report:
                 f"{row.mde:.4f}" if np.isfinite(row.mde) else "–",
                 f"{row.bytes:+,.0f}" if np.isfinite(row.bytes) else "–",
             )
-            grid.add_row(*cells, *([row.doubt] if wide else []), style=tint)
-        console.print(grid)
-        if not wide:
-            for doubt, part in self.contributions[self.contributions["doubt"] != ""].groupby("doubt", sort=False):
-                console.print(f"{', '.join(part['technique'])}: {doubt}.", highlight=False)
+            grid.add_row(*cells, *([row.doubt] if wide else []), style=_tint(row.delta_bpb, row.q_bh))
+        return grid
+
+    def _finishing_grid(self) -> Any:
+        """What acts after training: a `rich` table."""
+        title = "What acts after training was worth (each pair shares one training and one text, so errors are small)"
+        grid = _grid(title, ("technique", "Δ bpb ± 95 %", "q", "trainings", "bytes", "instead of"))
+        for row in self.finishings.itertuples(index=False):
+            beside = f" (beside {row.beside})" if row.beside else ""
+            cells = (
+                row.technique,
+                "0, exactly" if row.se == 0 == row.delta_bpb else _with_error(row.delta_bpb, row.high - row.delta_bpb, 5),
+                f"{row.q_bh:.2g}" if np.isfinite(row.q_bh) else "–",
+                str(row.trainings),
+                f"{row.bytes:+,.0f}",
+                row.instead_of + beside,
+            )
+            grid.add_row(*cells, style=_tint(row.delta_bpb, row.q_bh))
+        return grid
 
     def html(self, path: str | Path) -> Path:
         """Write the report as one file with everything inside it, plotly included; it needs no network.
@@ -110,6 +153,8 @@ def report(folder: str | Path) -> Report:
         recipes=ranking(table, model=model),
         counts=count(table),
         model=model,
+        finishings=finishings(table),
+        confirmed=confirmed(folder),
     )
 
 
@@ -142,17 +187,37 @@ def summary(told: Report) -> list[str]:
         return [*out, "No run completed within its byte limit, so there is no best recipe."]
     limit = float(np.nanmedian(told.table["limit"]))
     size = f"{best['bytes']:,.0f} of {limit:,.0f} bytes" if best["bytes"] and math.isfinite(limit) else "size unknown"
-    margin = f" ± {1.96 * best['se']:.4f}" if best["se"] else ""
+    margin = f" ± {best['high'] - best['bpb']:.4f}" if best["high"] is not None else ""
     seeds = f" over {best['runs']} seeds" if best["runs"] > 1 else ""
     out.append(f"Best that fits: {best['bpb']:.4f}{margin} bits per byte{seeds} in {size} (recipe {best['recipe']}).")
-    if best["expected"] and best["runs"] < 2:
+    if best["expected"] is not None and best["runs"] < 2 and f"{best['expected']:.4f}" != f"{best['bpb']:.4f}":
         chance = (
             f"; the chance that it really is the best of these is {best['p_best']:.0%}" if best["p_best"] is not None else ""
         )
         out.append(
             f"The best of many noisy scores is partly luck: expect {best['expected']:.4f} from it on a fresh seed{chance}."
         )
-    return out + effects_in_words(effects)
+    out += in_words(told.confirmed)
+    if not told.identified:
+        return [*out, told.unidentified()]
+    return out + effects_in_words(effects) + finishings_in_words(told.finishings)
+
+
+def finishings_in_words(table: pd.DataFrame) -> list[str]:
+    """What acts after training, in sentences."""
+    if table.empty:
+        return []
+    clear = table[(table["q_bh"] <= 0.05) & (table["se"] > 0)]
+    told = ", ".join(
+        f"{r.technique} ({r.delta_bpb:+.5f} ± {r.high - r.delta_bpb:.5f} bits per byte, {r.bytes:+,.0f} bytes)"
+        for r in clear.itertuples()
+    )
+    lines = [f"After training, on the same weights: {told}." if told else "After training no technique changed the score clearly."]
+    free = table[(table["se"] == 0) & (table["delta_bpb"] == 0)]
+    if len(free):
+        sizes = ", ".join(f"{r.technique} {r.bytes:+,.0f} ± {r.bytes_high - r.bytes:,.0f}" for r in free.itertuples())
+        lines.append(f"These change bytes only, never the score: {sizes} bytes.")
+    return lines
 
 
 def effects_in_words(effects: pd.DataFrame) -> list[str]:
@@ -176,17 +241,34 @@ def effects_in_words(effects: pd.DataFrame) -> list[str]:
             f"Not distinguishable from zero: {', '.join(rest['technique'])}; these runs would have shown an effect "
             f"of {rest['mde'].median():.4f} or more (80 % power)."
         )
-    unknown = effects[effects["se"].isna()]
+    unknown = effects[effects["se"].isna() & ~effects["doubt"].str.startswith("the reference of its slot")]
     if len(unknown):
         lines.append(f"Not identifiable from these runs: {', '.join(unknown['technique'])}.")
     return lines + list(effects.attrs.get("notes", []))
 
 
-def _with_error(value: float, half: float) -> str:
+def _grid(title: str, names: tuple[str, ...]) -> Any:
+    """An empty `rich` table: words to the left, numbers to the right."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        words = name in ("technique", "doubt", "instead of")
+        grid.add_column(name, justify="left" if words else "right", overflow="fold", no_wrap=not words)
+    return grid
+
+
+def _tint(delta: float, q: float) -> str:
+    """Green for what clearly helps, red for what clearly hurts."""
+    return "" if not np.isfinite(delta) or not q <= 0.05 or delta == 0 else ("green" if delta < 0 else "red")
+
+
+def _with_error(value: float, half: float, digits: int = 4) -> str:
     """An effect with half its interval, or a dash where there is none."""
     if not np.isfinite(value):
         return "–"
-    return f"{value:+.4f} ± {half:.4f}" if np.isfinite(half) else f"{value:+.4f} ± ?"
+    return f"{value:+.{digits}f} ± {half:.{digits}f}" if np.isfinite(half) else f"{value:+.{digits}f} ± ?"
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ parameters, tokens, seconds, tokens_per_second, trained, training    as in `mode
 condition          schedule and data, as text: only runs of one condition can be compared
 folder             where the record lies, or ""
 curve              training curve: list of dictionaries
+finishings         what else the training was finished with: list of dictionaries (`analysis.finishings`)
 =================  ====================================================================================
 
 Then one boolean column per technique (``smear_gate``), a float or text column per knob that varies
@@ -104,6 +105,18 @@ def experiment(folder: Path) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
+def designed(table: pd.DataFrame) -> pd.DataFrame:
+    """The runs of a search that were planned before any score was known; the whole table where none was, or all were.
+
+    A first search runs a design and then proposals that look at its scores. Effects are unbiased in the design alone.
+    """
+    planned = table.attrs.get("experiment", {}).get("planned")
+    if not planned or "recipe" not in table:
+        return table
+    kept = table[table["recipe"].isin(planned)]
+    return kept.reset_index(drop=True) if len(kept) else table
+
+
 def techniques(table: pd.DataFrame) -> list[str]:
     """The technique columns of a table: all boolean ones that are not fields of a record."""
     return [str(c) for c in table.columns if table[c].dtype == bool and c not in PLAIN and "." not in str(c)]
@@ -122,7 +135,7 @@ def shapes(table: pd.DataFrame) -> list[str]:
 
 def from_records(bodies: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Build the table from records as JSON holds them (an iterable is read once; nothing but columns is kept)."""
-    plain: dict[str, list[Any]] = {name: [] for name in (*PLAIN, "folder", "curve")}
+    plain: dict[str, list[Any]] = {name: [] for name in (*PLAIN, "folder", "curve", "finishings")}
     takes = [(plain[name].append, name) for name in PLAIN]
     forecasts: list[Mapping[str, float]] = []
     conditions: list[str] = []
@@ -136,6 +149,7 @@ def from_records(bodies: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
             take(get(name))
         plain["folder"].append(get("folder", ""))
         plain["curve"].append(get("curve") or [])
+        plain["finishings"].append(get("finishings") or [])
         forecasts.append(get("bytes_forecast") or {})
         spec = get("spec") or {}
         limits.append(spec.get("limit"))

@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis import plots
 from analysis.frontier import efficient
+from analysis.intervals import half_width
 from analysis.page import render, section
 
 SLOTS = ("prune", "bits", "clip", "rounding", "trim", "layout", "codec")
@@ -28,6 +29,8 @@ def variants(told: Mapping[str, Any]) -> pd.DataFrame:
     varying = [slot for slot in SLOTS if (table[slot] != table[slot].iloc[0]).any()]
     table.insert(1, "techniques", [" ".join(filter(None, row)) or "as it is" for row in table[varying].to_numpy()])
     table["limit"] = told["limit"]
+    for name in ("over_float", "over_best"):  # errors come from differences of the stretches the text was cut into
+        table[f"{name}_half"] = half_width(table[f"{name}_se"], told["stretches"] - 1)
     table["efficient"] = efficient(table[["bytes", "bpb"]].to_numpy(float))
     return table
 
@@ -42,7 +45,7 @@ def summary(told: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
     ]
     if len(fitting):
         best = fitting.iloc[0]
-        near = fitting[fitting["over_best"] <= 1.96 * fitting["over_best_se"].fillna(0)]
+        near = fitting[fitting["over_best"] <= fitting["over_best_half"].fillna(0)]
         small = near.loc[near["bytes"].idxmin()]
         lines.append(
             f"Best that fits: {best['techniques']}, {best['bytes']:,} bytes, {best['bpb']:.4f} bits per byte "
@@ -106,7 +109,7 @@ def _cards(told: Mapping[str, Any], table: pd.DataFrame) -> list[tuple[str, str,
     cards = [("artifacts", f"{len(table)}", "of one training"), ("before quantisation", f"{told['bpb_float']:.4f}", "bpb")]
     for best in table[table["fits"]].head(1).itertuples():
         cards += [
-            ("best that fits", f"{best.bpb:.4f}", f"± {1.96 * best.over_float_se:.4f} against float"),
+            ("best that fits", f"{best.bpb:.4f}", f"± {best.over_float_half:.4f} against float"),
             ("its bytes", f"{best.bytes:,}", f"{best.bytes / told['limit']:.1%} of {told['limit']:,}"),
         ]
     return cards
@@ -128,5 +131,5 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _gap(row: pd.Series, name: str) -> str:
-    error = row[f"{name}_se"]
-    return f"{row[name]:+.4f} ± {1.96 * error:.4f}" if pd.notna(error) else f"{row[name]:+.4f}, error unknown"
+    half = row[f"{name}_half"]
+    return f"{row[name]:+.4f} ± {half:.4f}" if pd.notna(half) else f"{row[name]:+.4f}, error unknown"

@@ -47,6 +47,7 @@ class Record:
         curve: training curve: dictionaries with step, tokens, seconds, loss, and bpb and bytes at rungs.
         notes: anything a reader should know (what was retried, what was clipped).
         machine: versions and hardware.
+        finishings: what else the training was finished with, and the paired differences: see `model.finish.finish`.
     """
 
     recipe: str
@@ -70,6 +71,7 @@ class Record:
     curve: list[dict[str, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     machine: dict[str, str] = field(default_factory=dict)
+    finishings: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.state not in STATES:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from model.artifact import pack, unpack
 from model.calibration import Calibration
 from model.evaluate import Score, evaluate
+from model.finish import Way, collected, finish
 from model.forecast import Forecast, forecast, inventory
 from model.gpt import GPT
 from model.layers import parameters_of
@@ -65,6 +66,9 @@ class _Job:
     compiled: bool
     micro_tokens: int | None = None
     together: Together = alone
+    rungs_measured: bool = True
+    float_scored: bool = True
+    ways: Sequence[Way] = ()
     stages: dict[str, float] = field(default_factory=dict)
     rungs: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -92,6 +96,9 @@ def run(
     together: Together = alone,
     local_disk: Path | None = None,
     where: Mapping[str, str] | None = None,
+    rungs: bool = True,
+    float_score: bool = True,
+    ways: Sequence[Way] = (),
 ) -> Record:
     """Do everything a recipe says and leave a record.
 
@@ -111,6 +118,9 @@ def run(
             ``torch.distributed`` for all of them. By default this process trains alone.
         local_disk: folder of this node's own that token shards are copied to once, and read from.
         where: added to the record's ``machine``: nodes, processes.
+        rungs: measure the run at its rungs; without, ``on_rung`` hears only of the finished artifact.
+        float_score: score the weights before quantisation too, which takes as long as scoring the artifact.
+        ways: what else to finish the training with; the paired differences are the record's ``finishings``.
 
     Returns:
         The record, ``complete``, ``pruned`` or ``failed`` (the loss was not finite).
@@ -120,6 +130,7 @@ def run(
     """
     job = _begun(recipe, cache, device, compiled, on_rung, on_step, local_disk)
     job.micro_tokens, job.together = micro_tokens, together
+    job.rungs_measured, job.float_scored, job.ways = rungs, float_score, ways
     record = Record(recipe.hash, recipe.seed, recipe.name, "failed", recipe.to_json())
     record.machine = job.place.machine() | dict(where or {})
     if micro_tokens is not None:
@@ -135,6 +146,8 @@ def run(
         else:
             blob = _packed(job, trained, record)
             score = None if _refused(job, trained, record) else _evaluated(job, trained, blob, record)
+            if score is not None and job.ways:
+                record.finishings = _finished(job, trained)
     except TrainingFailed as failure:
         record.reason = str(failure)
     record.notes += job.notes
@@ -250,12 +263,19 @@ def _refused(job: _Job, trained: Trained, record: Record) -> bool:
 def _evaluated(job: _Job, trained: Trained, blob: bytes, record: Record) -> Score:
     """Score the weights as the artifact holds them and, for comparison, before they were quantised."""
     recipe, model = job.recipe, _empty_model(job)
-    if recipe.tenant("adapt") is None:  # with it, scoring a second time can cost more than the training
+    if job.float_scored and recipe.tenant("adapt") is None:  # with it, scoring a second time can cost more than the training
         record.bpb_float = _scored(job, model, trained.chosen(recipe.tenant("average")), "float").bpb
     score = _scored(job, model, unpack(blob), "evaluate")
     record.bpb = score.bpb
     record.state = "complete"
     return score
+
+
+def _finished(job: _Job, trained: Trained) -> list[dict[str, Any]]:
+    """Compare what else the training could have been finished with."""
+    with job.timed("finish"):
+        ways = collected(job.ways, trained)
+        return finish(job.recipe, trained, _empty_model(job), job.data, ways)
 
 
 def _trained(job: _Job) -> Trained:
@@ -272,7 +292,7 @@ def _trained(job: _Job) -> Trained:
             "micro_tokens": job.micro_tokens,
         }
         with job.together(recipe, settings | {"fingerprint": job.data.fingerprint}):
-            on_rung = functools.partial(_at_rung, job) if job.on_rung else None
+            on_rung = functools.partial(_at_rung, job) if job.on_rung and job.rungs_measured else None
             done = train(
                 recipe, _source(recipe, job.data), device=job.place.device, on_rung=on_rung, on_step=job.on_step, **settings
             )

@@ -170,7 +170,7 @@ def _quantising(recipe: Recipe) -> tuple[str, ...]:
 
 
 class Ruler:
-    """Scores weights on one text, always in the same way: windows side by side, nothing learned on the way.
+    """Scores weights on one text, always in the same way: by default windows side by side, and nothing learned on the way.
 
     Args:
         model: takes the weights; its own are lost.
@@ -178,19 +178,33 @@ class Ruler:
         documents: (tokens,) integer arrays, each beginning with BOS.
         tokenizer: what made them.
         tokens: how many tokens of them to score.
+        windows: keep the recipe's windows and temperature; what learns on the way is left out all the same.
     """
 
-    def __init__(self, model: GPT, recipe: Recipe, documents: list[np.ndarray], tokenizer: Tokenizer, tokens: int) -> None:
-        plain = recipe.without(*(t.name for t in recipe.techniques if t.stage() == "evaluate"))
+    def __init__(
+        self,
+        model: GPT,
+        recipe: Recipe,
+        documents: list[np.ndarray],
+        tokenizer: Tokenizer,
+        tokens: int,
+        windows: bool = False,
+    ) -> None:
+        kept = ("windows", "temperature") if windows else ()
+        plain = recipe.without(*(t.name for t in recipe.techniques if t.stage() == "evaluate" and t.slot not in kept))
         self.model, self.evaluator = model, Evaluator(model, tokenizer, plain)
         self.text = self.evaluator.text(np.concatenate([np.asarray(d) for d in documents])[:tokens])
         self.parts = np.arange(self.text.inputs) // max(1, min(STRETCH, self.text.inputs // STRETCHES))
 
-    def __call__(self, weights: dict[str, Tensor]) -> Bits:
-        """Load weights and score them."""
+    def load(self, weights: dict[str, Tensor]) -> None:
+        """Copy weights into the model by name."""
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(weights[name])
+
+    def __call__(self, weights: dict[str, Tensor]) -> Bits:
+        """Load weights and score them."""
+        self.load(weights)
         nats, _ = collect(self.evaluator.walk(self.text), self.text.inputs)
         return Bits(np.bincount(self.parts, nats) / math.log(2), np.bincount(self.parts, self.text.weights).astype(float))
 

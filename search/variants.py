@@ -30,6 +30,7 @@ class Table:
         training: its key in the stage cache.
         bpb_float: bits per byte before quantisation, on the text all rows are scored on.
         tokens: targets of that text.
+        stretches: parts it was cut into; paired errors come from their differences.
         rows: of `model.variants.ranked`; ``pandas.DataFrame(table.rows)`` is the table.
         skipped: reason -> combinations that cannot be.
     """
@@ -38,6 +39,7 @@ class Table:
     training: str
     bpb_float: float
     tokens: int
+    stretches: int
     rows: list[dict[str, Any]]
     skipped: dict[str, int]
 
@@ -45,6 +47,7 @@ class Table:
         """What `golflab variants --json` prints."""
         told = {"preset": self.recipe.name, "recipe": self.recipe.hash, "seed": self.recipe.seed, "training": self.training}
         told |= {"limit": self.recipe.limit, "bpb_float": self.bpb_float, "tokens": self.tokens}
+        told |= {"stretches": self.stretches}
         return told | {"skipped": self.skipped, "variants": self.rows}
 
 
@@ -102,7 +105,7 @@ def finish(
         found.append(variant)
         if on_variant is not None:
             on_variant(len(found), len(recipes), variant)
-    return Table(recipe, done.key, floats.bpb, ruler.text.inputs, ranked(found, floats), skipped)
+    return Table(recipe, done.key, floats.bpb, ruler.text.inputs, int(ruler.parts[-1]) + 1, ranked(found, floats), skipped)
 
 
 def finish_watched(

@@ -31,7 +31,7 @@ def allowed(package: str, path: Path, name: str) -> bool:
         return True
     target = name.partition(".")[0]
     if package == "analysis":
-        return target == "analysis" or name.startswith("model.record.")
+        return target == "analysis" or name.startswith(("model.record.", "model.slot_names."))
     below = {"model": ("model",), "spaces": ("spaces", "model"), "search": ("search", "spaces", "model")}
     return target in below[package]
 

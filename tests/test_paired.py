@@ -40,6 +40,16 @@ def test_intervals_cover():
     assert hits / 150 > 0.9
 
 
+def test_few_seeds_claim_no_more_than_they_may():
+    """Three seeds, 25 documents, and an error that is all the seeds': p < 0.01 in 1 % of null worlds, not in 3.6 %."""
+    generator, size = np.random.default_rng(5), np.full(25, 1000.0)
+    hits = 0
+    for _ in range(1500):
+        new, old = (generator.normal(2.0, 0.01, (3, 1)) + generator.normal(0, 0.002, (3, 25)) for _ in range(2))
+        hits += paired(new * size, old * size, size, draws=20).iloc[0]["p"] < 0.01
+    assert hits <= 28  # 15 expected; more than 28 has a chance of 0.1 %
+
+
 def test_one_seed_says_so():
     new, old, size = arms_of(1, 40, -0.02, np.random.default_rng(2))
     row = paired(new, old, size).iloc[0]

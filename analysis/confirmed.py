@@ -1,0 +1,52 @@
+"""Was the best of a search really better? Fresh seeds, and a text that no search sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.paired import compare
+from analysis.table import load
+
+FOLDER = "confirm"  # inside an experiment's folder: the runs of `search.confirm`
+FOUND = "found"  # the label of the recipe the search found; the others carry their preset's name
+
+
+def confirmed(folder: str | Path) -> pd.DataFrame:
+    """Compare what a search found with the presets it was run against, over fresh seeds and the test part's documents.
+
+    Args:
+        folder: of the experiment.
+
+    Returns:
+        a row per preset: preset, found and preset_bpb (mean bits per byte on the test part), and the columns of
+        `analysis.paired.paired` for found − preset. Empty where nothing was confirmed yet.
+    """
+    runs = Path(folder) / FOLDER
+    if not (runs / "trials").is_dir() or not any((runs / "trials").glob("*/record.json")):
+        return pd.DataFrame()
+    table = load(runs)
+    done = table[table["state"] == "complete"]
+    found = done[done["preset"] == FOUND]
+    if found.empty:
+        return pd.DataFrame()
+    rows = []
+    for name, part in done[done["preset"] != FOUND].groupby("preset", sort=False):
+        gap = compare(table, found["recipe"].iloc[0], part["recipe"].iloc[0])
+        gap.insert(0, "preset", name)
+        gap.insert(1, "found_bpb", found["bpb"].mean())
+        gap.insert(2, "preset_bpb", part["bpb"].mean())
+        gap.insert(3, "bytes", found["bytes"].max())
+        rows.append(gap)
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+
+
+def in_words(table: pd.DataFrame) -> list[str]:
+    """The comparison in sentences; none where nothing was confirmed."""
+    return [
+        f"Confirmed on {r.seeds} fresh seed(s) and the test part, which no search sees: the best found scores {r.found_bpb:.4f}, "
+        f"{r.preset} {r.preset_bpb:.4f}, a difference of {r.delta_bpb:+.4f} ± {r.high - r.delta_bpb:.4f} bits per byte"
+        + (f" ({r.doubt})." if r.doubt else ".")
+        for r in table.itertuples(index=False)
+    ]

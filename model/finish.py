@@ -1,0 +1,164 @@
+"""Finish one training in further ways: what each technique that acts after training is worth, on the same weights and text.
+
+Grids, clips, codecs, averages and windows need no training of their own. A finished training is therefore quantised, packed
+and scored a few times more, each time with one such technique switched on, and the difference to the training without it is
+kept. Both sides of a difference share the weights and the text, so its error is far smaller than that of two trainings.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from model.artifact import pack, unpack
+from model.gpt import GPT
+from model.layers import parameters_of
+from model.quantize import quantise
+from model.recipe import Recipe
+from model.script import code_bytes
+from model.technique import SLOTS, parse
+from model.tokens import TokenData
+from model.train import Trained, average_key
+from model.variants import FINISHING, Bits, Ruler
+
+TOKENS = 8_192  # of the split that each way is scored on
+
+
+@dataclass(frozen=True)
+class Way:
+    """A technique to switch on after a training, and what it is compared with.
+
+    Attributes:
+        technique: as `parse` reads it (``int5_rows:table=6``).
+        beside: techniques that are switched on on both sides of the comparison: a clip is tried beside few bits, where it acts.
+    """
+
+    technique: str
+    beside: tuple[str, ...] = ()
+
+    def check(self, recipe: Recipe) -> Way:
+        """Return self if it can finish a training of ``recipe``.
+
+        Raises:
+            ValueError: one of its techniques acts before the training ends, or the result cannot be.
+        """
+        for text in (self.technique, *self.beside):
+            slot = SLOTS[parse(text).slot]
+            if slot.name != "average" and slot.stage not in ("quantise", "pack", "evaluate"):
+                raise ValueError(f"finish: {text!r} acts during training (slot {slot.name!r}); name one that acts after it.")
+        for made in self.sides(recipe):
+            made.check()
+        return self
+
+    def sides(self, recipe: Recipe) -> tuple[Recipe, Recipe]:
+        """The two recipes that are compared: without the technique and with it."""
+        without = recipe.with_(*(parse(text) for text in self.beside))
+        return without, without.with_(parse(self.technique))
+
+
+def finish(
+    recipe: Recipe, trained: Trained, model: GPT, data: TokenData, ways: Sequence[Way], tokens: int = TOKENS
+) -> list[dict[str, Any]]:
+    """Finish a training in further ways and compare each with the recipe as it is.
+
+    The text is a stretch of the recipe's split that begins at a place given by the recipe's hash: every training is judged on
+    another one, so the spread of a difference over trainings holds the spread over texts as well.
+
+    Args:
+        recipe: what was trained.
+        trained: its weights and the averages that rode along.
+        model: on the device; its weights are lost.
+        data: what it was trained on and is scored on.
+        ways: what to try.
+        tokens: targets to score.
+
+    Returns:
+        one dictionary a way: technique, beside, slot, instead_of (what the slot held), delta_bpb and delta_bytes (with the
+        technique minus without it), bpb and bytes (without it), tokens and seconds. A way whose two sides are one recipe is
+        left out.
+    """
+    text = _stretch(data, recipe, tokens)
+    bench, out = _Bench(trained, model, data, text, recipe), []
+    for way in ways:
+        began = time.perf_counter()
+        without, with_ = way.sides(recipe)
+        if without.hash == with_.hash:
+            continue
+        (old, old_bytes), (new, new_bytes) = bench.measured(without), bench.measured(with_)
+        slot = parse(way.technique).slot
+        out.append(
+            {
+                "technique": parse(way.technique).name,
+                "beside": [parse(text).name for text in way.beside],
+                "slot": slot,
+                "instead_of": [t.name for t in without.tenants(slot)],
+                "delta_bpb": new.minus(old)[0],
+                "delta_bytes": new_bytes - old_bytes,
+                "bpb": old.bpb,
+                "bytes": old_bytes,
+                "tokens": len(text) - 1,
+                "seconds": round(time.perf_counter() - began, 3),
+            }
+        )
+    return out
+
+
+class _Bench:
+    """One training's weights, each way of storing and scoring them worked out once."""
+
+    def __init__(self, trained: Trained, model: GPT, data: TokenData, text: np.ndarray, recipe: Recipe) -> None:
+        self._trained, self._model, self._data, self._text = trained, model, data, text
+        self._plain = Ruler(model, recipe, [text], data.tokenizer, len(text))
+        self._stored: dict[tuple[str, ...], tuple[dict[str, Tensor], int]] = {}
+        self._scores: dict[tuple[str, ...], Bits] = {}
+
+    def measured(self, recipe: Recipe) -> tuple[Bits, int]:
+        """What a recipe's artifact costs on the text, and its bytes, code included."""
+        average = recipe.tenant("average")
+        storing = (str(average), *(f"{slot} {t}" for slot in FINISHING for t in recipe.tenants(slot)))
+        if storing not in self._stored:
+            self._stored[storing] = self._packed(recipe)
+        weights, size = self._stored[storing]
+        # What differs only in its packing has the same weights, and what has the same weights the same score.
+        values = [s for s in storing if s.partition(" ")[0] not in ("layout", "codec")]
+        scoring = (*values, *(str(t) for slot in ("windows", "temperature") for t in recipe.tenants(slot)))
+        if scoring not in self._scores:
+            self._scores[scoring] = self._scored(recipe, weights)
+        return self._scores[scoring], size + code_bytes(recipe)
+
+    def _packed(self, recipe: Recipe) -> tuple[dict[str, Tensor], int]:
+        weights = self._trained.chosen(recipe.tenant("average"))
+        rounding: Any = recipe.tenant("rounding")
+        hessians = None
+        if hasattr(rounding, "calibrate"):
+            self._plain.load(weights)
+            hessians = rounding.calibrate(self._model, self._data.train, recipe)
+        blob = pack(quantise(weights, parameters_of(self._model), recipe, hessians), recipe)
+        return unpack(blob), len(blob)
+
+    def _scored(self, recipe: Recipe, weights: dict[str, Tensor]) -> Bits:
+        ruler = Ruler(self._model, recipe, [self._text], self._data.tokenizer, len(self._text), windows=True)
+        return ruler(weights)
+
+
+def collected(ways: Sequence[Way], trained: Trained) -> list[Way]:
+    """The ways that a training can be finished in: an average that collected nothing in so short a run is left out."""
+    kept = []
+    for way in ways:
+        averages = [t for t in map(parse, (way.technique, *way.beside)) if t.slot == "average"]
+        if all(average_key(t) in trained.averages for t in averages):
+            kept.append(way)
+    return kept
+
+
+def _stretch(data: TokenData, recipe: Recipe, tokens: int) -> np.ndarray:
+    """(tokens + 1,) BOS and a stretch of the recipe's split, which begins where the recipe's hash says."""
+    text = np.concatenate([np.asarray(d) for d in data.split(recipe.data.split)]).astype(np.int64)
+    length = min(tokens, len(text) - 1)
+    first = 1 + int(recipe.hash, 16) % (len(text) - length)
+    return np.concatenate([[data.tokenizer.bos], text[first : first + length]])
