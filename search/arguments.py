@@ -24,7 +24,12 @@ Limit = Annotated[int | None, typer.Option(help="Bytes an artifact may have, cod
 Seed = Annotated[int, typer.Option(help="Of initial weights, data order and proposals.")]
 Address = Annotated[str | None, typer.Option(help="Ray cluster to use (auto finds it); without it, this machine.")]
 Cpus = Annotated[int | None, typer.Option(help="Cores of this machine to use; all this process may use by default.")]
-Gpus = Annotated[float, typer.Option(help="GPUs a trial is given; a fraction shares one.")]
+Gpus = Annotated[
+    float | None,
+    typer.Option(
+        help="GPUs a trial is given: a fraction shares one, 0 leaves them alone. One each by default, if there are any."
+    ),
+]
 Processes = Annotated[
     int | None, typer.Option(help="Processes a trial trains with, one GPU each where there are GPUs; otherwise one core each.")
 ]

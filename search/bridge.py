@@ -41,6 +41,9 @@ def _halting() -> Iterator[None]:
 class Watcher:
     """Hears what happens; a live table derives from it, and tests listen through it."""
 
+    def placed(self, what: str) -> None:
+        """Before anything runs: what will run where, in words."""
+
     def started(self, proposal: Proposal) -> None:
         """A trial was handed to a worker."""
 

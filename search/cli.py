@@ -84,7 +84,7 @@ def search(
     seed: Seed = 0,
     address: Address = None,
     cpus: Cpus = None,
-    gpus_per_trial: Gpus = 0.0,
+    gpus_per_trial: Gpus = None,
     processes: Processes = None,
     local_disk: LocalDisk = None,
     storage: Annotated[
@@ -125,6 +125,7 @@ def resume(
     budget: Budget = None,
     address: Address = None,
     cpus: Cpus = None,
+    gpus_per_trial: Gpus = None,
     processes: Processes = None,
     local_disk: LocalDisk = None,
     as_json: Json = False,
@@ -133,7 +134,7 @@ def resume(
     from search import sweep
 
     changes: dict[str, Any] = {"trials": trials, "budget": budget, "address": address, "cpus": cpus}
-    changes |= {"processes": processes, "local_disk": local_disk}
+    changes |= {"gpus_per_trial": gpus_per_trial, "processes": processes, "local_disk": local_disk}
     options = sweep.options_of(name, str(runs), **changes)
     _finish(_watched(options, lambda watcher: sweep.resume(name, str(runs), watcher, **changes)), as_json)
 
@@ -216,7 +217,7 @@ def ablate(
     runs: Runs = Path("runs"),
     address: Address = None,
     cpus: Cpus = None,
-    gpus_per_trial: Gpus = 0.0,
+    gpus_per_trial: Gpus = None,
     processes: Processes = None,
     local_disk: LocalDisk = None,
     as_json: Json = False,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
 import os
-import shutil
-import tempfile
-import time
-from collections.abc import Iterator
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from search.scratch import scratch
 
 # Before the allocator starts, in every worker: large blocks stay mapped (2 to 15 % of a training step), in one arena, or every
 # trial's thread would keep its own (10 GB after 24 trials); few compiled kernels are kept, of which every length of
@@ -34,7 +35,6 @@ WORKER_ENVIRONMENT = {
 DRIVER_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -42,9 +42,12 @@ DRIVER_ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-
-
-SCRATCH = "golflab-"
+# Ray's own switch for a machine that is not to be seen from outside: every process listens on the loopback interface only. Ray
+# leaves it off on Linux. Read when Ray is imported.
+LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+PATIENCE = 10.0  # seconds in which something must listen at a cluster's address
+ANSWER = 30.0  # seconds in which it must then have answered, the import of Ray on a busy machine included
+NO_TOKEN = ("InvalidAuthToken", "AuthenticationError")  # words in what Ray says when it wants a token
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,22 @@ class Cluster:
         gpus: GPUs of the cluster.
         scratch: an empty folder for what Tune insists on writing, removed at the end.
         borrowed: whether the connection was there before, and stays: what was started on it must be ended.
+        nodes: CPU cores and GPUs of each node; empty: all on one.
+        local: whether it is this machine alone.
     """
 
     cpus: float
     gpus: float
     scratch: str
     borrowed: bool = False
+    nodes: Sequence[tuple[float, float]] = ()
+    local: bool = True
+
+    @property
+    def cores_per_gpu(self) -> float:
+        """Cores that each GPU of the node with the fewest can have to itself; infinite where there are no GPUs."""
+        nodes = self.nodes or [(self.cpus, self.gpus)]
+        return min((cpus / gpus for cpus, gpus in nodes if gpus and cpus), default=float("inf"))
 
     def workers(self, bundle: dict[str, float], processes: int = 1) -> int:
         """Trials that can run at the same time, where each has so many processes and each process these resources.
@@ -69,13 +82,63 @@ class Cluster:
         Raises:
             ValueError: not even one can.
         """
-        cpus, gpus = bundle["CPU"] * processes, bundle.get("GPU", 0.0) * processes
-        fit = int(self.cpus / cpus + 1e-9)
-        if gpus:
-            fit = min(fit, int(self.gpus / gpus + 1e-9))
+        cpus, gpus = bundle["CPU"], bundle.get("GPU", 0.0)
+        where = "this machine" if self.local else "this cluster"
+        if gpus * processes > self.gpus + 1e-9:
+            has = f"{self.gpus:g}" if self.gpus else "none"
+            wants = f"{gpus * processes:g} GPU" + ("s" if gpus * processes > 1 else "")
+            raise ValueError(f"Each trial needs {wants} (--gpus-per-trial {gpus * processes:g}) but {where} has {has}.")
+        fit = sum(_fit(node, cpus, gpus) for node in self.nodes or [(self.cpus, self.gpus)]) // processes
         if fit < 1:
-            raise ValueError(f"A trial wants {cpus:g} CPUs and {gpus:g} GPUs; there are {self.cpus:g} and {self.gpus:g}.")
+            raise ValueError(
+                f"A trial wants {cpus * processes:g} CPUs and {gpus * processes:g} GPUs; {where} has {self.cpus:g} and "
+                f"{self.gpus:g}. Ask for fewer --processes."
+            )
         return fit
+
+
+def _fit(node: tuple[float, float], cpus: float, gpus: float) -> int:
+    """Processes with so many CPU cores and GPUs that a node has room for; several processes never share a GPU's rest."""
+    fit = int(node[0] / cpus + 1e-9)
+    if not gpus:
+        return fit
+    on_gpus = int(node[1] + 1e-9) * int(1 / gpus + 1e-9) if gpus < 1 else int(node[1] / gpus + 1e-9)
+    return min(fit, on_gpus)
+
+
+def placement(workers: int, bundle: dict[str, float], processes: int, gpus: float) -> str:
+    """What will run where, in words: ``8 workers, one GPU each``.
+
+    Args:
+        workers: trials at the same time.
+        bundle: resources of each process of a trial.
+        processes: of a trial.
+        gpus: of the cluster.
+    """
+    each = bundle.get("GPU", 0.0)
+    told = f"{workers} worker" + ("s" if workers > 1 else "")
+    if processes > 1:
+        told += f" of {processes} processes, {'one GPU' if each else _amount(bundle['CPU'], 'core')} for each process"
+    else:
+        told += f", {_amount(each, 'GPU') if each else _amount(bundle['CPU'], 'core')}" + (" each" if workers > 1 else "")
+    if gpus and not each:
+        told += f"; no trial uses a GPU (there {'are' if gpus > 1 else 'is'} {gpus:g}; --gpus-per-trial 0)"
+    return told
+
+
+def _amount(number: float, what: str) -> str:
+    return f"one {what}" if number == 1 else f"{number:g} of a {what}" if number < 1 else f"{number:g} {what}s"
+
+
+def connected() -> bool:
+    """Whether this process is connected to a cluster already; never imports Ray to find out."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
+def cores() -> int:
+    """Cores of this machine that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -87,85 +150,126 @@ def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[Clu
         cpus: cores to use of this machine; None uses those this process may run on.
 
     Raises:
-        ValueError: no cluster answers at ``address``.
+        ValueError: no cluster answers at ``address``, or it wants a token.
     """
     for key, value in DRIVER_ENVIRONMENT.items():
         os.environ.setdefault(key, value)
-    import ray
+    mine = not connected()
+    with scratch(sockets=mine and address is None) as folder:
+        import ray
 
-    mine = not ray.is_initialized()
-    with _scratch() as scratch:
         try:
             if mine:
-                _start(address, cpus, scratch)
+                _connect(address) if address is not None else _start(cpus, folder)
             _quieten()
+            found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            nodes = tuple((told.get("CPU", 0.0), told.get("GPU", 0.0)) for told in found)
             resources = ray.cluster_resources()
-            yield Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), scratch, borrowed=not mine)
+            totals = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+            yield Cluster(*totals, folder, borrowed=not mine, nodes=nodes, local=address is None and len(nodes) == 1)
         finally:
             if mine:
                 ray.shutdown()
 
 
-@contextmanager
-def _scratch() -> Iterator[str]:
-    """A folder for as long as this driver lives; those of drivers that were killed are removed.
-
-    The path of Ray's sockets must stay under 107 characters, so it lies where the system keeps short-lived files.
-    """
-    for left in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
-        with contextlib.suppress(OSError):
-            _remove_if_dead(left)
-    folder = tempfile.mkdtemp(prefix=SCRATCH)
-    with open(Path(folder) / "alive", "wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+COMMON: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
 
 
-def _remove_if_dead(scratch: Path) -> None:
-    """Remove a scratch folder whose driver lives no more.
+def _connect(address: str) -> None:
+    """Connect to a running cluster, whose nodes run this driver's code, whatever they have installed.
 
     Raises:
-        OSError: its driver lives, or it is gone already.
+        ValueError: why not, in one sentence.
     """
-    lock = scratch / "alive"
-    if lock.exists():
-        with open(lock, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while its driver lives
-            shutil.rmtree(scratch, ignore_errors=True)
-    elif time.time() - scratch.stat().st_mtime > 60:  # what Ray wrote while it was being removed
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _start(address: str | None, cpus: int | None, scratch: str) -> None:
+    if why := unreachable(address):
+        raise ValueError(why)
     import ray
 
-    common: dict[str, Any] = {
-        "logging_level": logging.ERROR,
-        "log_to_driver": False,
-        "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
-    }
-    if address is not None:
-        # Its nodes run this driver's code, whatever they have installed.
-        common["runtime_env"] |= {
-            "py_modules": [str(Path(__file__).parent.parent / name) for name in ("model", "spaces", "search")]
-        }
+    modules = [str(Path(__file__).parent.parent / name) for name in ("model", "spaces", "search")]
+    try:
+        ray.init(address=address, runtime_env={"env_vars": WORKER_ENVIRONMENT, "py_modules": modules}, **COMMON)
+    except Exception as error:  # Ray raises whatever met it: another version, a runtime environment, a lost connection
+        raise ValueError(f"The cluster at {address} cannot be used: {_first_line(str(error))}") from error
+
+
+def unreachable(address: str) -> str:
+    """Why no cluster can be used at an address, in one sentence; empty if one can.
+
+    Ray waits minutes for an address where nothing answers, and does not tell a missing token from a missing cluster. So a
+    first connection is tried in a process of its own, which can be ended.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
         try:
-            ray.init(address=address, **common)
-        except (ConnectionError, ValueError) as error:
-            raise ValueError(f"No cluster answers at {address!r}: {error}") from error
-        return
-    count = cpus or len(os.sched_getaffinity(0))
-    for last in (False, True):
-        try:
-            ray.init(address="local", num_cpus=count, include_dashboard=False, _temp_dir=scratch, **common)
-            return
-        except Exception as error:  # Ray gives its processes thirty seconds, which a busy machine may exceed
-            ray.shutdown()
-            if last:
-                raise ValueError(f"Ray could not start on this machine; try again when it is less busy. {error}") from error
+            socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
+        except (OSError, OverflowError) as error:
+            return (
+                f"Nothing listens at {address} ({error}): start a cluster there with `ray start --head --port {port}`, or "
+                "leave --address out to use this machine."
+            )
+    elif address != "auto":
+        return f"address={address!r} must be HOST:PORT, ray://HOST:PORT or auto."
+    said = _tried(address)
+    if any(word in said for word in NO_TOKEN):
+        return (
+            f"The cluster at {address} wants a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what `ray get-auth-token` "
+            "prints on the machine where `ray start` ran (there, RAY_AUTH_MODE=token is enough)."
+        )
+    return f"No Ray cluster answers at {address}: {said}" if said else ""
+
+
+def _tried(address: str) -> str:
+    """The last line of what another process says when it cannot connect; empty if it can."""
+    code = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False); ray.shutdown()"
+    command = [sys.executable, "-c", code, address]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace") as child:
+        patience = threading.Timer(ANSWER, child.kill)
+        patience.start()
+        said = [f"something listens there, but it did not answer in {ANSWER:.0f} seconds"]
+        for line in child.stderr or ():
+            said += [line.strip()] if line.strip() else []
+            if any(word in line for word in NO_TOKEN):
+                child.kill()  # it would try on for a while
+                break
+        patience.cancel()
+    return said[-1] if child.returncode else ""
+
+
+def _start(cpus: int | None, folder: str) -> None:
+    """Start Ray on this machine, seen from nowhere else."""
+    with _on_loopback_only():
+        import ray
+
+        options: dict[str, Any] = {"runtime_env": {"env_vars": WORKER_ENVIRONMENT}} | COMMON
+        for last in (False, True):
+            try:
+                ray.init(address="local", num_cpus=cpus or cores(), include_dashboard=False, _temp_dir=folder, **options)
+                return
+            except Exception as error:  # Ray gives its processes thirty seconds, which a busy machine may exceed
+                ray.shutdown()
+                if last:
+                    said = f"Ray could not start on this machine; try again when it is less busy. {error}"
+                    raise ValueError(said) from error
+
+
+@contextmanager
+def _on_loopback_only() -> Iterator[None]:
+    """Have Ray's processes that are started meanwhile listen on the loopback interface, whatever was imported before."""
+    from ray._private import ray_constants
+
+    before, enabled = os.environ.get(LOOPBACK_ONLY), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[LOOPBACK_ONLY], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = enabled
+        os.environ.pop(LOOPBACK_ONLY)
+        if before is not None:
+            os.environ[LOOPBACK_ONLY] = before
+
+
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no reason was given"])[0]
 
 
 def _quieten() -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -22,6 +25,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from model.recipe import Recipe
 
 PATIENCE = timedelta(hours=1)  # with the first process, which measures at rungs while the others wait
+HIDING = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")  # empty: no GPU is seen
 VERDICT_SECONDS = 10.0  # how long to wait for the word of a process that may have broken the others' connection
 
 
@@ -41,8 +45,9 @@ class Hand:
     ) -> None:
         """Train along: ``place`` is the first process's host and port, this one's rank, and how many there are."""
         host, port, rank, world = place
-        with _meeting(host, port, rank, world):
-            load(assistant)(Recipe.from_json(json.loads(recipe)), cache, **settings)
+        device = own_device()
+        with _meeting(host, port, rank, world, device):
+            load(assistant)(Recipe.from_json(json.loads(recipe)), cache, device=device, **settings)
 
 
 class Crew:
@@ -95,18 +100,16 @@ class Crew:
             Lost: one of the processes died.
             MemoryError: one of them ran out of memory.
         """
-        from torch.distributed import TCPStore
-
         self.gather()
         host = ray.util.get_node_ip_address()
-        door = TCPStore(host, 0, is_master=True, wait_for_workers=False)
+        door = _door(host)
         body = json.dumps(recipe.to_json())
         try:
             self._tasks = [
                 hand.assist.remote(self._assistant, body, cache, (host, door.port, rank, self.world), settings | more)
                 for rank, hand in enumerate(self._hands, 1)
             ]
-            with _meeting(host, door.port, 0, self.world):
+            with _meeting(host, door.port, 0, self.world, own_device()):
                 yield
             ray.get(self._tasks)
         except Exception as error:
@@ -149,19 +152,44 @@ def _error_of(task: Any) -> Exception | None:
     return None
 
 
+def _door(host: str) -> Any:
+    """The store at which the processes meet. It listens at this address alone, where PyTorch would at all of the machine's."""
+    from torch.distributed import TCPStore
+
+    listening = socket.create_server((host, 0))
+    port = listening.getsockname()[1]
+    return TCPStore(host, port, is_master=True, wait_for_workers=False, master_listen_fd=listening.detach())
+
+
 @contextmanager
-def _meeting(host: str, port: int, rank: int, world: int) -> Iterator[None]:
+def _meeting(host: str, port: int, rank: int, world: int, device: str) -> Iterator[None]:
     """Be one of the processes that meet at this address."""
-    import torch
     import torch.distributed as dist
 
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    if host.startswith("127."):  # a local cluster: the name of this machine may stand for an address seen from outside
+        loopback = "lo0" if sys.platform == "darwin" else "lo"
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", loopback)
     store = dist.TCPStore(host, port, is_master=False, wait_for_workers=False)
+    backend = "nccl" if device == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def own_device() -> str:
+    """``cuda`` where Ray has given this worker a GPU, else ``cpu``; GPUs that were not given are hidden from it.
+
+    Ray shows a worker the GPUs it was given and no others. A worker that was given none may still see them all: a node's
+    settings decide that, so it is not left to them.
+    """
+    if ray.get_runtime_context().get_accelerator_ids().get("GPU"):
+        return "cuda"
+    for name in HIDING:
+        os.environ[name] = ""
+    return "cpu"
 
 
 def node() -> str:

@@ -70,6 +70,10 @@ class LiveTable(Watcher):
         if self._live is not None:
             self._live.__exit__(*error)
 
+    def placed(self, what: str) -> None:
+        """What will run where."""
+        self.console.print(what + ".", highlight=False, markup=False, soft_wrap=True)
+
     def started(self, proposal: Proposal) -> None:
         """A trial was handed to a worker."""
         row = Row(proposal.number, short(proposal.recipe, self._preset), bytes=proposal.forecast.get("mid"))

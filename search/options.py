@@ -10,6 +10,7 @@ from pathlib import Path
 from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
 
 from model.recipe import Recipe
+from search.cluster import connected, cores
 from search.halving import shorter
 from search.pruner import ReliableRungPruner, WilcoxonRungPruner
 from spaces.catalogue import space as find_space
@@ -44,7 +45,8 @@ class Options:
         address: of a running cluster; None uses this machine.
         cpus: cores to use of this machine; None uses all this process may.
         cpus_per_trial: cores a trial is given.
-        gpus_per_trial: GPUs a trial is given; a fraction shares one.
+        gpus_per_trial: GPUs a trial is given; a fraction shares one, 0 leaves them alone. None: one for each process of a
+            trial, where the cluster has any.
         processes: that train a trial together, one GPU each where there are GPUs; None: as many as it has GPUs, else cores.
         local_disk: folder of each node's own that token shards are copied to once; None reads them where they are.
         storage: Optuna URL; None keeps a journal file in the experiment's folder.
@@ -72,7 +74,7 @@ class Options:
     address: str | None = None
     cpus: int | None = None
     cpus_per_trial: float = 1.0
-    gpus_per_trial: float = 0.0
+    gpus_per_trial: float | None = None
     processes: int | None = None
     local_disk: str | None = None
     storage: str | None = None
@@ -118,26 +120,39 @@ class Options:
         """Processes that train one trial."""
         return self.processes or max(1, int(self.gpus_per_trial or self.cpus_per_trial))
 
-    def bundle(self, gpus: float) -> dict[str, float]:
-        """What each process of a trial is given on a cluster with so many GPUs; several processes have at least a core each."""
+    def bundle(self, gpus: float, cores_per_gpu: float = math.inf) -> dict[str, float]:
+        """What each process of a trial is given on a cluster with so many GPUs; several processes have at least a core each.
+
+        Args:
+            gpus: of the cluster.
+            cores_per_gpu: `search.cluster.Cluster.cores_per_gpu`.
+        """
         cores = self.cpus_per_trial / self.team
-        gpu = self.gpus_per_trial / self.team if self.gpus_per_trial else float(self.team > 1 and gpus > 0)
-        return {"CPU": max(1.0, cores) if self.team > 1 else cores} | ({"GPU": gpu} if gpu else {})
+        cpu = max(1.0, cores) if self.team > 1 else cores
+        gpu = float(gpus > 0) if self.gpus_per_trial is None else self.gpus_per_trial / self.team
+        if gpu and cpu <= 1:  # no GPU is left idle because its node has fewer cores than GPUs
+            cpu = min(cpu, math.floor(cores_per_gpu * gpu * 1000) / 1000) if math.isfinite(cores_per_gpu) else cpu
+        return {"CPU": cpu} | ({"GPU": gpu} if gpu else {})
 
     def check_team(self) -> None:
         """Check what a trial is given.
 
         Raises:
-            ValueError: no cores, a GPU shared by processes of one trial, or a batch that they cannot share.
+            ValueError: no cores, more than this machine has, a GPU shared by processes of one trial, or a batch that they
+                cannot share.
         """
-        if self.gpus_per_trial < 0 or self.cpus_per_trial <= 0:
-            raise ValueError("A trial needs a positive number of CPUs, and no negative number of GPUs.")
+        if self.cpus is not None and self.cpus < 1:
+            raise ValueError(f"cpus={self.cpus} must be at least 1.")
+        if self.cpus is not None and self.address is None and not connected() and self.cpus > cores():
+            raise ValueError(f"cpus={self.cpus} is more than the {cores()} cores of this machine that this process may run on.")
+        gpus = self.gpus_per_trial or 0.0
+        if not (0 <= gpus < math.inf and 0 < self.cpus_per_trial < math.inf):
+            got = f"{self.cpus_per_trial:g} and {gpus:g}"
+            raise ValueError(f"A trial needs a positive number of CPUs, and no negative number of GPUs; got {got}.")
         if self.processes is not None and self.processes < 1:
             raise ValueError(f"processes={self.processes} must be at least 1.")
-        if (self.team > 1 or self.gpus_per_trial > 1) and self.gpus_per_trial not in (0, self.team):
-            raise ValueError(
-                f"{self.team} processes cannot share gpus_per_trial={self.gpus_per_trial:g}: several processes need a GPU each."
-            )
+        if (self.team > 1 or gpus > 1) and gpus not in (0, self.team):
+            raise ValueError(f"{self.team} processes cannot share gpus_per_trial={gpus:g}: several processes need a GPU each.")
         recipe = self.recipe()
         rows = recipe.schedule.batch_tokens // recipe.shape.context
         if rows % self.team:

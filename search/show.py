@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from model.forecast import Bill
-from model.recipe import Recipe
-from model.record import Record
-from model.technique import SLOTS
-from search.forward import forward
+if TYPE_CHECKING:  # each of these takes a while to import, and `golflab --help` needs none
+    from model.forecast import Bill
+    from model.recipe import Recipe
+    from model.record import Record
 
 
 def emit(body: Any) -> None:
@@ -56,6 +55,9 @@ def record(console: Console, done: Record) -> None:
 
 def recipe(console: Console, shown: Recipe) -> None:
     """Print a recipe: body plan, schedule, the forward pass with its tenants, and every technique with source and doubt."""
+    from model.technique import SLOTS
+    from search.forward import forward
+
     for part in ("shape", "schedule", "data"):
         told = ", ".join(
             f"{key} {value:,}" if isinstance(value, int) and not isinstance(value, bool) else f"{key} {value}"

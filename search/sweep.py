@@ -102,9 +102,7 @@ def run_plan(recipes: Sequence[Recipe], watcher: Any = None, **options: Any) -> 
     asked = validated(Options(**{"design": "plan"} | options | {"trials": len(unique)}))
     if (asked.folder / "experiment.json").exists():
         raise ValueError(f"There is already an experiment called {asked.name!r}: continue it with `{asked.resume_command}`.")
-    body = [recipe.to_json() for recipe in unique.values()]
-    write_atomic(asked.folder / PLAN, json.dumps(body).encode())
-    return _run(asked, watcher)
+    return _run(asked, watcher, [recipe.to_json() for recipe in unique.values()])
 
 
 def _read_plan(folder: Path) -> list[Recipe] | None:
@@ -161,11 +159,36 @@ def validated(options: Options) -> Options:
     options.score_pruner()
     for dotted in (options.runner, options.forecaster):
         _load(dotted)
-    writable(options.folder)
+    writable(options.folder, keep=False)
     return options
 
 
-def _run(options: Options, watcher: Any) -> Result:
+def _run(options: Options, watcher: Any, plan: list[dict[str, Any]] | None = None) -> Result:
+    """Run an experiment; a cluster that cannot be had is said before a new one leaves anything behind."""
+    if (options.folder / "experiment.json").exists():
+        return _continued(options, watcher)
+    with _connected(options):
+        if plan is not None:
+            options.folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(options.folder / PLAN, json.dumps(plan).encode())
+        return _continued(options, watcher)
+
+
+@contextlib.contextmanager
+def _connected(options: Options) -> Iterator[None]:
+    """Hold the cluster that an experiment will run on.
+
+    Raises:
+        ValueError: there is none, or it has no room for a trial.
+    """
+    from search.cluster import cluster
+
+    with cluster(options.address, options.cpus) as found:
+        found.workers(options.bundle(found.gpus, found.cores_per_gpu), options.team)
+        yield
+
+
+def _continued(options: Options, watcher: Any) -> Result:
     """Open the ledger, bring up the cluster, let Tune run, write down how it ended."""
     from search.bridge import Watcher
 
@@ -215,7 +238,7 @@ def open_ledger(options: Options) -> Ledger:
 
 def _tune(options: Options, ledger: Ledger, watcher: Any, clock: _Clock) -> tuple[str, bool]:
     """Run Tune until the ledger has nothing more; return why it ended and whether it was interrupted."""
-    from search.cluster import cluster
+    from search.cluster import cluster, placement
 
     with cluster(options.address, options.cpus) as found:
         from ray import tune
@@ -224,8 +247,9 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: _Clock) -> tupl
         from search.bridge import Halted, LedgerScheduler, LedgerSearcher
         from search.trial import GolfTrial
 
-        bundle, processes = options.bundle(found.gpus), options.team
-        workers = found.workers(bundle, processes)
+        bundle, processes = options.bundle(found.gpus, found.cores_per_gpu), options.team
+        workers = min(found.workers(bundle, processes), max(1, options.trials))
+        watcher.placed(placement(workers, bundle, processes, found.gpus))
         clock.gpus_per_trial = bundle.get("GPU", 0.0) * processes
         cache = Path(options.runs).resolve() / "cache"
         team = {"processes": processes, "bundle": bundle, "local_disk": options.local_disk}
@@ -237,7 +261,7 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: _Clock) -> tupl
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=-1,
-            max_concurrent_trials=min(workers, max(1, options.trials)),
+            max_concurrent_trials=workers,
             reuse_actors=True,
         )
         kept = tune.RunConfig(
@@ -282,7 +306,7 @@ class _Clock:
 
     def __init__(self, options: Options, ledger: Ledger, folder: Path) -> None:
         self._options, self._ledger, self._folder = options, ledger, folder
-        self._budget, self.gpus_per_trial = Budget.parse(options.budget), options.gpus_per_trial
+        self._budget, self.gpus_per_trial = Budget.parse(options.budget), options.gpus_per_trial or 0.0
         path = folder / "experiment.json"
         self._before = read_experiment(folder).get("seconds", 0.0) if path.exists() else 0.0
         self._started, self._lasted = time.monotonic(), [0.0]
@@ -347,6 +371,9 @@ class _Listening:
         self._watcher, self._clock = watcher, clock
         self._began: dict[int, float] = {}
 
+    def placed(self, what: str) -> None:
+        self._watcher.placed(what)
+
     def started(self, proposal: Any) -> None:
         self._began[proposal.number] = time.monotonic()
         self._watcher.started(proposal)
@@ -377,16 +404,24 @@ def _load(dotted: str) -> Callable[..., Any]:
         raise ValueError(f"{dotted!r} cannot be imported: {error}.") from None
 
 
-def writable(folder: Path) -> None:
+def writable(folder: Path, keep: bool = True) -> None:
     """Create the folder, and raise a clear error unless it can be created and written.
+
+    Args:
+        folder: to write to.
+        keep: whether a folder that was not there before stays.
 
     Raises:
         ValueError: it cannot.
     """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / ".writable", b"")
         (folder / ".writable").unlink()
+        with contextlib.suppress(OSError):  # somebody else uses it by now
+            for path in () if keep else missing:
+                path.rmdir()
     except OSError as error:
         raise ValueError(f"{folder} cannot be written: {error.strerror}. Choose another folder with --runs.") from None
 

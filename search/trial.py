@@ -26,7 +26,7 @@ from ray import tune
 from model.calibration import Calibration
 from model.recipe import Recipe
 from model.record import Record, disk_full, write_atomic
-from search.crew import Crew, Lost, load, node
+from search.crew import Crew, Lost, load, node, own_device
 from search.halving import Halving
 
 RETRY = "retry.json"  # in a trial's folder: how it is to be run after it ran out of memory
@@ -264,6 +264,7 @@ class GolfTrial(tune.Trainable):
         settings: dict[str, Any] = {
             "calibration": Calibration.from_json(json.loads(config["calibration"])),
             "local_disk": local_disk,
+            "device": own_device(),
             "where": {"nodes": node()},
         }
         if (count := config["processes"]) > 1:
