@@ -9,21 +9,21 @@ import pandas as pd
 from analysis.paired import compare
 from analysis.table import load
 
-FOLDER = "confirm"  # inside an experiment's folder: the runs of `search.confirm`
 FOUND = "found"  # the label of the recipe the search found; the others carry their preset's name
 
 
-def confirmed(folder: str | Path) -> pd.DataFrame:
-    """Compare what a search found with the presets it was run against, over fresh seeds and the test part's documents.
+def confirmed(folder: str | Path, best: str) -> pd.DataFrame:
+    """Compare what a search found with the preset it was run against, over fresh seeds and the test part's documents.
 
     Args:
         folder: of the experiment.
+        best: recipe hash of the best found; its confirmation lies in ``confirm-<hash>`` there.
 
     Returns:
         a row per preset: preset, found and preset_bpb (mean bits per byte on the test part), and the columns of
         `analysis.paired.paired` for found − preset. Empty where nothing was confirmed yet.
     """
-    runs = Path(folder) / FOLDER
+    runs = Path(folder) / f"confirm-{best}"
     if not (runs / "trials").is_dir() or not any((runs / "trials").glob("*/record.json")):
         return pd.DataFrame()
     table = load(runs)

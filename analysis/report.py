@@ -146,15 +146,17 @@ def report(folder: str | Path) -> Report:
     """
     table = load(folder)
     model = fit_model(table)
+    recipes = ranking(table, model=model)
+    best = recipes.loc[recipes["fits"].astype(bool), "recipe"].head(1)
     return Report(
         name=str(table.attrs["experiment"].get("name") or Path(folder).stem),
         table=table,
         contributions=contribution(table, model=model),
-        recipes=ranking(table, model=model),
+        recipes=recipes,
         counts=count(table),
         model=model,
         finishings=finishings(table),
-        confirmed=confirmed(folder),
+        confirmed=confirmed(folder, best.iloc[0]) if len(best) else pd.DataFrame(),
     )
 
 
@@ -183,6 +185,12 @@ def summary(told: Report) -> list[str]:
         f"{counts['complete']} runs completed, {counts['pruned']} were stopped early ({counts['over_limit']} of them for "
         f"measuring over the limit) and {counts['failed']} failed."
     ]
+    if refusal := told.table.attrs["experiment"].get("refusal"):
+        size = refusal["bytes"]
+        out.append(
+            f"The first combination refused for its size was {refusal['words']}: it needs about {size['mid']:,.0f} bytes "
+            f"({size['low']:,.0f} to {size['high']:,.0f}), and {refusal['limit']:,} are allowed."
+        )
     if best is None:
         return [*out, "No run completed within its byte limit, so there is no best recipe."]
     limit = float(np.nanmedian(told.table["limit"]))

@@ -108,13 +108,16 @@ def experiment(folder: Path) -> dict[str, Any]:
 def designed(table: pd.DataFrame) -> pd.DataFrame:
     """The runs of a search that were planned before any score was known; the whole table where none was, or all were.
 
-    A first search runs a design and then proposals that look at its scores. Effects are unbiased in the design alone.
+    A first search runs a design and then proposals that look at its scores. Effects are unbiased in the design alone. Techniques
+    that only the proposals varied have no column in what is returned.
     """
     planned = table.attrs.get("experiment", {}).get("planned")
     if not planned or "recipe" not in table:
         return table
-    kept = table[table["recipe"].isin(planned)]
-    return kept.reset_index(drop=True) if len(kept) else table
+    kept = table[table["recipe"].isin(planned)].reset_index(drop=True)
+    if kept.empty:
+        return table
+    return kept.drop(columns=[name for name in techniques(kept) if kept[name].nunique() < 2])
 
 
 def techniques(table: pd.DataFrame) -> list[str]:

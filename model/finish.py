@@ -41,6 +41,15 @@ class Way:
     technique: str
     beside: tuple[str, ...] = ()
 
+    @staticmethod
+    def parse(text: str) -> Way:
+        """Read ``int5_rows`` or ``mse_clip@int5_rows``: a technique, and behind ``@`` what it is tried beside (joined by ``+``)."""
+        technique, _, beside = text.partition("@")
+        return Way(technique, tuple(filter(None, beside.split("+"))))
+
+    def __str__(self) -> str:
+        return "@".join(filter(None, (self.technique, "+".join(self.beside))))
+
     def check(self, recipe: Recipe) -> Way:
         """Return self if it can finish a training of ``recipe``.
 

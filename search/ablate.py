@@ -18,9 +18,9 @@ from search.forecast import Forecaster
 from search.trainings import training_key
 
 DESIGNS = ("leave-one-out", "add-one-in", "pairs", "screen", "d-optimal", "factorial")
-# Standard deviation of one run, bits per byte. Full scale: the median of 23 published submissions. Proxy: what is left
+# Standard deviation of one run, bits per byte. Full scale: the median of 23 published submissions. Below it: what is left
 # of 0.014 between seeds once arms share seeds, at 0.6 million tokens. An experiment's own is measured as soon as it runs.
-NOISE_FULL, NOISE_PROXY = 0.0007, 0.004
+NOISE_FULL, NOISE_SMALL = 0.0007, 0.004
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,7 @@ def plan(
     if seeds < 1:
         raise ValueError(f"ablate: seeds={seeds} must be 1 at least.")
     forecaster = Forecaster() if forecaster is None else forecaster
-    if noise is None:
-        noise = NOISE_FULL if (preset.schedule.tokens or 10**9) >= 10**8 else NOISE_PROXY
+    noise = usual_noise(preset) if noise is None else noise
     switched = _switched(preset, techniques)
     names = list(switched)
     target = min(preset.limit, int(forecaster(preset)["mid"])) if iso_size else None
@@ -323,6 +322,11 @@ def _resolution(kept: list[designs.Combination], names: list[str], seeds: int, n
     variance = np.diag(np.linalg.pinv(rows.T @ rows, hermitian=True))[1:][seen] / seeds
     se = noise * float(np.sqrt(np.median(variance))) if seen.any() else math.nan
     return se, se * detectable(df) if df >= 1 else math.inf, blind
+
+
+def usual_noise(preset: Recipe) -> float:
+    """Standard deviation of one run that is usual at a preset's scale, bits per byte."""
+    return NOISE_FULL if (preset.schedule.tokens or 10**9) >= 10**8 else NOISE_SMALL
 
 
 def detectable(df: float, alpha: float = 0.05, power: float = 0.8) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,9 +95,10 @@ def search(
 ) -> None:
     """Search for the best combination that fits: Ray Tune schedules, Optuna proposes, the byte budget prunes."""
     from search import sweep
+    from search.prospects import prospects
 
     name = name or sweep.free_name(runs, f"{preset}-{space.rpartition(':')[2].lower()}")
-    count = trials if trials is not None else (10_000 if budget else 24)
+    count = trials if trials is not None else (sweep.UNBOUNDED if budget else 24)
     options: dict[str, Any] = {
         "preset": preset,
         "space": space,
@@ -114,7 +116,46 @@ def search(
     options |= {"address": address, "cpus": cpus, "gpus_per_trial": gpus_per_trial}
     options |= {"processes": processes, "local_disk": local_disk}
     checked = sweep.validated(sweep.Options(**options))
+    for line in prospects(checked, checked.load_space()):
+        err.print(line, highlight=False, soft_wrap=True)
     _finish(_watched(checked, lambda watcher: sweep.search(watcher, **options)), as_json)
+
+
+@app.command()
+def first(
+    name: Annotated[str, typer.Option(help="Name of the experiment.")] = "first",
+    minutes: Annotated[float, typer.Option(help="Take the richest design that is done in so many minutes.", min=0.1)] = 4.0,
+    corpus: Corpus = None,
+    runs: Runs = Path("runs"),
+    seed: Seed = 0,
+    cpus: Cpus = None,
+    plan_only: Annotated[bool, typer.Option("--plan-only", help="Measure the pace and print the plan; run nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """A first search, sized for this machine: a design, what acts after training, proposals, and the best confirmed."""
+    from search import first as plans
+    from search import sweep
+    from search.cluster import cores
+
+    options: dict[str, Any] = {"preset": "baseline", "space": "first", "scale": "nano", "name": name, "runs": str(runs)}
+    options |= {"corpus": corpus, "seed": seed, "cpus": cpus, "finish": plans.FINISH, "rungs": False, "float_score": False}
+    checked = sweep.validated(sweep.Options(**options))
+    sweep.fresh(checked)
+    recipe = checked.recipe()
+    err.print("Preparing the text and measuring how fast this machine is …", highlight=False)
+    pace = plans.measure(recipe, checked.cache_folder, plans.FINISH, cpus or cores())
+    design = pace.choose(minutes)
+    for line in plans.announce(pace, design, recipe, minutes):
+        err.print(line, highlight=False, soft_wrap=True)
+    if plan_only:
+        return
+    plan = design.plan(recipe, checked.load_space())
+    options |= {"trials": len(plan) + design.proposals, "confirm": design.seeds}
+    began = time.monotonic()
+    result = _watched(sweep.Options(**options), lambda watcher: sweep.first(plan, watcher, **options))
+    expected, took = pace.minutes(design), (time.monotonic() - began) / 60
+    err.print(f"It took {took:.1f} minutes; about {expected:.1f} were expected.", highlight=False)
+    _finish(result, as_json)
 
 
 @app.command()

@@ -35,6 +35,7 @@ from spaces.space import Space
 RUNNING, WAITING, COMPLETE = TrialState.RUNNING, TrialState.WAITING, TrialState.COMPLETE
 PRUNED, FAIL = TrialState.PRUNED, TrialState.FAIL
 HISTORY = "history"  # user attribute: what happened to a trial besides its end, in order
+REFUSAL = "refused"  # user attribute: the first combination refused for its size before this one: its recipe and forecast
 MADE_AGAIN = "made_again"  # the study's user attribute: numbers of finished trials whose record was damaged
 
 
@@ -55,7 +56,9 @@ class Ledger:
         halving: whether trials run shorter schedules first; then only the scores of complete schedules are entered.
         starts: recipes to try first, which the space must reach.
         screen: trials after them that are chosen to tell techniques apart; the sampler's own number by default.
-        plan: recipes to run instead of what the sampler would propose: an ablation's.
+        plan: recipes to run before anything is proposed.
+        proposes: whether the sampler goes on when the plan is done; an ablation is its plan alone. The byte limit then binds
+            what is proposed and not the plan: a design with holes could not tell its techniques apart.
     """
 
     def __init__(
@@ -73,7 +76,9 @@ class Ledger:
         starts: Iterable[Recipe] = (),
         screen: int | None = None,
         plan: Sequence[Recipe] | None = None,
+        proposes: bool = True,
     ) -> None:
+        self._proposes = proposes
         self._plan = None if plan is None else {recipe.hash: recipe for recipe in plan}
         self.folder, self.space, self.target, self.forecaster = folder, space, target, forecaster
         self._known: dict[str, dict[str, float]] = {}
@@ -164,12 +169,17 @@ class Ledger:
         """Let the sampler propose, and enter the whole trial into the study in one write."""
         trials = self.study.get_trials(deepcopy=False)
         if self._plan is not None:
-            return self._planned(trials)
+            planned = self._planned(trials)
+            if planned is not None or not self._proposes:
+                return planned
         found = self.sampler.propose(trials, len(trials))
         if found.params is None:
             return None
         recipe = self.space.recipe(found.params)
         attributes = {"asked": found.asked, "not_fitting": found.dropped, "source": found.source}
+        if found.example is not None:
+            refused = self.space.recipe(found.example)
+            attributes[REFUSAL] = {"recipe": refused.to_json(), "bytes": self._forecast(refused)}
         return self._enter(recipe, found.params, self.space.distributions(), attributes)
 
     def _planned(self, trials: list[FrozenTrial]) -> Proposal | None:
@@ -177,13 +187,25 @@ class Ledger:
         assert self._plan is not None
         known = {t.user_attrs.get("recipe") for t in trials}
         for recipe in (recipe for name, recipe in self._plan.items() if name not in known):
-            fits = self.chance(recipe) >= REFUSED
-            proposal = self._enter(recipe, {}, {}, {"asked": 1, "not_fitting": int(not fits), "source": "plan"})
+            fits = self._proposes or self.chance(recipe) >= REFUSED
+            params, distributions = self._described(recipe) if self._proposes else ({}, {})
+            told = {"asked": 1, "not_fitting": int(not fits), "source": "plan"}
+            proposal = self._enter(recipe, params, distributions, told)
             if fits:
                 return proposal
             self._trial(self._frozen(proposal.number)).set_constraint(OVER, self._forecast(recipe)["mid"] - recipe.limit)
             self._close(proposal.number, PRUNED, "its forecast does not fit")
         return None
+
+    def _unbounded(self, trial: FrozenTrial) -> bool:
+        """Whether the byte limit does not bind a trial: it belongs to the design that a search began with."""
+        return self._proposes and trial.user_attrs.get("source") == "plan"
+
+    def _described(self, recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The space's parameters of a planned recipe, from which the sampler learns; nothing where the space lacks it."""
+        params = self.space.params(recipe)
+        reached = self.space.recipe(params).hash == recipe.hash
+        return (params, self.space.distributions()) if reached else ({}, {})
 
     def _enter(self, recipe: Recipe, params: dict[str, Any], distributions: dict[str, Any], told: dict[str, Any]) -> Proposal:
         """Enter a running trial into the study, in one write, and find the number the storage gave it."""
@@ -259,7 +281,7 @@ class Ledger:
             trial.set_user_attr(BYTES, [*told.get(BYTES, []), int(rung["bytes"])])
             trial.set_user_attr(PROGRESS, float(rung.get("progress", 0.0)))
         frozen = self._frozen(number)
-        if self._pruner.too_large(frozen):
+        if self._pruner.too_large(frozen) and not self._unbounded(frozen):
             over = frozen.user_attrs[BYTES][-1] - self.space.preset.limit
             trial.set_constraint(OVER, over)
             self._reasons[number] = f"{over:,} bytes over the limit at {rung.get('progress', 0):.0%} of the run"
@@ -311,7 +333,7 @@ class Ledger:
             trial.set_constraint(OVER, record.bytes - self.space.preset.limit)
         trial.set_user_attr("trained", record.trained)
         trial.set_user_attr("seconds", record.seconds)
-        over = record.bytes is not None and record.bytes > self.space.preset.limit
+        over = record.bytes is not None and record.bytes > self.space.preset.limit and not self._unbounded(frozen)
         if record.state == "complete" and record.bpb is not None and not over:
             self._close(number, COMPLETE, record.reason, record.bpb)
         elif record.state == "complete" or record.state in ("pruned", "not_fitting"):
@@ -352,6 +374,10 @@ class Ledger:
     def counts(self) -> dict[str, int]:
         """What was asked for and what became of it: see `search.tally.counts`."""
         return tally.counts(self._trials())
+
+    def refusal(self) -> dict[str, Any] | None:
+        """The first combination that was refused for its size: its recipe as JSON and its forecast bytes."""
+        return next((t.user_attrs[REFUSAL] for t in self._trials() if REFUSAL in t.user_attrs), None)
 
     def spent(self) -> dict[str, float]:
         """Trainings started and the seconds they took: see `search.tally.spent`."""

@@ -15,6 +15,7 @@ from rich.text import Text
 from model.recipe import Recipe
 from model.record import Record
 from search.bridge import Watcher
+from search.difference import short
 from search.proposal import Proposal
 from search.pruner import Agreement
 
@@ -133,16 +134,6 @@ class LiveTable(Watcher):
         spent = f"{self._spent['trainings']:g} trainings"
         first = f"{done} of {self._total} done, {spent}, best {_bpb(best)}, {_clock(elapsed)}{left}. {stop}"
         return "\n".join([first, *map(str, self._rungs)])
-
-
-def short(recipe: Recipe, preset: Recipe) -> str:
-    """A recipe as its differences to the preset: ``+xsa -unet_skips int6_rows->int5_rows layers=6``."""
-    mine, theirs = {t.name: t for t in recipe.techniques}, {t.name: t for t in preset.techniques}
-    words = [f"+{t}" for name, t in mine.items() if name not in theirs]
-    words += [f"-{name}" for name in theirs if name not in mine]
-    words += [str(t) for name, t in mine.items() if name in theirs and t != theirs[name]]
-    shapes = vars(recipe.shape).items() - vars(preset.shape).items()
-    return " ".join([*words, *(f"{key}={value}" for key, value in sorted(shapes))]) or "(the preset)"
 
 
 def _bpb(value: float | None) -> str:

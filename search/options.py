@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
 
@@ -17,6 +18,7 @@ from spaces.catalogue import space as find_space
 from spaces.presets import preset
 from spaces.space import Space
 
+UNBOUNDED = 10_000  # trials of a search that only its budget bounds
 PRUNERS = ("none", "median", "wilcoxon")
 
 
@@ -29,7 +31,8 @@ class Options:
         space: a ready-made space or ``module:SPACE``.
         scale: ``proxy`` or ``full``.
         trials: trials in all.
-        design: what chose the recipes of a plan (``leave-one-out``, …); empty for a search.
+        design: what chose the recipes of a plan (``leave-one-out``, …); empty for a search; ``first`` for a search that begins
+            with a plan.
         iso_size: whether its recipes were made equally large.
         screen: trials chosen to tell techniques apart before the search turns to winning; None keeps the sampler's few.
         pruner: what may stop a run for its score at a rung, once rungs are seen to predict the end: one of `PRUNERS`.
@@ -50,6 +53,11 @@ class Options:
         processes: that train a trial together, one GPU each where there are GPUs; None: as many as it has GPUs, else cores.
         local_disk: folder of each node's own that token shards are copied to once; None reads them where they are.
         storage: Optuna URL; None keeps a journal file in the experiment's folder.
+        cache: folder of finished stages; None keeps it in ``runs/cache``.
+        finish: what else every training is finished with, as `model.finish.Way.parse` reads it.
+        rungs: whether runs are measured, and may be stopped, on their way.
+        float_score: whether weights are scored before quantisation too.
+        confirm: fresh seeds on which the best found and the preset are compared at the end, on the test part; 0 for none.
         runner: ``module:function`` that runs a recipe.
         forecaster: ``module:Class`` that forecasts a recipe's bytes and learns from records.
     """
@@ -78,6 +86,11 @@ class Options:
     processes: int | None = None
     local_disk: str | None = None
     storage: str | None = None
+    cache: str | None = None
+    finish: tuple[str, ...] = ()
+    rungs: bool = True
+    float_score: bool = True
+    confirm: int = 0
     runner: str = "model.run:run"
     forecaster: str = "search.forecast:Forecaster"
 
@@ -85,6 +98,22 @@ class Options:
     def folder(self) -> Path:
         """The experiment's folder."""
         return Path(self.runs).resolve() / self.name
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where finished stages lie, shared by all experiments of ``runs``."""
+        return Path(self.cache or Path(self.runs) / "cache").resolve()
+
+    @property
+    def measuring(self) -> dict[str, Any]:
+        """What a runner is told about measuring, as JSON values, where it differs from its own defaults."""
+        told: dict[str, Any] = {"ways": list(self.finish)} if self.finish else {}
+        return told | ({} if self.rungs else {"rungs": False}) | ({} if self.float_score else {"float_score": False})
+
+    @property
+    def proposes(self) -> bool:
+        """Whether the sampler proposes trials, or all of them follow from a plan."""
+        return self.design in ("", "first")
 
     @property
     def resume_command(self) -> str:

@@ -20,13 +20,16 @@ from typing import Any
 
 from model.recipe import Recipe
 from model.record import Record, disk_full, records_in, write_atomic
+from search.difference import short
 from search.ledger import Ledger
-from search.options import Budget, Options
+from search.options import UNBOUNDED, Budget, Options
 from search.pruner import Agreement
 from search.storage import open_storage, read_experiment, write_experiment
 from spaces.presets import PRESETS
 
 PLAN = "plan.json"  # the recipes of an experiment that runs a list
+CONFIRMING = 1000  # first of the seeds that no trial has
+FOUND = "found"  # the label of the best found where it is confirmed: `analysis.confirmed` looks for it
 MOVABLE = {"trials", "budget", "address", "cpus", "cpus_per_trial", "gpus_per_trial", "processes", "local_disk"}  # by `resume`
 
 
@@ -77,12 +80,20 @@ def search(watcher: Any = None, **options: Any) -> Result:
             f"search: unknown option {word!r}; "
             + (f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}.")
         )
-    asked = validated(Options(**options))
-    if (asked.folder / "experiment.json").exists():
+    return _run(fresh(validated(Options(**options))), watcher)
+
+
+def fresh(options: Options) -> Options:
+    """Return the options if no experiment has their name yet.
+
+    Raises:
+        ValueError: one has; the message says how to continue it.
+    """
+    if (options.folder / "experiment.json").exists():
         raise ValueError(
-            f"There is an experiment called {asked.name!r} already: `{asked.resume_command}`, or choose another --name."
+            f"There is an experiment called {options.name!r} already: `{options.resume_command}`, or choose another --name."
         )
-    return _run(asked, watcher)
+    return options
 
 
 def run_plan(recipes: Sequence[Recipe], watcher: Any = None, **options: Any) -> Result:
@@ -99,10 +110,23 @@ def run_plan(recipes: Sequence[Recipe], watcher: Any = None, **options: Any) -> 
     unique = {recipe.hash: recipe.check() for recipe in recipes}
     if not unique:
         raise ValueError("run_plan: there is no recipe to run.")
-    asked = validated(Options(**{"design": "plan"} | options | {"trials": len(unique)}))
-    if (asked.folder / "experiment.json").exists():
-        raise ValueError(f"There is already an experiment called {asked.name!r}: continue it with `{asked.resume_command}`.")
+    asked = fresh(validated(Options(**{"design": "plan"} | options | {"trials": len(unique)})))
     return _run(asked, watcher, [recipe.to_json() for recipe in unique.values()])
+
+
+def first(plan: Sequence[Recipe], watcher: Any = None, **options: Any) -> Result:
+    """Run a plan, then let the sampler propose from what it showed: an experiment that begins with a design.
+
+    Args:
+        plan: to run before anything is proposed; the search's space must reach these recipes.
+        watcher: a `search.bridge.Watcher` that hears what happens.
+        **options: fields of `Options`; ``trials`` counts the plan and the proposals.
+
+    Raises:
+        ValueError: an option that cannot be, or an experiment of this name.
+    """
+    asked = fresh(validated(Options(**options | {"design": "first"})))
+    return _run(asked, watcher, [recipe.to_json() for recipe in plan])
 
 
 def _read_plan(folder: Path) -> list[Recipe] | None:
@@ -166,12 +190,44 @@ def validated(options: Options) -> Options:
 def _run(options: Options, watcher: Any, plan: list[dict[str, Any]] | None = None) -> Result:
     """Run an experiment; a cluster that cannot be had is said before a new one leaves anything behind."""
     if (options.folder / "experiment.json").exists():
-        return _continued(options, watcher)
+        return _confirmed(options, _continued(options, watcher), watcher)
     with _connected(options):
         if plan is not None:
             options.folder.mkdir(parents=True, exist_ok=True)
             write_atomic(options.folder / PLAN, json.dumps(plan).encode())
-        return _continued(options, watcher)
+        return _confirmed(options, _continued(options, watcher), watcher)
+
+
+def _confirmed(options: Options, result: Result, watcher: Any) -> Result:
+    """Run the best found and the preset again on fresh seeds, scored on the test part, as an experiment inside this one.
+
+    It shares the stage cache, so a preset that was confirmed before is not trained again when a longer search finds another best.
+    """
+    preset = options.recipe()
+    if not options.confirm or not result.finished or result.best is None or result.best.recipe == preset.hash:
+        return result
+    found = Recipe.from_json(result.best.spec)
+    seeds = [CONFIRMING + options.seed + k for k in range(options.confirm)]
+    arms = (found.with_(name=FOUND), preset.with_(limit=found.limit))
+    plan = [arm.with_(seed=seed, split="test") for seed in seeds for arm in arms]
+    inside = dataclasses.replace(
+        options,
+        name=f"confirm-{result.best.recipe}",
+        runs=str(options.folder),
+        cache=str(options.cache_folder),
+        storage=None,
+        confirm=0,
+        finish=(),
+        variants=0,
+        halving=None,
+        budget="",
+    )
+    changes = {f.name: getattr(inside, f.name) for f in dataclasses.fields(Options) if f.name not in ("design", "trials")}
+    if (inside.folder / "experiment.json").exists():
+        done = resume(inside.name, inside.runs, watcher)
+    else:
+        done = run_plan(plan, watcher, **changes | {"design": "confirm"})
+    return dataclasses.replace(result, finished=done.finished, seconds=result.seconds + done.seconds)
 
 
 @contextlib.contextmanager
@@ -204,7 +260,8 @@ def _continued(options: Options, watcher: Any) -> Result:
         if ledger.remaining() or ledger.has_orphans():
             reason, interrupted = _tune(options, ledger, watcher, clock)
         finished = not interrupted and not ledger.has_orphans()
-        clock.save("interrupted" if interrupted else "finished", reason)
+        short = ledger.remaining() and options.trials < UNBOUNDED and reason
+        clock.save("interrupted" if interrupted else "out of budget" if short else "finished", reason)
         return Result(options.name, folder, best(folder, ledger), ledger.counts(), finished, reason, time.monotonic() - started)
     finally:
         ledger.presence.leave()
@@ -233,6 +290,7 @@ def open_ledger(options: Options) -> Ledger:
         starts=starts,
         screen=options.screen,
         plan=plan,
+        proposes=options.proposes,
     )
 
 
@@ -251,9 +309,10 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: _Clock) -> tupl
         workers = min(found.workers(bundle, processes), max(1, options.trials))
         watcher.placed(placement(workers, bundle, processes, found.gpus))
         clock.gpus_per_trial = bundle.get("GPU", 0.0) * processes
-        cache = Path(options.runs).resolve() / "cache"
+        cache = options.cache_folder
         team = {"processes": processes, "bundle": bundle, "local_disk": options.local_disk}
         settings = {"runner": options.runner, "cache": str(cache), "halving": options.halving} | team
+        settings["measuring"] = json.dumps(options.measuring)
         searcher = LedgerSearcher(ledger, clock.wrap(watcher), settings, clock.may_start)
         scheduler = LedgerScheduler(ledger, clock.wrap(watcher))
         trainable = tune.with_resources(GolfTrial, tune.PlacementGroupFactory([bundle] * processes))
@@ -310,6 +369,8 @@ class _Clock:
         path = folder / "experiment.json"
         self._before = read_experiment(folder).get("seconds", 0.0) if path.exists() else 0.0
         self._started, self._lasted = time.monotonic(), [0.0]
+        plan = _read_plan(folder) if options.design == "first" else None
+        self._planned = None if plan is None else [recipe.hash for recipe in plan]
 
     def seconds(self) -> float:
         """On the clock, over all resumes."""
@@ -360,8 +421,19 @@ class _Clock:
                 "spent": self._ledger.spent(),
                 "seconds": self.seconds(),
                 "resume": self._options.resume_command,
+                "planned": self._planned,
+                "refusal": self._refusal(),
             },
         )
+
+
+    def _refusal(self) -> dict[str, Any] | None:
+        """The first combination that was refused for its size: in words, and its forecast bytes."""
+        told = self._ledger.refusal()
+        if told is None:
+            return None
+        recipe, preset = Recipe.from_json(told["recipe"]), self._ledger.space.preset
+        return {"words": short(recipe, preset), "recipe": recipe.hash, "bytes": told["bytes"], "limit": preset.limit}
 
 
 class _Listening:

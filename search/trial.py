@@ -24,6 +24,7 @@ from typing import Any
 from ray import tune
 
 from model.calibration import Calibration
+from model.finish import Way
 from model.recipe import Recipe
 from model.record import Record, disk_full, write_atomic
 from search.crew import Crew, Lost, load, node, own_device
@@ -277,6 +278,10 @@ class GolfTrial(tune.Trainable):
                 "watch": self._crew.check,
                 "together": functools.partial(self._crew.training, cache, {"local_disk": local_disk}),
             }
+        measuring = json.loads(config["measuring"])
+        if "ways" in measuring:
+            measuring["ways"] = [Way.parse(text) for text in measuring["ways"]]
+        settings |= measuring
         run = load(runner)
         if config["halving"]:
             run = Halving(run, functools.partial(run_safely, processes=count), config["halving"])

@@ -21,13 +21,15 @@ Ranked = tuple[np.ndarray, np.ndarray]  # rows, the most promising first, and wh
 class Proposed:
     """A proposal: the parameters, or None if nothing was found that may fit.
 
-    ``dropped`` combinations were refused on the way, for the first time; ``asked`` are these and the one proposed.
+    ``dropped`` combinations were refused on the way, for the first time; ``asked`` are these and the one proposed;
+    ``example`` is the first of the refused.
     """
 
     params: Params | None
     asked: int = 0
     dropped: int = 0
     source: str = ""
+    example: Params | None = None
 
 
 @dataclass
@@ -55,6 +57,7 @@ class Walk:
     found: Params | None = None
     _worth: tuple[bool, float] = (False, -1.0)
     _dropped: int = 0
+    _example: Params | None = None
     _met: set[Hashable] = field(default_factory=set)
 
     def weigh(self, params: Params, promise: float, size: float | None = None, least: float = REFUSED) -> bool:
@@ -74,6 +77,7 @@ class Walk:
         if chance < REFUSED and key not in self.refused:
             self.refused.add(key)
             self._dropped += 1
+            self._example = self._example or params
         if chance < LIKELY and size is not None:
             self.ceiling = min(self.ceiling, size)
         if REFUSED <= chance < least:
@@ -92,11 +96,11 @@ class Walk:
     def result(self, source: str) -> Proposed:
         """What was found; a combination that was refused in vain counts no more."""
         if self.found is None:
-            return Proposed(None, self._dropped, self._dropped, source)
+            return Proposed(None, self._dropped, self._dropped, source, self._example)
         key = self.key(self.found)
         again = key in self.refused
         self.refused.discard(key)
-        return Proposed(self.found, self._dropped - again + 1, self._dropped - again, source)
+        return Proposed(self.found, self._dropped - again + 1, self._dropped - again, source, None if again else self._example)
 
 
 def ranked(rows: np.ndarray, gains: np.ndarray, error: float | None = None) -> Ranked:

@@ -24,6 +24,12 @@ STARTER = (
     *("gated_attention", "ema", "swa", "orthogonal_init", "int6_rows", "int5_rows", "zstd_codec", "sliding_window"),
 )
 
+# What a first search varies, the most telling ones first: a lean design takes the first few.
+FIRST = (
+    *("bigram_hash", "ln_scale", "smear_gate", "leaky_relu_squared", "value_residual", "xsa", "x0_injection"),
+    "gated_attention",
+)
+
 
 def spaces() -> dict[str, str]:
     """Name -> one line of what varies, for every ready-made space."""
@@ -76,6 +82,18 @@ def _starter(preset: Recipe) -> Space:
     return Space("starter", preset, techniques=tuple(name for name in STARTER if name in catalogue()))
 
 
+def _first(preset: Recipe) -> Space:
+    """What a first search varies: eight techniques, the bits of the matrices, the MLP's width and the bigram table's size."""
+    width = preset.shape.width
+    return Space(
+        "first",
+        preset,
+        techniques=(*FIRST, "int6_rows", "int5_rows"),
+        knobs=("bigram_hash.buckets",),
+        shape={"hidden": tuple(sorted({preset.shape.hidden, *(round(width * ratio) for ratio in (2, 3, 4))}))},
+    )
+
+
 def _seeds(preset: Recipe) -> Space:
     """Everything the five seed submissions contain, with their knobs and body plans."""
     baseline = {t.name for t in BASELINE.techniques}
@@ -113,6 +131,7 @@ def _everything(preset: Recipe) -> Space:
 
 _BUILDERS: dict[str, Callable[[Recipe], Space]] = {
     "starter": _starter,
+    "first": _first,
     "seeds": _seeds,
     "architecture": _architecture,
     "optimizer": _optimizer,

@@ -1,7 +1,8 @@
-"""Presets: named recipes, each derived from another one in Python, at the challenge's scale and at a proxy's.
+"""Presets: named recipes, each derived from another one in Python, at the challenge's scale and at two smaller ones.
 
-``preset("baseline", "proxy")`` is what a search on a laptop varies around. A proxy keeps a preset's proportions (depth,
-MLP width, KV heads against the baseline's) in a body that trains on one CPU core in under a minute.
+``preset("baseline", "proxy")`` is what a search on a laptop varies around. A smaller scale keeps a preset's proportions
+(depth, MLP width, KV heads against the baseline's) in a body that trains on one CPU core: ``proxy`` in about a minute,
+``nano`` in about ten seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from model.recipe import Recipe, Schedule, Shape
 from model.technique import parse
 from spaces.seeds import seeds
 
-SCALES = ("proxy", "full")
+SCALES = ("nano", "proxy", "full")
 
 # The challenge: ten minutes on its machine, batches of 524,288 tokens, 16,000,000 decimal bytes.
 FULL_SCHEDULE = Schedule(tokens=None, seconds=600.0, batch_tokens=524_288, micro_tokens=65_536)
@@ -24,6 +25,14 @@ PROXY_SHAPE = Shape(layers=5, width=128, heads=4, kv_heads=2, hidden=256, vocabu
 PROXY_SCHEDULE = Schedule(tokens=524_288, batch_tokens=4_096, micro_tokens=4_096)
 # Binds about as often as 16,000,000 does at full scale: benchmarks/proxy_limit.py measures it.
 PROXY_LIMIT = 730_000
+
+# The first search's body: 45,000 parameters that see 4.5 tokens each, in 100 steps of 2,048 tokens. Two or three bodies were
+# measured: docs/first_search.md.
+NANO_SHAPE = Shape(layers=4, width=32, heads=2, kv_heads=1, hidden=64, vocabulary=512, context=128)
+NANO_SCHEDULE = Schedule(tokens=204_800, batch_tokens=2_048, micro_tokens=2_048)
+NANO_LIMIT = 102_000
+
+_SMALL = {"nano": (NANO_SHAPE, NANO_SCHEDULE, NANO_LIMIT), "proxy": (PROXY_SHAPE, PROXY_SCHEDULE, PROXY_LIMIT)}
 
 BASELINE = Recipe(
     shape=Shape(layers=9, width=512, heads=8, kv_heads=4, hidden=1024, vocabulary=1024, context=1024),
@@ -40,7 +49,7 @@ PRESETS: dict[str, Recipe] = {"baseline": BASELINE, **seeds(BASELINE)}
 
 
 def preset(name: str, scale: str = "proxy") -> Recipe:
-    """Return the preset called ``name`` at ``scale`` (``proxy`` or ``full``).
+    """Return the preset called ``name`` at ``scale`` (one of `SCALES`).
 
     Raises:
         ValueError: there is no such preset or scale; the message proposes the nearest name.
@@ -53,23 +62,25 @@ def preset(name: str, scale: str = "proxy") -> Recipe:
 
 
 def at_scale(recipe: Recipe, scale: str) -> Recipe:
-    """Return a full-scale ``recipe`` as it is, or its proxy: same techniques and proportions in a small body.
+    """Return a full-scale ``recipe`` as it is, or a small one: the same techniques and proportions in a small body.
 
     Raises:
-        ValueError: the scale is neither ``proxy`` nor ``full``.
+        ValueError: the scale is none of `SCALES`.
     """
     if scale not in SCALES:
         raise ValueError(f"scale={scale!r} must be one of {', '.join(SCALES)}.")
     if scale == "full":
         return recipe
-    shape = _proxy_shape(recipe.shape)
+    body, schedule, limit = _SMALL[scale]
+    shape = _shrunk(recipe.shape, body)
     techniques = tuple(t.rescale(recipe.shape, shape) for t in recipe.techniques)
-    return dataclasses.replace(recipe, shape=shape, schedule=PROXY_SCHEDULE, techniques=techniques, limit=PROXY_LIMIT)
+    return dataclasses.replace(recipe, shape=shape, schedule=schedule, techniques=techniques, limit=limit)
 
 
-def _proxy_shape(shape: Shape) -> Shape:
-    """The proxy body with ``shape``'s proportions to the baseline's: depth, MLP width, KV heads, vocabulary."""
-    full, small = BASELINE.shape, PROXY_SHAPE
+def _shrunk(shape: Shape, small: Shape) -> Shape:
+    """A small body with ``shape``'s proportions to the baseline's: depth, MLP width, KV heads, vocabulary."""
+    full = BASELINE.shape
+    vocabulary = shape.vocabulary * small.vocabulary // full.vocabulary
     return dataclasses.replace(
         shape,
         layers=round(shape.layers * small.layers / full.layers),
@@ -77,6 +88,6 @@ def _proxy_shape(shape: Shape) -> Shape:
         heads=small.heads,
         kv_heads=max(1, small.heads * shape.kv_heads // shape.heads),
         hidden=round(shape.hidden / shape.width * small.width),
-        vocabulary=shape.vocabulary if shape.vocabulary <= small.vocabulary else max(small.vocabulary, shape.vocabulary // 4),
+        vocabulary=vocabulary if vocabulary <= small.vocabulary else max(small.vocabulary, vocabulary // 4),
         context=small.context,
     )
