@@ -1,4 +1,4 @@
-# make search   a first search, from nothing to a report (installs what it needs into .venv)
+# make search   a first search, from nothing to a report (installs what it needs into .venv); NAME=… for another one
 # make test     the tests;  make check: ruff and mypy;  make bench: the search benchmark
 # make fuzz     20,000 damaged artifacts;  make chaos: many kills
 
@@ -11,17 +11,11 @@ ACTIVE := $(if $(HAS_TORCH),$(call has,$(PYTHON),sys.prefix != sys.base_prefix o
 OWN := $(if $(wildcard .venv/bin/python),$(call has,.venv/bin/python,u.find_spec("torch")),$(HAS_TORCH))
 PY := $(if $(ACTIVE),$(PYTHON),.venv/bin/python)
 NAME ?= first
-TRIALS ?= 24
-BUDGET ?= 265s
-# All trials of the first search serve the ranking: they are chosen to tell techniques apart.
-SCREEN ?= 24
-# A third of the proxy's tokens, so that two cores finish enough runs in the budget to tell techniques apart.
-TOKENS ?= 163840
 
 .PHONY: search test check chaos bench fuzz clean
 
 search: .venv/installed
-	$(PY) -m search.cli search --preset baseline --space starter --scale proxy --tokens $(TOKENS) --trials $(TRIALS) --screen $(SCREEN) --budget $(BUDGET) --name $(NAME)
+	$(PY) -m search.cli first --name $(NAME)
 
 test: .venv/tested
 	$(PY) -m pytest

@@ -53,6 +53,12 @@ class Watcher:
     def finished(self, number: int, record: Record) -> None:
         """A trial ended."""
 
+    def expects(self, trials: int) -> None:
+        """So many more trials will come: the best found is confirmed."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know now."""
+
     def standing(self, spent: dict[str, float], rungs: list[Agreement]) -> None:
         """After each trial: trainings and seconds spent, and how well rungs predict the end."""
 

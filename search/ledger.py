@@ -201,6 +201,10 @@ class Ledger:
         """Whether the byte limit does not bind a trial: it belongs to the design that a search began with."""
         return self._proposes and trial.user_attrs.get("source") == "plan"
 
+    def enqueue(self, params: dict[str, Any]) -> None:
+        """Ask for a combination before anything else is proposed; where it cannot fit, it is refused and counted."""
+        self.study.enqueue_trial(params)
+
     def _described(self, recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any]]:
         """The space's parameters of a planned recipe, from which the sampler learns; nothing where the space lacks it."""
         params = self.space.params(recipe)
@@ -229,6 +233,7 @@ class Ledger:
                 trial.set_user_attr(key, value)
             if fits:
                 return self._prepare(trial.number, recipe)
+            trial.set_user_attr(REFUSAL, {"recipe": recipe.to_json(), "bytes": self._forecast(recipe)})
             trial.set_constraint(OVER, self._forecast(recipe)["mid"] - recipe.limit)
             self._close(trial.number, PRUNED, "its forecast does not fit")
         return None

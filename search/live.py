@@ -102,6 +102,14 @@ class LiveTable(Watcher):
                 soft_wrap=True,
             )
 
+    def expects(self, trials: int) -> None:
+        """So many more trials will come."""
+        self._total += trials
+
+    def note(self, text: str) -> None:
+        """Something the user should know now."""
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
     def standing(self, spent: dict[str, float], rungs: list[Agreement]) -> None:
         """What has been spent, and how well rungs predict the end."""
         self._spent, self._rungs = spent, rungs

@@ -108,19 +108,20 @@ def cost(console: Console, shown: Recipe, bill: Bill, marginal: dict[str, int]) 
 
 def status(console: Console, told: dict[str, Any]) -> None:
     """Print how a search stands."""
-    counts, reason = told["counts"], ", " + told["reason"] if told["reason"] else ""
+    counts, reason = told["counts"], told["reason"].removeprefix(told["state"]).lstrip(";, ")
     lines = [
-        f"{told['name']}: {told['state']}{reason}. {told['seconds']:.0f} s.",
+        f"{told['name']}: {told['state']}{', ' if reason else ''}{reason}. {told['seconds']:.0f} s on the clock.",
         f"{counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed, "
         f"{len(told['running'])} running of {told['trials']} trials; {counts['trained']} trained; "
         f"{counts['not_fitting']} of {counts['asked']} combinations could not fit and were never started; "
         f"{counts.get('over_limit', 0)} measured over the limit and were stopped.",
     ]
     if spent := told["spent"]:
-        bound = f" of a budget of {told['budget']}" if told["budget"] else ""
+        bound = f"; the budget was {told['budget']}" if told["budget"] else ""
         reused = counts["complete"] + counts["pruned"] + counts["failed"] - counts["trained"]
         free = f"; {reused} trials trained nothing" if reused > 0 else ""
-        lines.append(f"spent: {spent['trainings']:g} trainings, {spent['seconds']:.0f} s of training{bound}{free}.")
+        summed = f"{spent['seconds']:.0f} s of training summed over all workers"
+        lines.append(f"spent: {spent['trainings']:g} trainings, {summed}{free}{bound}.")
     lines += [rung["words"] for rung in told["rungs"]]
     if best := told["best"]:
         what = f"recipe {best['recipe']}: {' '.join(best['techniques'])}"
@@ -135,7 +136,7 @@ def status(console: Console, told: dict[str, Any]) -> None:
         )
     for row in told["failed"]:
         console.print(f"failed: {row['recipe']}: {row['reason']}  ({row['log']})", highlight=False, soft_wrap=True)
-    if told["state"] == "interrupted":
+    if told["state"] in ("interrupted", "out of budget"):
         console.print(f"continue with: {told['resume']}", highlight=False)
 
 

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from optuna.distributions import CategoricalDistribution
+
 from model.recipe import Recipe
 from model.record import Record, disk_full, records_in, write_atomic
 from search.difference import short
@@ -25,7 +27,10 @@ from search.ledger import Ledger
 from search.options import UNBOUNDED, Budget, Options
 from search.pruner import Agreement
 from search.storage import open_storage, read_experiment, write_experiment
+from search.proposal import Forecasts
+from search.walk import REFUSED
 from spaces.presets import PRESETS
+from spaces.space import Space
 
 PLAN = "plan.json"  # the recipes of an experiment that runs a list
 CONFIRMING = 1000  # first of the seeds that no trial has
@@ -118,7 +123,8 @@ def first(plan: Sequence[Recipe], watcher: Any = None, **options: Any) -> Result
     """Run a plan, then let the sampler propose from what it showed: an experiment that begins with a design.
 
     Args:
-        plan: to run before anything is proposed; the search's space must reach these recipes.
+        plan: to run before anything is proposed; the search's space must reach these recipes. The space's largest combination
+            is asked for too, where it cannot fit: so the report shows what a refusal looks like.
         watcher: a `search.bridge.Watcher` that hears what happens.
         **options: fields of `Options`; ``trials`` counts the plan and the proposals.
 
@@ -126,7 +132,23 @@ def first(plan: Sequence[Recipe], watcher: Any = None, **options: Any) -> Result
         ValueError: an option that cannot be, or an experiment of this name.
     """
     asked = fresh(validated(Options(**options | {"design": "first"})))
-    return _run(asked, watcher, [recipe.to_json() for recipe in plan])
+    return _run(asked, watcher, [recipe.to_json() for recipe in plan], _ask_for_the_largest)
+
+
+def _ask_for_the_largest(ledger: Ledger) -> None:
+    params = largest(ledger.space, ledger.forecaster)
+    if ledger.chance(ledger.space.recipe(params)) < REFUSED:
+        ledger.enqueue(params)
+
+
+def largest(space: Space, forecaster: Forecasts) -> dict[str, Any]:
+    """The combination of a space that is forecast to be the largest, found one choice after the other; knobs stay."""
+    params = space.params(space.preset)
+    for name, rule in space.distributions().items():
+        if isinstance(rule, CategoricalDistribution) and (name in space.choices or name.startswith("shape.")):
+            sizes = {value: forecaster(space.recipe(params | {name: value}))["mid"] for value in rule.choices}
+            params[name] = max(sizes, key=lambda value: sizes[value])
+    return params
 
 
 def _read_plan(folder: Path) -> list[Recipe] | None:
@@ -187,7 +209,12 @@ def validated(options: Options) -> Options:
     return options
 
 
-def _run(options: Options, watcher: Any, plan: list[dict[str, Any]] | None = None) -> Result:
+def _run(
+    options: Options,
+    watcher: Any,
+    plan: list[dict[str, Any]] | None = None,
+    prepare: Callable[[Ledger], None] | None = None,
+) -> Result:
     """Run an experiment; a cluster that cannot be had is said before a new one leaves anything behind."""
     if (options.folder / "experiment.json").exists():
         return _confirmed(options, _continued(options, watcher), watcher)
@@ -195,7 +222,7 @@ def _run(options: Options, watcher: Any, plan: list[dict[str, Any]] | None = Non
         if plan is not None:
             options.folder.mkdir(parents=True, exist_ok=True)
             write_atomic(options.folder / PLAN, json.dumps(plan).encode())
-        return _confirmed(options, _continued(options, watcher), watcher)
+        return _confirmed(options, _continued(options, watcher, prepare), watcher)
 
 
 def _confirmed(options: Options, result: Result, watcher: Any) -> Result:
@@ -222,6 +249,8 @@ def _confirmed(options: Options, result: Result, watcher: Any) -> Result:
         halving=None,
         budget="",
     )
+    if watcher is not None:
+        watcher.expects(len(plan))
     changes = {f.name: getattr(inside, f.name) for f in dataclasses.fields(Options) if f.name not in ("design", "trials")}
     if (inside.folder / "experiment.json").exists():
         done = resume(inside.name, inside.runs, watcher)
@@ -244,7 +273,7 @@ def _connected(options: Options) -> Iterator[None]:
         yield
 
 
-def _continued(options: Options, watcher: Any) -> Result:
+def _continued(options: Options, watcher: Any, prepare: Callable[[Ledger], None] | None = None) -> Result:
     """Open the ledger, bring up the cluster, let Tune run, write down how it ended."""
     from search.bridge import Watcher
 
@@ -254,6 +283,8 @@ def _continued(options: Options, watcher: Any) -> Result:
     ledger = open_ledger(options)
     try:
         ledger.reconcile()
+        if prepare is not None:
+            prepare(ledger)
         clock = _Clock(options, ledger, folder)
         clock.save("running")
         reason, interrupted = "", False
@@ -368,7 +399,7 @@ class _Clock:
         self._budget, self.gpus_per_trial = Budget.parse(options.budget), options.gpus_per_trial or 0.0
         path = folder / "experiment.json"
         self._before = read_experiment(folder).get("seconds", 0.0) if path.exists() else 0.0
-        self._started, self._lasted = time.monotonic(), [0.0]
+        self._started, self._lasted, self._warned = time.monotonic(), [0.0], False
         plan = _read_plan(folder) if options.design == "first" else None
         self._planned = None if plan is None else [recipe.hash for recipe in plan]
 
@@ -385,6 +416,21 @@ class _Clock:
         if spent["trainings"] >= self._budget.trainings or spent["seconds"] * self.gpus_per_trial >= self._budget.gpu_seconds:
             return f"the budget of {self._options.budget} is spent"
         return None
+
+    def too_slow(self) -> str:
+        """That the budget will not reach for all trials, once, as soon as the pace says so; else an empty text."""
+        done, left = self._ledger.target - self._ledger.remaining(), self._budget.seconds - self.seconds()
+        if self._warned or self._options.trials >= UNBOUNDED or not math.isfinite(left) or len(self._lasted) < 4:
+            return ""
+        expected = done + max(0.0, left) * (len(self._lasted) - 1) / self.seconds()
+        if expected >= self._options.trials:
+            return ""
+        self._warned = True
+        return (
+            f"At this pace about {expected:.0f} of {self._options.trials} trials will be done within the budget of "
+            f"{self._options.budget}. What they can tell will be said in the report; `{self._options.resume_command} --budget …` "
+            "goes on."
+        )
 
     def standing(self) -> tuple[dict[str, float], list[Agreement]]:
         """What has been spent, and how well rungs predict the end."""
@@ -446,6 +492,12 @@ class _Listening:
     def placed(self, what: str) -> None:
         self._watcher.placed(what)
 
+    def expects(self, trials: int) -> None:
+        self._watcher.expects(trials)
+
+    def note(self, text: str) -> None:
+        self._watcher.note(text)
+
     def started(self, proposal: Any) -> None:
         self._began[proposal.number] = time.monotonic()
         self._watcher.started(proposal)
@@ -457,6 +509,8 @@ class _Listening:
         self._clock.lasted(time.monotonic() - self._began.pop(number, time.monotonic()))
         self._watcher.finished(number, record)
         self._watcher.standing(*self._clock.standing())
+        if warning := self._clock.too_slow():
+            self._watcher.note(warning)
 
 
 def best(folder: Path, ledger: Ledger) -> Record | None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 
+from search.design import folded_plackett_burman
 from tests.planted import Planted, write_experiment
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "analysis" / "notebooks"
@@ -24,8 +25,27 @@ def experiment(tmp_path_factory):
     return write_experiment(tmp_path_factory.mktemp("runs") / "demo", records, options={"space": "starter"})
 
 
+@pytest.fixture(scope="module")
+def first_search(tmp_path_factory):
+    """What `make search` leaves: a design, proposals, every training finished in further ways; no knob varies."""
+    world, names = Planted.draw(2, 5), [f"t{k}" for k in range(5)]
+    design = [[float(n in on) for n in names] for on in folded_plackett_burman(names)]
+    records = world.records(np.array(design + [[1, 1, 0, 1, 0], [1, 0, 0, 1, 1]], float))
+    noise = np.random.default_rng(3)
+    for record in records:
+        record["finishings"] = [
+            {"technique": "int5_rows", "beside": [], "slot": "bits", "instead_of": ["int8_rows"], "bpb": 2.0, "bytes": 9, "tokens": 9}
+            | {"delta_bpb": 0.007 + noise.normal(0, 0.001), "delta_bytes": -800, "seconds": 0.1}
+        ]
+    planned = [record["recipe"] for record in records[: len(design)]]
+    told = {"options": {"space": "first", "design": "first"}, "design": "first", "planned": planned}
+    return write_experiment(tmp_path_factory.mktemp("runs") / "first", records, **told)
+
+
+@pytest.mark.parametrize("kind", ["experiment", "first_search"])
 @pytest.mark.parametrize("name", ["ablation", "search"])
-def test_runs_from_top_to_bottom(name, experiment):
+def test_runs_from_top_to_bottom(name, kind, request):
+    experiment = request.getfixturevalue(kind)
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     first = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     assert first.source.startswith("EXPERIMENT = ")
