@@ -95,8 +95,8 @@ def contribution(
     notes = [*model.notes]
     if (left := complete - len(model.rows)) > 0 and table.attrs.get("experiment", {}).get("planned"):
         notes.append(
-            f"Effects come from the {len(model.rows)} runs that were planned before any score was known. {left} further runs were "
-            "chosen by looking at scores and are left out here."
+            f"Effects come from the {len(model.rows)} runs that were planned before any score was known. {left} further runs "
+            "were chosen by looking at scores and are left out here."
         )
     if adaptive:
         notes.append(

@@ -17,8 +17,8 @@ def frontier(table: pd.DataFrame, seconds: bool = False, recipes: pd.DataFrame |
         recipes: of `ranking` for the same table, if it is at hand.
 
     Returns:
-        by bytes: recipe, preset, techniques, bytes, bpb, se, low, high, seconds, fits, efficient, doubt. Recipes run with several
-        seeds are one row.
+        by bytes: recipe, preset, techniques, bytes, bpb, se, low, high, seconds, fits, efficient, doubt. Recipes run with
+        several seeds are one row.
     """
     frame = (ranking(table) if recipes is None else recipes).dropna(subset=["bytes", "bpb"]).copy()
     columns = ["bytes", "bpb", *(["seconds"] if seconds else [])]

@@ -14,8 +14,8 @@ from plotly.offline import get_plotlyjs
 from analysis import plots
 from analysis.contribution import needed_runs
 from analysis.frontier import frontier, shadow_price
-from analysis.intervals import half_width
 from analysis.interaction import interaction, matrix, removal
+from analysis.intervals import half_width
 from analysis.knobs import response
 from analysis.rungs import agreement
 
@@ -161,8 +161,8 @@ def _after_training(told: Report) -> dict[str, Any]:
     if table.empty:
         return {}
     lead = (
-        "Every training was finished in further ways: quantised, packed and scored with a technique and without it. The two sides "
-        "of a comparison share their trained weights and their text. In the table above every run is another training, and two "
+        "Every training was finished in further ways: quantised, packed and scored with a technique and without it. The two "
+        "sides of a comparison share their trained weights and their text. In the table above every run is another training, and two "
         "trainings differ by chance far more than two finishes of one training do: that is why the errors here are smaller. "
         f"Each difference is an average over {int(table['trainings'].max())} trainings, each on a stretch of text of its own."
     )
@@ -202,8 +202,9 @@ def _confirmed(told: Report) -> dict[str, Any]:
         }
     )
     lead = (
-        "The best of a search was chosen for its score, so its score flatters it. Here it and the preset were trained anew with "
-        "seeds that no trial had, and scored on the test part, which no search sees. Differences are paired by seed and document."
+        "The best of a search was chosen for its score, so its score flatters it. Here it and the preset were trained anew "
+        "with seeds that no trial had, and scored on the test part, which no search sees. Differences are paired by seed and "
+        "document."
     )
     return section("The best found, confirmed", lead, tables=[("", shown)])
 

@@ -84,7 +84,9 @@ def frontier(table: pd.DataFrame, limit: float | None = None) -> go.Figure:
                 line={"shape": "hv", "color": color, "width": 1.5},
                 marker={"color": color, "size": 7, "opacity": 0.75},
                 hovertext=part["techniques"].map(_wrap),
-                error_y={"array": part["high"] - part["bpb"], "color": color, "thickness": 0.8, "width": 0} if len(part) < 200 else None,
+                error_y={"array": part["high"] - part["bpb"], "color": color, "thickness": 0.8, "width": 0}
+                if len(part) < 200
+                else None,
             )
     if "named" in table and table["named"].any():
         named = table[table["named"].astype(bool)]

@@ -74,8 +74,8 @@ class Report:
         wanted = max(40, 2 * count + 4, 2 * len(self.table))
         next_step = f"Continue with `{resume} --trials {wanted}`." if resume else "Run more combinations."
         return (
-            f"These {runs} complete runs cannot tell apart the {count} techniques that varied: at least {count + 2} are needed. "
-            + next_step
+            f"These {runs} complete runs cannot tell apart the {count} techniques that varied: at least {count + 2} are "
+            f"needed. {next_step}"
         )
 
     def text(self, console: Any) -> None:
@@ -220,7 +220,9 @@ def finishings_in_words(table: pd.DataFrame) -> list[str]:
         f"{r.technique} ({r.delta_bpb:+.5f} ± {r.high - r.delta_bpb:.5f} bits per byte, {r.bytes:+,.0f} bytes)"
         for r in clear.itertuples()
     )
-    lines = [f"After training, on the same weights: {told}." if told else "After training no technique changed the score clearly."]
+    lines = [
+        f"After training, on the same weights: {told}." if told else "After training no technique changed the score clearly."
+    ]
     free = table[(table["se"] == 0) & (table["delta_bpb"] == 0)]
     if len(free):
         sizes = ", ".join(f"{r.technique} {r.bytes:+,.0f} ± {r.bytes_high - r.bytes:,.0f}" for r in free.itertuples())

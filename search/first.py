@@ -171,7 +171,9 @@ def announce(pace: Pace, design: Design, preset: Recipe, minutes: float = MINUTE
     ]
     expected = pace.minutes(design)
     if expected > minutes:
-        lines.append(f"This machine needs about {expected:.0f} minutes for it. That is the smallest plan; it will run to its end.")
+        lines.append(
+            f"This machine needs about {expected:.0f} minutes for it. That is the smallest plan; it will run to its end."
+        )
     else:
         lines.append(f"{design.total} trainings, about {expected:.1f} minutes.")
     return lines

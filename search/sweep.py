@@ -25,9 +25,9 @@ from model.record import Record, disk_full, records_in, write_atomic
 from search.difference import short
 from search.ledger import Ledger
 from search.options import UNBOUNDED, Budget, Options
+from search.proposal import Forecasts
 from search.pruner import Agreement
 from search.storage import open_storage, read_experiment, write_experiment
-from search.proposal import Forecasts
 from search.walk import REFUSED
 from spaces.presets import PRESETS
 from spaces.space import Space
@@ -471,7 +471,6 @@ class _Clock:
                 "refusal": self._refusal(),
             },
         )
-
 
     def _refusal(self) -> dict[str, Any] | None:
         """The first combination that was refused for its size: in words, and its forecast bytes."""

@@ -167,7 +167,9 @@ def codecs_and_more(generator):
 def test_a_slot_never_left_to_its_default_is_compared_within_itself():
     out = contribution(codecs_and_more(np.random.default_rng(1))).set_index("technique")
     assert np.isnan(out.loc["zlib_codec", "delta_bpb"])
-    assert out.loc["zlib_codec", "doubt"] == "the reference of its slot: every other run has zstd_codec or lzma_codec in its place"
+    assert (
+        out.loc["zlib_codec", "doubt"] == "the reference of its slot: every other run has zstd_codec or lzma_codec in its place"
+    )
     assert "compared with zlib_codec" in out.loc["zstd_codec", "doubt"]
     assert out.loc["zstd_codec", "delta_bpb"] == pytest.approx(-0.01, abs=0.001)
     assert out.loc["lzma_codec", "delta_bpb"] == pytest.approx(-0.02, abs=0.001)

@@ -30,11 +30,19 @@ def first_search(tmp_path_factory):
     """What `make search` leaves: a design, proposals, every training finished in further ways; no knob varies."""
     world, names = Planted.draw(2, 5), [f"t{k}" for k in range(5)]
     design = [[float(n in on) for n in names] for on in folded_plackett_burman(names)]
-    records = world.records(np.array(design + [[1, 1, 0, 1, 0], [1, 0, 0, 1, 1]], float))
+    records = world.records(np.array([*design, [1, 1, 0, 1, 0], [1, 0, 0, 1, 1]], float))
     noise = np.random.default_rng(3)
     for record in records:
         record["finishings"] = [
-            {"technique": "int5_rows", "beside": [], "slot": "bits", "instead_of": ["int8_rows"], "bpb": 2.0, "bytes": 9, "tokens": 9}
+            {
+                "technique": "int5_rows",
+                "beside": [],
+                "slot": "bits",
+                "instead_of": ["int8_rows"],
+                "bpb": 2.0,
+                "bytes": 9,
+                "tokens": 9,
+            }
             | {"delta_bpb": 0.007 + noise.normal(0, 0.001), "delta_bytes": -800, "seconds": 0.1}
         ]
     planned = [record["recipe"] for record in records[: len(design)]]

@@ -1,0 +1,61 @@
+"""What a search says before it starts, and what its report says where nothing could be told."""
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from analysis.report import report, summary
+from search.options import UNBOUNDED, Options
+from search.prospects import prospects
+from spaces.catalogue import space
+from spaces.presets import preset
+from tests.planted import Planted, write_experiment
+
+STARTER = space("starter", preset("baseline", "proxy"))
+
+
+def said(**options):
+    return " ".join(prospects(Options(**options), STARTER))
+
+
+def test_too_few_trials_are_said_to_be_too_few_with_what_to_do():
+    assert "10 trials cannot tell the 16 techniques of this space apart: at least 18" in said(trials=10)
+    assert "golflab ablate baseline --design screen" in said(trials=10)
+
+
+def test_more_trials_show_smaller_effects():
+    smallest = [float(said(trials=n).partition("an effect of ")[2].split()[0]) for n in (24, 48, 200)]
+    assert smallest == sorted(smallest, reverse=True)
+    assert smallest[0] > 2 * smallest[2]
+
+
+def test_a_search_bounded_by_its_budget_says_when_effects_show():
+    assert "from 18 complete runs on" in said(trials=UNBOUNDED, budget="2h")
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_runs_that_tell_nothing_end_in_one_sentence_and_a_command(tmp_path, width):
+    world = Planted.draw(0, 12)
+    flags = (np.random.default_rng(0).random((6, 12)) < 0.5).astype(float)
+    folder = write_experiment(tmp_path / "demo", world.records(flags), resume="golflab resume demo")
+    told, screen = report(folder), io.StringIO()
+    told.text(Console(file=screen, width=width))
+    text = " ".join(screen.getvalue().split())
+    assert "These 6 complete runs cannot tell apart the" in text
+    assert "golflab resume demo --trials 40" in text
+    assert "technique Δ" not in text
+    assert "–" not in text
+    assert not any("partly luck" in sentence for sentence in summary(told))
+    page = told.html(tmp_path / "page.html").read_text()
+    assert "golflab resume demo --trials 40" in page
+
+
+def test_luck_is_mentioned_only_where_a_score_shrank(tmp_path):
+    world = Planted.draw(3, 4, noise=0.02)
+    flags = (np.random.default_rng(1).random((20, 4)) < 0.5).astype(float)
+    told = report(write_experiment(tmp_path / "demo", world.records(flags)))
+    lines = [line for line in summary(told) if "partly luck" in line]
+    assert len(lines) == (f"{told.best['expected']:.4f}" != f"{told.best['bpb']:.4f}")
+    assert f"expect {told.best['expected']:.4f}" in lines[0]
