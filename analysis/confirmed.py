@@ -46,7 +46,7 @@ def in_words(table: pd.DataFrame) -> list[str]:
     """The comparison in sentences; none where nothing was confirmed."""
     return [
         f"Confirmed on {r.seeds} fresh seed(s) and the test part, which no search sees: the best found scores "
-        f"{r.found_bpb:.4f}, {r.preset} {r.preset_bpb:.4f}, a difference of {r.delta_bpb:+.4f} ± {r.high - r.delta_bpb:.4f} bits per byte"
-        + (f" ({r.doubt})." if r.doubt else ".")
+        f"{r.found_bpb:.4f}, {r.preset} {r.preset_bpb:.4f}, a difference of {r.delta_bpb:+.4f} ± "
+        f"{r.high - r.delta_bpb:.4f} bits per byte" + (f" ({r.doubt})." if r.doubt else ".")
         for r in table.itertuples(index=False)
     ]

@@ -23,10 +23,10 @@ def ranking(table: pd.DataFrame, *, level: float = 0.95, model: Model | None = N
         model: the fitted contribution model, if it is at hand.
 
     Returns:
-        best first: recipe (hash of the first seed's), preset, techniques (those that vary), bpb, se, low, high (the error pooled
-        over recipes where one has a single run), expected (NaN where no error is known), p_best (chance of being the best that
-        fits), runs, bytes, bytes_sd, seconds, fits, doubt. ``attrs["sigma"]`` is the spread between runs of one recipe that was
-        used, ``attrs["df"]`` its degrees of freedom.
+        best first: recipe (hash of the first seed's), preset, techniques (those that vary), bpb, se, low, high (the error
+        pooled over recipes where one has a single run), expected (NaN where no error is known), p_best (chance of being the
+        best that fits), runs, bytes, bytes_sd, seconds, fits, doubt. ``attrs["sigma"]`` is the spread between runs of one
+        recipe that was used, ``attrs["df"]`` its degrees of freedom.
     """
     rows = usable(table)
     if rows.empty:

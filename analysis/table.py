@@ -108,8 +108,8 @@ def experiment(folder: Path) -> dict[str, Any]:
 def designed(table: pd.DataFrame) -> pd.DataFrame:
     """The runs of a search that were planned before any score was known; the whole table where none was, or all were.
 
-    A first search runs a design and then proposals that look at its scores. Effects are unbiased in the design alone. Techniques
-    that only the proposals varied have no column in what is returned.
+    A first search runs a design and then proposals that look at its scores. Effects are unbiased in the design alone.
+    Techniques that only the proposals varied have no column in what is returned.
     """
     planned = table.attrs.get("experiment", {}).get("planned")
     if not planned or "recipe" not in table:

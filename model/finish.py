@@ -43,7 +43,7 @@ class Way:
 
     @staticmethod
     def parse(text: str) -> Way:
-        """Read ``int5_rows`` or ``mse_clip@int5_rows``: a technique, and behind ``@`` what it is tried beside (joined by ``+``)."""
+        """Read ``int5_rows`` or ``mse_clip@int5_rows``: a technique, and behind @ what it is tried beside, joined by +."""
         technique, _, beside = text.partition("@")
         return Way(technique, tuple(filter(None, beside.split("+"))))
 

@@ -31,8 +31,8 @@ WORKER_ENVIRONMENT = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 # Ray reads these when it is imported or starts: no usage reports, no loggers and result files of Tune's, no snapshots
-# of an experiment whose state is not Tune's, and Ctrl-C left to us. Ray's workers would run at nice 15: one busy program beside them
-# would leave them 3 % of a core, and no forecast of the time would hold.
+# of an experiment whose state is not Tune's, and Ctrl-C left to us. Ray's workers would run at nice 15: one busy program
+# beside them would leave them 3 % of a core, and no forecast of the time would hold.
 DRIVER_ENVIRONMENT = {
     "RAY_worker_niceness": "0",
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -22,7 +22,7 @@ from search.ablate import detectable
 from spaces.catalogue import FIRST
 from spaces.space import Space
 
-# What every training is finished with. Codecs change bytes only; a clip and a rounding are tried beside few bits, where they act.
+# What every training is finished with. Codecs change bytes only; a clip and a rounding are tried where bits are few.
 FINISH = (
     *("int6_rows", "int5_rows", "mse_clip@int5_rows", "gptq@int5_rows", "ema", "swa", "sliding_window"),
     *("zstd_codec", "lzma_codec", "rans_codec"),
@@ -161,10 +161,10 @@ def _timed(body: dict[str, Any], cache: str, finish: tuple[str, ...]) -> tuple[f
 def announce(pace: Pace, design: Design, preset: Recipe, minutes: float = MINUTES) -> list[str]:
     """What will run and what it will be able to tell, in sentences, before anything starts."""
     lines = [
-        f"This machine trains {pace.tokens_per_second:,.0f} tokens per second on each of {pace.workers} worker(s): a run takes about "
-        f"{pace.seconds_per_run:.0f} s.",
-        f"1. Design: {design.runs} runs ({design.name}) of {design.techniques} techniques: {', '.join(design.names)}. An effect of "
-        f"{design.smallest:.4f} bits per byte or more will show (5 %, 80 % power, if one run's noise is {NOISE}).",
+        f"This machine trains {pace.tokens_per_second:,.0f} tokens per second on each of {pace.workers} worker(s): a run takes "
+        f"about {pace.seconds_per_run:.0f} s.",
+        f"1. Design: {design.runs} runs ({design.name}) of {design.techniques} techniques: {', '.join(design.names)}. An effect "
+        f"of {design.smallest:.4f} bits per byte or more will show (5 %, 80 % power, if one run's noise is {NOISE}).",
         f"2. Each training is finished in {len(FINISH)} further ways, which cost no training: {', '.join(FINISH)}.",
         f"3. Search: {design.proposals} proposals around the best combination, within {preset.limit:,} bytes.",
         f"4. Confirmation: the best found against the preset, {design.seeds} fresh seed(s) each, on text that no search sees.",

@@ -27,12 +27,13 @@ def prospects(options: Options, space: Space) -> list[str]:
         return [f"{count} techniques vary. Their effects can be told apart from {need} complete runs on."]
     if options.trials < need:
         return [
-            f"{options.trials} trials cannot tell the {count} techniques of this space apart: at least {need} complete runs are "
-            f"needed. The search will still look for a good combination. Ask for more --trials, or measure effects with {ablation}."
+            f"{options.trials} trials cannot tell the {count} techniques of this space apart: at least {need} complete runs "
+            "are needed. The search will still look for a good combination. Ask for more --trials, or measure effects with "
+            f"{ablation}."
         ]
     noise = usual_noise(options.recipe())
     smallest = 2 * noise / math.sqrt(options.trials) * detectable(max(1, options.trials - count - 1))
     return [
-        f"{options.trials} trials of {count} techniques: at best an effect of {smallest:.4f} bits per byte will show (5 %, 80 % "
-        f"power, if one run's noise is {noise:g}). {ablation} measures effects without a search's bias."
+        f"{options.trials} trials of {count} techniques: at best an effect of {smallest:.4f} bits per byte will show (5 %, "
+        f"80 % power, if one run's noise is {noise:g}). {ablation} measures effects without a search's bias."
     ]

@@ -228,7 +228,8 @@ def _run(
 def _confirmed(options: Options, result: Result, watcher: Any) -> Result:
     """Run the best found and the preset again on fresh seeds, scored on the test part, as an experiment inside this one.
 
-    It shares the stage cache, so a preset that was confirmed before is not trained again when a longer search finds another best.
+    It shares the stage cache: a preset that was confirmed before is not trained again when a longer search finds another
+    best.
     """
     preset = options.recipe()
     if not options.confirm or not result.finished or result.best is None or result.best.recipe == preset.hash:
@@ -428,8 +429,8 @@ class _Clock:
         self._warned = True
         return (
             f"At this pace about {expected:.0f} of {self._options.trials} trials will be done within the budget of "
-            f"{self._options.budget}. What they can tell will be said in the report; `{self._options.resume_command} --budget …` "
-            "goes on."
+            f"{self._options.budget}. What they can tell will be said in the report; `{self._options.resume_command} "
+            "--budget …` goes on."
         )
 
     def standing(self) -> tuple[dict[str, float], list[Agreement]]:
