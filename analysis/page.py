@@ -163,7 +163,7 @@ def _after_training(told: Report) -> dict[str, Any]:
     lead = (
         "Every training was finished in further ways: quantised, packed and scored with a technique and without it. The two "
         "sides of a comparison share their trained weights and their text. In the table above every run is another training, "
-        "and two trainings differ by chance far more than two finishes of one training do: that is why the errors here are smaller. "
+        "and two trainings differ by chance far more than two finishes of one training do: so the errors here are smaller. "
         f"Each difference is an average over {int(table['trainings'].max())} trainings, each on a stretch of text of its own."
     )
     shown = pd.DataFrame(

@@ -163,8 +163,8 @@ def announce(pace: Pace, design: Design, preset: Recipe, minutes: float = MINUTE
     lines = [
         f"This machine trains {pace.tokens_per_second:,.0f} tokens per second on each of {pace.workers} worker(s): a run takes "
         f"about {pace.seconds_per_run:.0f} s.",
-        f"1. Design: {design.runs} runs ({design.name}) of {design.techniques} techniques: {', '.join(design.names)}. An effect "
-        f"of {design.smallest:.4f} bits per byte or more will show (5 %, 80 % power, if one run's noise is {NOISE}).",
+        f"1. Design: {design.runs} runs ({design.name}) of {design.techniques} techniques: {', '.join(design.names)}. An "
+        f"effect of {design.smallest:.4f} bits per byte or more will show (5 %, 80 % power, if one run's noise is {NOISE}).",
         f"2. Each training is finished in {len(FINISH)} further ways, which cost no training: {', '.join(FINISH)}.",
         f"3. Search: {design.proposals} proposals around the best combination, within {preset.limit:,} bytes.",
         f"4. Confirmation: the best found against the preset, {design.seeds} fresh seed(s) each, on text that no search sees.",
