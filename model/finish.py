@@ -26,7 +26,7 @@ from model.tokens import TokenData
 from model.train import Trained, average_key
 from model.variants import FINISHING, Bits, Ruler
 
-TOKENS = 8_192  # of the split that each way is scored on
+TOKENS = 4_096  # of the split that each way is scored on
 
 
 @dataclass(frozen=True)

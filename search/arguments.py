@@ -14,7 +14,7 @@ Without = Annotated[list[str] | None, typer.Option(help="Technique to switch off
 Split = Annotated[str, typer.Option(help="What is scored on: dev, or test (which no search ever sees).")]
 Name = Annotated[str, typer.Argument(help="An experiment's name: its folder under --runs.")]
 Runs = Annotated[Path, typer.Option(help="Folder of experiments.")]
-Scale = Annotated[str, typer.Option(help="proxy (a CPU core, under a minute a run) or full (the challenge's).")]
+Scale = Annotated[str, typer.Option(help="nano (seconds a run on a CPU core), proxy (a minute or so) or full (the challenge's).")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 Corpus = Annotated[
     str | None, typer.Option(help="sotu, or the path of text, jsonl, jsonl.zst, a folder of them, or token shards.")
