@@ -83,7 +83,9 @@ def record(recipe: Any, bpb: float, size: int) -> Record:
     """What a finished run of the proxy leaves."""
     body = Record(recipe.hash, recipe.seed, recipe.name, "complete", recipe.to_json(), bpb=bpb, bpb_float=bpb - 0.01)
     body.bytes, body.code_bytes, body.seconds, body.tokens = size, 60_000, 38.4, 524_288
-    body.curve = [{"step": s, "tokens": 4096 * s, "seconds": 0.3 * s, "loss": 6.9 - 4.4 * (s / 128) ** 0.3} for s in range(8, 129, 8)]
+    body.curve = [
+        {"step": s, "tokens": 4096 * s, "seconds": 0.3 * s, "loss": 6.9 - 4.4 * (s / 128) ** 0.3} for s in range(8, 129, 8)
+    ]
     return body
 
 

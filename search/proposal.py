@@ -21,13 +21,14 @@ class Proposal:
 
 
 class Forecasts(Protocol):
-    """What says whether a recipe will fit; `search.forecast.Forecaster` is one."""
+    """What says whether a recipe will fit; `search.forecast.Forecaster` is one.
+
+    It may also have ``remembers``, the number of latest trials that it uses, and ``recall(told)``, which takes what `learn`
+    returned to an earlier driver and says whether it could use it: without them, a resume teaches it every record again.
+    """
 
     def __call__(self, recipe: Recipe) -> dict[str, float]:
         """Low, mid and high bytes; the truth lies between the ends with probability `COVERAGE`."""
 
-    def learn(self, record: Record) -> None:
-        """Take in a finished trial."""
-
-    def to_json(self) -> dict[str, Any]:
-        """What a worker needs to forecast alike."""
+    def learn(self, record: Record) -> Any:
+        """Take in a finished trial; return what `recall` takes instead of it, as JSON values, or None."""
