@@ -157,9 +157,7 @@ class Ledger:
         if asked is not None:
             self.study.enqueue_trial(asked)
         self._book.attribute(trial.number, "withdrawn", True)
-        self._book.close(
-            trial.number, FAIL, "its driver was gone before it had a recipe" + ("; enqueued again" if asked else "")
-        )
+        self._book.close(trial.number, FAIL, "its driver was gone before it had a recipe")
 
     def lost(self, number: int) -> None:
         """Note that a trial's worker was lost and that it is handed out again."""
@@ -210,23 +208,20 @@ class Ledger:
         return self._prepare(number, recipe)
 
     def _waiting(self) -> Proposal | None:
-        """Take up a trial that somebody enqueued (from the dashboard, say); what cannot be, or cannot fit, is closed at once."""
+        """Take up a trial that somebody enqueued (from the dashboard, say); what cannot be or fit is closed at once."""
         while self._book.unfinished(WAITING):
             with self.presence.alone():  # or another driver that starts would take it for one whose driver is gone
                 trial = self.study.ask()
                 trial.set_user_attr("driver", self.presence.name)
             try:
-                recipe = self.space.recipe(completed(trial, self.space.distributions()))
+                asked = self._book.frozen(trial.number).system_attrs.get("fixed_params", {})
+                recipe = self.space.recipe(completed(trial, asked, self.space.distributions()))
                 fits = self.chance(recipe) >= REFUSED
-            except (ValueError, TypeError) as error:
+            except ValueError as error:
                 trial.set_user_attr(tally.REFUSED, str(error))
                 self._book.close(trial.number, FAIL, str(error))
                 continue
-            for key, value in {
-                "recipe": recipe.hash,
-                "asked": 1,
-                "not_fitting": int(not fits),
-            }.items():
+            for key, value in {"recipe": recipe.hash, "asked": 1, "not_fitting": int(not fits)}.items():
                 trial.set_user_attr(key, value)
             if fits:
                 return self._prepare(trial.number, recipe)

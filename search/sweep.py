@@ -205,7 +205,7 @@ def _continued(options: Options, watcher: Any) -> Result:
             reason, interrupted = _tune(options, ledger, watcher, clock)
         finished = not interrupted and not ledger.has_orphans()
         clock.save("interrupted" if interrupted else "finished", reason)
-        return Result(options.name, folder, best(folder, ledger), ledger.counts(), finished, reason, time.monotonic() - started)
+        return Result(options.name, folder, ledger.best(), ledger.counts(), finished, reason, time.monotonic() - started)
     finally:
         ledger.presence.leave()
 
@@ -385,15 +385,6 @@ class _Listening:
         self._clock.lasted(time.monotonic() - self._began.pop(number, time.monotonic()))
         self._watcher.finished(number, record)
         self._watcher.standing(*self._clock.standing())
-
-
-def best(folder: Path, ledger: Ledger) -> Record | None:
-    """The best complete record that fits."""
-    limit = ledger.space.preset.limit
-    fitting = [
-        r for _, r in records_in(folder / "trials") if r.state == "complete" and r.bpb is not None and (r.bytes or 0) <= limit
-    ]
-    return min(fitting, key=lambda r: r.bpb or math.inf, default=None)
 
 
 def _load(dotted: str) -> Callable[..., Any]:
