@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from search.plain import PlainConsole
 
 Preset = Annotated[str, typer.Argument(help="A preset's name; `golflab presets` lists them.")]
 With = Annotated[list[str] | None, typer.Option("--with", help="Technique to switch on: NAME or NAME:knob=value,…")]
@@ -39,4 +40,4 @@ LocalDisk = Annotated[
 Budget = Annotated[str | None, typer.Option(help="2h, 90m, 300s, 50trainings or 12gpuh; what is running is finished.")]
 Trials = Annotated[int | None, typer.Option(help="Trials in all.")]
 
-out, err = Console(), Console(stderr=True)
+out, err = PlainConsole(), PlainConsole(stderr=True)

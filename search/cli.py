@@ -30,6 +30,7 @@ from search.arguments import (
     err,
     out,
 )
+from search.plain import say, write_what_can_be
 
 app = typer.Typer(
     name="golflab",
@@ -45,10 +46,11 @@ def main() -> None:
     """Run the command line: a user's mistake is one message on stderr and exit code 2."""
     sys.path.insert(0, "")  # a space of the user's own is looked for where they are
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin while they wait slow a busy machine many times over
+    write_what_can_be(sys.stdout, sys.stderr)
     try:
         app()
     except ValueError as mistake:
-        err.print(f"Error: {mistake}", style="red", highlight=False, soft_wrap=True, markup=False)
+        say(err, f"Error: {mistake}", style="red")
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

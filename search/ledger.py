@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import optuna
@@ -25,7 +24,7 @@ from model.script import code_bytes
 from search import tally
 from search.book import Book
 from search.enqueued import completed
-from search.proposal import COVERAGE, Forecasts, Proposal
+from search.proposal import Forecasts, Proposal, chance
 from search.pruner import BYTES, DOCUMENTS, PROGRESS, Agreement, ByteBudgetPruner
 from search.sampler import FittingSampler
 from search.storage import Presence
@@ -253,9 +252,7 @@ class Ledger:
 
     def chance(self, recipe: Recipe) -> float:
         """Probability that a recipe fits its limit, as far as its forecast says."""
-        told = self._forecast(recipe)
-        deviation = (told["high"] - told["low"]) / (2 * NormalDist().inv_cdf((1 + COVERAGE) / 2))
-        return NormalDist(told["mid"], max(deviation, 1.0)).cdf(recipe.limit)
+        return chance(self._forecast(recipe), recipe.limit)
 
     # ------------------------------------------------------------------ tell
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, Protocol
 
 from model.recipe import Recipe
@@ -32,3 +34,9 @@ class Forecasts(Protocol):
 
     def learn(self, record: Record) -> Any:
         """Take in a finished trial; return what `recall` takes instead of it, as JSON values, or None."""
+
+
+def chance(told: Mapping[str, float], limit: float) -> float:
+    """Probability that what is forecast at ``low``, ``mid`` and ``high`` bytes fits a limit."""
+    deviation = (told["high"] - told["low"]) / (2 * NormalDist().inv_cdf((1 + COVERAGE) / 2))
+    return NormalDist(told["mid"], max(deviation, 1.0)).cdf(limit)

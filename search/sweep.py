@@ -20,6 +20,7 @@ from typing import Any
 
 from model.recipe import Recipe
 from model.record import Record, disk_full, records_in, write_atomic
+from search.feasible import check_plan, check_space
 from search.ledger import Ledger
 from search.options import Budget, Options
 from search.pruner import Agreement
@@ -82,6 +83,7 @@ def search(watcher: Any = None, **options: Any) -> Result:
         raise ValueError(
             f"There is an experiment called {asked.name!r} already: `{asked.resume_command}`, or choose another --name."
         )
+    check_space(asked.load_space(), _load(asked.forecaster)(), asked.seed)
     return _run(asked, watcher)
 
 
@@ -102,6 +104,7 @@ def run_plan(recipes: Sequence[Recipe], watcher: Any = None, **options: Any) -> 
     asked = validated(Options(**{"design": "plan"} | options | {"trials": len(unique)}))
     if (asked.folder / "experiment.json").exists():
         raise ValueError(f"There is already an experiment called {asked.name!r}: continue it with `{asked.resume_command}`.")
+    check_plan(list(unique.values()), _load(asked.forecaster)())
     return _run(asked, watcher, [recipe.to_json() for recipe in unique.values()])
 
 
