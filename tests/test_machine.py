@@ -62,6 +62,7 @@ def shown(recipe, folder, cache, on_rung=None, device=None, **settings):
     return run(recipe, folder, cache, on_rung)
 
 
+@pytest.mark.timeout(600)
 def test_a_search_uses_every_gpu_once_and_no_other_worker_sees_one(tmp_path):
     """On Ray's own pretended GPUs; the device is what a run would be told to use."""
     environment = os.environ | {"PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}"}
