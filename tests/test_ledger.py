@@ -235,7 +235,7 @@ def test_a_complete_run_that_turned_out_over_the_limit_is_not_complete(tmp_path)
 
 
 def test_a_driver_that_was_asking_while_another_took_the_last_place_withdraws(tmp_path):
-    first, second = ledger(tmp_path, target=2), ledger(tmp_path, target=2)
+    first, second = ledger(tmp_path, target=2), ledger(tmp_path, target=2, seed=1)
     finish(first, first.propose())
     honest, taken = first.sampler.propose, []
 
@@ -246,8 +246,10 @@ def test_a_driver_that_was_asking_while_another_took_the_last_place_withdraws(tm
     first.sampler.propose = slow
     assert first.propose() is None
     assert len(taken) == 1
-    kept = [t for t in first.study.trials if not t.user_attrs.get("withdrawn")]
-    assert len(kept) == 2
+    withdrawn = [t for t in first.study.trials if t.user_attrs.get("withdrawn")]
+    assert [t.number for t in withdrawn] == [2]
+    assert withdrawn[0].user_attrs["recipe"] != taken[0].recipe.hash  # it was no twin
+    assert len(first.study.trials) == 3
     assert first.remaining() == second.remaining() == 0
 
 
