@@ -259,7 +259,7 @@ def ablate(
 @app.command()
 def export(
     name: Name,
-    trial: Annotated[str, typer.Argument(help="A recipe's hash, the beginning of one, or best.")],
+    trial: Annotated[str, typer.Argument(help="A trial's number, its recipe's hash, the beginning of one, or best.")],
     to: Annotated[Path, typer.Option(help="Folder to write to.")],
     runs: Runs = Path("runs"),
 ) -> None:

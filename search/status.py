@@ -53,6 +53,22 @@ def status_of(folder: Path) -> dict[str, Any]:
     }
 
 
+def recipe_numbered(folder: Path, number: int) -> str:
+    """The hash of the recipe that a trial of an experiment runs.
+
+    Raises:
+        ValueError: there is no such experiment, or no such trial.
+    """
+    told = read_experiment(folder)
+    study = optuna.load_study(study_name=told["name"], storage=open_storage(told["options"].get("storage"), folder))
+    trials = study.get_trials(deepcopy=False)
+    if number >= len(trials) or "recipe" not in trials[number].user_attrs:
+        raise ValueError(
+            f"trial {number}: {folder.name} has no such trial with a recipe; its numbers are 0 to {len(trials) - 1}."
+        )
+    return str(trials[number].user_attrs["recipe"])
+
+
 def _running(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
     steps = sorted(trial.intermediate_values)
     began = trial.datetime_start.timestamp() if trial.datetime_start else time.time()
