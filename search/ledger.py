@@ -346,9 +346,8 @@ class Ledger:
         """Teach the forecaster the finished trials, as far back as it remembers, in the order of their numbers."""
         remembers, recall = getattr(self.forecaster, "remembers", None), getattr(self.forecaster, "recall", None)
         finished = [t for t in self._book.trials() if t.state in (COMPLETE, PRUNED)]
-        if remembers is not None:
-            finished = [t for t in finished if OVER in t.constraints][-remembers:]  # of these the bytes were measured
-        for trial in finished:
+        taught = [t for t in finished if TAUGHT in t.user_attrs]
+        for trial in taught[-remembers:] if remembers is not None and len(taught) >= remembers else finished:
             known = recall is not None and recall(trial.user_attrs.get(TAUGHT))
             if not known and (record := self._book.record(trial)) is not None:
                 self.forecaster.learn(record)
