@@ -18,7 +18,7 @@ import search.options
 import search.scratch
 from search.cluster import Cluster, placement, unreachable
 from search.options import Options
-from search.scratch import MARKED, MARKER, scratch
+from search.scratch import MARKED, MARKER, PREFIX, scratch
 from search.sweep import run_plan
 from search.sweep import search as start
 from spaces.presets import preset
@@ -176,16 +176,16 @@ def temporary(tmp_path, monkeypatch):
 
 
 def test_only_scratch_folders_of_ours_whose_driver_is_gone_are_removed(temporary):
-    kept = [temporary / name for name in ("golflab-handed-in", "golflab-fork", "golflab-same-name", "golflab-pipe")]
+    kept = [temporary / name for name in ("golflab-handed-in", f"{PREFIX}fork", f"{PREFIX}same-name", f"{PREFIX}pipe")]
     for folder in kept:
         folder.mkdir()
         (folder / "work.txt").write_text("mine")
         os.utime(folder, (0, 0))
     (kept[2] / MARKER).write_text("a file of somebody's that is called so")
     os.mkfifo(kept[3] / MARKER)  # a reader of it would wait for ever
-    os.mkfifo(temporary / "golflab-fifo")
-    (temporary / "golflab-link").symlink_to(kept[0])
-    dead = temporary / "golflab-12345678"
+    os.mkfifo(temporary / f"{PREFIX}fifo")
+    (temporary / f"{PREFIX}link").symlink_to(kept[0])
+    dead = temporary / f"{PREFIX}12345678"
     (dead / "session").mkdir(parents=True)
     (dead / MARKER).write_bytes(MARKED)
     with scratch() as first:
@@ -196,12 +196,12 @@ def test_only_scratch_folders_of_ours_whose_driver_is_gone_are_removed(temporary
     assert not Path(first).exists()
     assert not dead.exists()
     assert all((folder / "work.txt").read_text() == "mine" for folder in kept)
-    assert stat.S_ISFIFO((temporary / "golflab-fifo").stat().st_mode)
-    assert (temporary / "golflab-link").is_symlink()
+    assert stat.S_ISFIFO((temporary / f"{PREFIX}fifo").stat().st_mode)
+    assert (temporary / f"{PREFIX}link").is_symlink()
 
 
 def test_scratch_of_another_user_is_left_alone(temporary, monkeypatch):
-    dead = temporary / "golflab-12345678"
+    dead = temporary / f"{PREFIX}12345678"
     dead.mkdir()
     (dead / MARKER).write_bytes(MARKED)
     monkeypatch.setattr(search.scratch.os, "getuid", lambda: 4_000_000)
@@ -216,7 +216,7 @@ def test_a_long_folder_for_temporary_files_is_replaced_or_named(tmp_path, monkey
     monkeypatch.setattr(search.scratch.tempfile, "gettempdir", lambda: str(long))
     monkeypatch.setattr(search.scratch, "SHORT", ("/nowhere", "/dev/shm", "/tmp"))
     with scratch() as folder:
-        assert len(folder) <= 40
+        assert len(folder) <= 103 - 66
     with scratch(sockets=False) as folder:
         assert folder.startswith(str(long))
     monkeypatch.setattr(search.scratch, "SHORT", ("/nowhere",))
