@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.stats  # noqa: F401 imported before anything is timed
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
