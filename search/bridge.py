@@ -105,7 +105,7 @@ class LedgerSearcher(_Stateless, Searcher):
             "number": proposal.number,
             "recipe": json.dumps(proposal.recipe.to_json()),
             "folder": str(self._ledger.trial_folder(proposal.recipe.hash)),
-            "calibration": json.dumps(self._ledger.forecaster.to_json()),
+            "forecast": proposal.forecast,
         }
         return self._settings | own
 
@@ -170,10 +170,20 @@ class LedgerScheduler(_Stateless, FIFOScheduler):
         super().__init__()
         self._ledger, self._watcher = ledger, watcher
         self._controller: TuneController | None = None
+        self._ended: list[Trial] = []
 
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
         """Remember who runs the trials."""
         self._controller = tune_controller
+
+    def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
+        """Have Tune forget the records of trials that ended before: it keeps every trial's last result for as long as it runs.
+
+        Not yet this one's, which the searcher is told of after the scheduler.
+        """
+        for before in self._ended:
+            before.last_result.pop("record", None)
+        self._ended = [trial]
 
     def end_trials(self) -> None:
         """End the workers of an interrupted search, as Tune itself does after any exception but an interrupt."""

@@ -31,6 +31,7 @@ from search.arguments import (
     err,
     out,
 )
+from search.plain import say, write_what_can_be
 
 app = typer.Typer(
     name="golflab",
@@ -46,10 +47,11 @@ def main() -> None:
     """Run the command line: a user's mistake is one message on stderr and exit code 2."""
     sys.path.insert(0, "")  # a space of the user's own is looked for where they are
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin while they wait slow a busy machine many times over
+    write_what_can_be(sys.stdout, sys.stderr)
     try:
         app()
     except ValueError as mistake:
-        err.print(f"Error: {mistake}", style="red", highlight=False, soft_wrap=True, markup=False)
+        say(err, f"Error: {mistake}", style="red")
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
@@ -117,14 +119,14 @@ def search(
     options |= {"processes": processes, "local_disk": local_disk}
     checked = sweep.validated(sweep.Options(**options))
     for line in prospects(checked, checked.load_space()):
-        err.print(line, highlight=False, soft_wrap=True)
+        say(err, line)
     _finish(_watched(checked, lambda watcher: sweep.search(watcher, **options)), as_json)
 
 
 @app.command()
 def first(
     name: Annotated[str, typer.Option(help="Name of the experiment.")] = "first",
-    minutes: Annotated[float, typer.Option(help="Take the richest design that is done in so many minutes.", min=0.1)] = 4.0,
+    minutes: Annotated[float, typer.Option(help="Take the richest design that is done in so many minutes.", min=0.1)] = 4.2,
     corpus: Corpus = None,
     runs: Runs = Path("runs"),
     seed: Seed = 0,
@@ -142,11 +144,11 @@ def first(
     checked = sweep.validated(sweep.Options(**options))
     sweep.fresh(checked)
     recipe = checked.recipe()
-    err.print("Preparing the text and measuring how fast this machine is …", highlight=False)
+    say(err, "Preparing the text and measuring how fast this machine is …")
     pace = plans.measure(recipe, checked.cache_folder, plans.FINISH, cpus or cores())
     design = pace.choose(minutes)
     for line in plans.announce(pace, design, recipe, minutes):
-        err.print(line, highlight=False, soft_wrap=True)
+        say(err, line)
     if plan_only:
         return
     plan = design.plan(recipe, checked.load_space())
@@ -154,7 +156,7 @@ def first(
     began = time.monotonic()
     result = _watched(sweep.Options(**options), lambda watcher: sweep.first(plan, watcher, **options))
     expected, took = pace.minutes(design), (time.monotonic() - began) / 60
-    err.print(f"It took {took:.1f} minutes; about {expected:.1f} were expected.", highlight=False)
+    say(err, f"It took {took:.1f} minutes; about {expected:.1f} were expected.")
     _finish(result, as_json)
 
 
@@ -298,7 +300,7 @@ def ablate(
 @app.command()
 def export(
     name: Name,
-    trial: Annotated[str, typer.Argument(help="A recipe's hash, the beginning of one, or best.")],
+    trial: Annotated[str, typer.Argument(help="A trial's number, its recipe's hash, the beginning of one, or best.")],
     to: Annotated[Path, typer.Option(help="Folder to write to.")],
     runs: Runs = Path("runs"),
 ) -> None:

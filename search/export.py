@@ -8,10 +8,13 @@ from typing import Any
 
 from model.recipe import Recipe
 from model.record import Record, records_in, write_atomic
+from search.status import recipe_numbered
 
 
 def find_trial(folder: Path, which: str) -> tuple[Recipe, Record]:
-    """A trial of an experiment by its recipe's hash (or the beginning of it), or ``best``.
+    """A trial of an experiment by its number, its recipe's hash (or the beginning of it), or ``best``.
+
+    A whole number is a trial's number, unless it is as long as a hash.
 
     Raises:
         ValueError: no experiment, no such trial, several that begin so, or none that completed.
@@ -25,6 +28,8 @@ def find_trial(folder: Path, which: str) -> tuple[Recipe, Record]:
             raise ValueError(f"No trial of {folder.name} completed within its limit.")
         record = min(fitting, key=lambda r: r.bpb or 0.0)
         return Recipe.from_json(record.spec), record
+    if which.isdecimal() and len(which) < len(found[0].recipe) and (folder / "experiment.json").exists():
+        which = recipe_numbered(folder, int(which))
     matching = [r for r in found if r.recipe.startswith(which)]
     if len(matching) != 1:
         said = "several begin" if matching else "none begins"

@@ -28,7 +28,7 @@ FINISH = (
     *("zstd_codec", "lzma_codec", "rans_codec"),
 )
 NOISE = 0.005  # standard deviation of one run at the scale `nano`, bits per byte, interactions included: docs/first_search.md
-MINUTES = 4.0
+MINUTES = 4.2
 PACE_STEPS = 16
 STARTING = 25.0  # seconds for Ray and its workers to start on a core that trains 20,000 tokens of `nano` a second
 STARTING_PACE = 20_000.0

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import optuna
@@ -23,8 +22,10 @@ from model.recipe import Recipe
 from model.record import Record, write_atomic
 from model.script import code_bytes
 from search import tally
-from search.proposal import COVERAGE, Forecasts, Proposal
-from search.pruner import BYTES, DOCUMENTS, PROGRESS, Agreement, ByteBudgetPruner, agreements
+from search.book import Book
+from search.enqueued import completed
+from search.proposal import Forecasts, Proposal, chance
+from search.pruner import BYTES, DOCUMENTS, PROGRESS, Agreement, ByteBudgetPruner
 from search.sampler import FittingSampler
 from search.storage import Presence
 from search.tally import OVER, SHORTER
@@ -34,6 +35,8 @@ from spaces.space import Space
 
 RUNNING, WAITING, COMPLETE = TrialState.RUNNING, TrialState.WAITING, TrialState.COMPLETE
 PRUNED, FAIL = TrialState.PRUNED, TrialState.FAIL
+BYTES_AT = "bytes_at"  # user attribute: step (as text) -> bytes measured there last
+TAUGHT = "taught"  # user attribute: what the trial taught the forecaster, so that a resume need not work it out again
 HISTORY = "history"  # user attribute: what happened to a trial besides its end, in order
 REFUSAL = "refused"  # user attribute: the first combination refused for its size before this one: its recipe and forecast
 MADE_AGAIN = "made_again"  # the study's user attribute: numbers of finished trials whose record was damaged
@@ -107,7 +110,7 @@ class Ledger:
             direction="minimize",
             load_if_exists=True,
         )
-        self._storage, self._study_id = storage, storage.get_study_id_from_name(name)
+        self._book = Book(self.study, storage, folder / "trials")
         self.presence = Presence(folder)
         self._reasons: dict[int, str] = {}
         self._rungs: dict[int, dict[str, Any]] = {}
@@ -117,7 +120,7 @@ class Ledger:
     def propose(self) -> Proposal | None:
         """Return the next trial to run, or None when the study holds as many as were wanted."""
         while True:
-            if tally.counted(self._trials()) >= self.target:
+            if self._book.totals().counted() >= self.target:
                 return None
             proposal = self._waiting() or self._fresh()
             if proposal is None or self._mine(proposal):
@@ -127,11 +130,14 @@ class Ledger:
         """Running trials whose driver is gone, adopted: they keep their number and continue from their checkpoints."""
         found = []
         with self.presence.alone():  # or two drivers that start at the same time would both adopt it
-            for trial in self._trials(RUNNING):
+            for trial in self._book.unfinished(RUNNING):
                 if self.presence.alive(trial.user_attrs.get("driver", "")):
                     continue
+                if "recipe" not in trial.user_attrs:
+                    self._enqueue_again(trial)
+                    continue
                 recipe = self._recipe(trial)
-                self._trial(trial).set_user_attr("driver", self.presence.name)
+                self._book.trial(trial.number).set_user_attr("driver", self.presence.name)
                 self._note(trial.number, "its driver was gone: continued by another")
                 found.append(self._prepare(trial.number, recipe))
         return found
@@ -140,14 +146,22 @@ class Ledger:
         """Finished trials whose record can no longer be read: they are made again, mostly from the stage cache."""
         found = []
         with self.presence.alone():
-            for trial in self._trials(COMPLETE, PRUNED, FAIL):
-                path = self.trial_folder(trial.user_attrs.get("recipe", "unknown")) / "record.json"
-                if path.exists() and Record.read(path.parent) is None:
+            for trial in self._book.trials():
+                path = self._book.where(trial) / "record.json"
+                if trial.state.is_finished() and not self._book.readable(path.parent) and path.exists():
                     path.rename(path.with_suffix(".damaged"))
                     told = self.study.user_attrs.get(MADE_AGAIN, [])  # a finished trial takes no notes
                     self.study.set_user_attr(MADE_AGAIN, [*told, trial.number])
                     found.append(self._prepare(trial.number, self._recipe(trial)))
         return found
+
+    def _enqueue_again(self, trial: FrozenTrial) -> None:
+        """Close a trial whose driver was gone before it had a recipe; what somebody had enqueued waits again."""
+        asked = trial.system_attrs.get("fixed_params")
+        if asked is not None:
+            self.study.enqueue_trial(asked)
+        self._book.attribute(trial.number, "withdrawn", True)
+        self._book.close(trial.number, FAIL, "its driver was gone before it had a recipe")
 
     def lost(self, number: int) -> None:
         """Note that a trial's worker was lost and that it is handed out again."""
@@ -155,7 +169,7 @@ class Ledger:
 
     def _note(self, number: int, what: str) -> None:
         """Add to what happened to a trial: the user attribute ``history``."""
-        self._attribute(number, HISTORY, [*self._frozen(number).user_attrs.get(HISTORY, []), what])
+        self._book.attribute(number, HISTORY, [*self._book.frozen(number).user_attrs.get(HISTORY, []), what])
 
     def _recipe(self, trial: FrozenTrial) -> Recipe:
         """What a trial runs: as it was written down, or else as the plan or its parameters say."""
@@ -167,7 +181,7 @@ class Ledger:
 
     def _fresh(self) -> Proposal | None:
         """Let the sampler propose, and enter the whole trial into the study in one write."""
-        trials = self.study.get_trials(deepcopy=False)
+        trials = self._book.trials()
         if self._plan is not None:
             planned = self._planned(trials)
             if planned is not None or not self._proposes:
@@ -193,8 +207,8 @@ class Ledger:
             proposal = self._enter(recipe, params, distributions, told)
             if fits:
                 return proposal
-            self._trial(self._frozen(proposal.number)).set_constraint(OVER, self._forecast(recipe)["mid"] - recipe.limit)
-            self._close(proposal.number, PRUNED, "its forecast does not fit")
+            self._book.trial(proposal.number).set_constraint(OVER, self._forecast(recipe)["mid"] - recipe.limit)
+            self._book.close(proposal.number, PRUNED, "its forecast does not fit")
         return None
 
     def _unbounded(self, trial: FrozenTrial) -> bool:
@@ -215,27 +229,30 @@ class Ledger:
         """Enter a running trial into the study, in one write, and find the number the storage gave it."""
         told |= {"recipe": recipe.hash, "driver": self.presence.name}
         self.study.add_trial(create_trial(state=RUNNING, params=params, distributions=distributions, user_attrs=told))
-        number = max(t.number for t in self._trials(RUNNING) if t.user_attrs.get("driver") == self.presence.name)
+        number = max(t.number for t in self._book.unfinished(RUNNING) if t.user_attrs.get("driver") == self.presence.name)
         return self._prepare(number, recipe)
 
     def _waiting(self) -> Proposal | None:
-        """Take up a trial that somebody enqueued (from the dashboard, say); one that cannot fit is closed at once."""
-        while self._trials(WAITING):
-            trial = self.study.ask(self.space.distributions())
-            recipe = self.space.recipe(trial.params)
-            fits = self.chance(recipe) >= REFUSED
-            for key, value in {
-                "recipe": recipe.hash,
-                "driver": self.presence.name,
-                "asked": 1,
-                "not_fitting": int(not fits),
-            }.items():
+        """Take up a trial that somebody enqueued (from the dashboard, say); what cannot be or fit is closed at once."""
+        while self._book.unfinished(WAITING):
+            with self.presence.alone():  # or another driver that starts would take it for one whose driver is gone
+                trial = self.study.ask()
+                trial.set_user_attr("driver", self.presence.name)
+            try:
+                asked = self._book.frozen(trial.number).system_attrs.get("fixed_params", {})
+                recipe = self.space.recipe(completed(trial, asked, self.space.distributions()))
+                fits = self.chance(recipe) >= REFUSED
+            except ValueError as error:
+                trial.set_user_attr(tally.REFUSED, str(error))
+                self._book.close(trial.number, FAIL, str(error))
+                continue
+            for key, value in {"recipe": recipe.hash, "asked": 1, "not_fitting": int(not fits)}.items():
                 trial.set_user_attr(key, value)
             if fits:
                 return self._prepare(trial.number, recipe)
             trial.set_user_attr(REFUSAL, {"recipe": recipe.to_json(), "bytes": self._forecast(recipe)})
             trial.set_constraint(OVER, self._forecast(recipe)["mid"] - recipe.limit)
-            self._close(trial.number, PRUNED, "its forecast does not fit")
+            self._book.close(trial.number, PRUNED, "its forecast does not fit")
         return None
 
     def _prepare(self, number: int, recipe: Recipe) -> Proposal:
@@ -246,11 +263,12 @@ class Ledger:
 
     def _mine(self, proposal: Proposal) -> bool:
         """Whether this driver may run it: no earlier trial has its recipe, and there is still room for it."""
-        earlier = [t for t in self._trials() if t.number < proposal.number]
-        twin = any(t.user_attrs.get("recipe") == proposal.recipe.hash for t in earlier)
-        if twin or tally.counted(earlier) >= self.target:
-            self._attribute(proposal.number, "withdrawn", True)
-            self._close(proposal.number, FAIL, "another driver was first" if twin else "the search was full")
+        later, totals = self._book.trials()[proposal.number :], self._book.totals()
+        first = totals.first(proposal.recipe.hash)
+        twin = first is not None and first < proposal.number
+        if twin or totals.counted() - tally.counted(later) >= self.target:
+            self._book.attribute(proposal.number, "withdrawn", True)
+            self._book.close(proposal.number, FAIL, "another driver was first" if twin else "the search was full")
             return False
         return True
 
@@ -261,18 +279,16 @@ class Ledger:
 
     def chance(self, recipe: Recipe) -> float:
         """Probability that a recipe fits its limit, as far as its forecast says."""
-        told = self._forecast(recipe)
-        deviation = (told["high"] - told["low"]) / (2 * NormalDist().inv_cdf((1 + COVERAGE) / 2))
-        return NormalDist(told["mid"], max(deviation, 1.0)).cdf(recipe.limit)
+        return chance(self._forecast(recipe), recipe.limit)
 
     # ------------------------------------------------------------------ tell
 
     def report(self, number: int, rung: dict[str, Any]) -> str | None:
         """Enter a rung into the trial's curve; return why it must stop now, or None."""
-        frozen = self._frozen(number)
+        frozen = self._book.frozen(number)
         if frozen.state.is_finished():  # it only makes a damaged record again
             return None
-        trial, self._rungs[number] = self._trial(frozen), rung
+        trial, self._rungs[number] = self._book.trial(number), rung
         step, told = int(rung["step"]), frozen.user_attrs
         scored = rung.get("bpb") is not None and bool(rung.get("complete")) == self._halving
         if scored and step not in frozen.intermediate_values:
@@ -284,8 +300,9 @@ class Ledger:
             trial.report(float(rung["bpb"]), step)
         if rung.get("bytes") is not None:
             trial.set_user_attr(BYTES, [*told.get(BYTES, []), int(rung["bytes"])])
+            trial.set_user_attr(BYTES_AT, told.get(BYTES_AT, {}) | {str(step): int(rung["bytes"])})
             trial.set_user_attr(PROGRESS, float(rung.get("progress", 0.0)))
-        frozen = self._frozen(number)
+        frozen = self._book.frozen(number)
         if self._pruner.too_large(frozen) and not self._unbounded(frozen):
             over = frozen.user_attrs[BYTES][-1] - self.space.preset.limit
             trial.set_constraint(OVER, over)
@@ -309,10 +326,10 @@ class Ledger:
 
     def curve(self, number: int) -> list[dict[str, float]]:
         """The rungs a trial reported: step, bpb and, where they were measured, bytes."""
-        frozen = self._frozen(number)
-        measured = dict(zip(sorted(frozen.intermediate_values), frozen.user_attrs.get(BYTES, []), strict=False))
+        frozen = self._book.frozen(number)
+        measured = frozen.user_attrs.get(BYTES_AT, {})
         return [
-            {"step": step, "bpb": value} | ({"bytes": measured[step]} if step in measured else {})
+            {"step": step, "bpb": value} | ({"bytes": measured[str(step)]} if str(step) in measured else {})
             for step, value in sorted(frozen.intermediate_values.items())
         ]
 
@@ -326,49 +343,54 @@ class Ledger:
 
     def finish(self, number: int, record: Record) -> None:
         """Tell the study how a trial ended; the record is put on disk first if the worker could not."""
-        frozen, folder = self._frozen(number), self.trial_folder(record.recipe)
+        frozen, folder = self._book.frozen(number), self.trial_folder(record.recipe)
         record.trained &= frozen.user_attrs.get("trained", True)
         if Record.read(folder) is None:
             record.save(folder)
         if frozen.state.is_finished():
             return
-        self.learn(record)
-        trial = self._trial(frozen)
+        trial, observation = self._book.trial(number), self.learn(record)
+        if observation is not None:
+            trial.set_user_attr(TAUGHT, observation)
         if record.bytes is not None and OVER not in trial.constraints:
             trial.set_constraint(OVER, record.bytes - self.space.preset.limit)
         trial.set_user_attr("trained", record.trained)
         trial.set_user_attr("seconds", record.seconds)
         over = record.bytes is not None and record.bytes > self.space.preset.limit and not self._unbounded(frozen)
         if record.state == "complete" and record.bpb is not None and not over:
-            self._close(number, COMPLETE, record.reason, record.bpb)
+            self._book.close(number, COMPLETE, record.reason, record.bpb)
         elif record.state == "complete" or record.state in ("pruned", "not_fitting"):
-            self._close(number, PRUNED, record.reason or f"{record.bytes or 0:,} bytes do not fit")
+            self._book.close(number, PRUNED, record.reason or f"{record.bytes or 0:,} bytes do not fit")
         else:
-            self._close(number, FAIL, record.reason)
+            self._book.close(number, FAIL, record.reason)
 
-    def learn(self, record: Record) -> None:
-        """Correct the forecasts by a finished trial."""
-        self.forecaster.learn(record)
+    def learn(self, record: Record) -> Any:
+        """Correct the forecasts by a finished trial; return what `Forecasts.recall` takes instead of the record."""
+        self._known.clear()
+        return self.forecaster.learn(record)
+
+    def _relearn(self) -> None:
+        """Teach the forecaster the finished trials, as far back as it remembers, in the order of their numbers."""
+        remembers, recall = getattr(self.forecaster, "remembers", None), getattr(self.forecaster, "recall", None)
+        finished = [t for t in self._book.trials() if t.state in (COMPLETE, PRUNED)]
+        taught = [t for t in finished if TAUGHT in t.user_attrs]
+        for trial in taught[-remembers:] if remembers is not None and len(taught) >= remembers else finished:
+            known = recall is not None and recall(trial.user_attrs.get(TAUGHT))
+            if not known and (record := self._book.record(trial)) is not None:
+                self.forecaster.learn(record)
         self._known.clear()
 
     def reconcile(self) -> int:
         """Tell the study what the records on disk know and it does not; return how many trials that closed."""
-        for trial in self._trials(COMPLETE, PRUNED):
-            if (record := Record.read(self.trial_folder(trial.user_attrs.get("recipe", "unknown")))) is not None:
-                self.learn(record)
+        self._relearn()
         told = 0
         with self.presence.alone():
-            for trial in self._trials(RUNNING):
-                record = Record.read(self.trial_folder(trial.user_attrs.get("recipe", "unknown")))
+            for trial in self._book.unfinished(RUNNING):
+                record = self._book.record(trial)
                 if record is not None and not self.presence.alive(trial.user_attrs.get("driver", "")):
                     self.finish(trial.number, record)
                     told += 1
         return told
-
-    def _close(self, number: int, state: TrialState, reason: str, value: float | None = None) -> None:
-        if reason:
-            self._attribute(number, "reason", reason)
-        self.study.tell(number, value, state=state)
 
     # ------------------------------------------------------------------ look
 
@@ -378,38 +400,33 @@ class Ledger:
 
     def counts(self) -> dict[str, int]:
         """What was asked for and what became of it: see `search.tally.counts`."""
-        return tally.counts(self._trials())
+        return self._book.totals().counts()
 
     def refusal(self) -> dict[str, Any] | None:
         """The first combination that was refused for its size: its recipe as JSON and its forecast bytes."""
-        return next((t.user_attrs[REFUSAL] for t in self._trials() if REFUSAL in t.user_attrs), None)
+        return next((t.user_attrs[REFUSAL] for t in self._book.trials() if REFUSAL in t.user_attrs), None)
 
     def spent(self) -> dict[str, float]:
         """Trainings started and the seconds they took: see `search.tally.spent`."""
-        return tally.spent(self._trials())
+        return self._book.totals().spent()
 
     def rungs(self) -> list[Agreement]:
         """How well the scores at each rung rank the complete trials."""
-        return agreements(self._trials())
+        return self._book.totals().rungs()
 
     def has_orphans(self) -> bool:
         """Whether trials are running that no living driver looks after, or have lost their record."""
-        adrift = any(not self.presence.alive(t.user_attrs.get("driver", "")) for t in self._trials(RUNNING))
-        return adrift or any(Record.read(path.parent) is None for path in self.folder.glob("trials/*/record.json"))
+        adrift = any(not self.presence.alive(t.user_attrs.get("driver", "")) for t in self._book.unfinished(RUNNING))
+        return adrift or any(not self._book.readable(path.parent) for path in self.folder.glob("trials/*/record.json"))
 
     def remaining(self) -> int:
         """Trials that are still to be started."""
-        return max(0, self.target - tally.counted(self._trials()))
+        return max(0, self.target - self._book.totals().counted())
 
-    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False, states=states or None)
-
-    def _frozen(self, number: int) -> FrozenTrial:
-        return self._trials()[number]
-
-    def _trial(self, frozen: FrozenTrial) -> optuna.Trial:
-        storage_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, frozen.number)
-        return optuna.Trial(self.study, storage_id)
-
-    def _attribute(self, number: int, key: str, value: Any) -> None:
-        self._trial(self._frozen(number)).set_user_attr(key, value)
+    def best(self) -> Record | None:
+        """The best complete record that fits."""
+        complete = [t for t in self._book.trials() if t.state == COMPLETE and t.value is not None]
+        for trial in sorted(complete, key=lambda t: t.value or 0.0):
+            if (record := self._book.record(trial)) is not None and record.state == "complete":
+                return record
+        return None

@@ -10,12 +10,12 @@ from typing import Any
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from model.recipe import Recipe
 from model.record import Record
 from search.bridge import Watcher
 from search.difference import short
+from search.plain import PlainConsole, literal, say
 from search.proposal import Proposal
 from search.pruner import Agreement
 
@@ -53,7 +53,7 @@ class LiveTable(Watcher):
     """
 
     def __init__(self, preset: Recipe, total: int, console: Console | None = None) -> None:
-        self.console = console or Console(file=sys.stderr)
+        self.console = console or PlainConsole(file=sys.stderr)
         self._preset, self._total = preset, total
         self._rows: dict[int, Row] = {}
         self._ended: list[Row] = []
@@ -73,7 +73,7 @@ class LiveTable(Watcher):
 
     def placed(self, what: str) -> None:
         """What will run where."""
-        self.console.print(what + ".", highlight=False, markup=False, soft_wrap=True)
+        say(self.console, what + ".")
 
     def started(self, proposal: Proposal) -> None:
         """A trial was handed to a worker."""
@@ -95,11 +95,10 @@ class LiveTable(Watcher):
         if self._live is None:
             took = row.ended - row.began
             why = f"  ({record.reason})" if record.reason else ""
-            self.console.print(
+            say(
+                self.console,
                 f"{len(self._ended):>4}  trial {number}  {row.state:<8}  {_bpb(row.bpb)} bpb  {_bytes(row.bytes)} bytes  "
                 f"{took:5.1f} s  {row.recipe}{why}",
-                highlight=False,
-                soft_wrap=True,
             )
 
     def expects(self, trials: int) -> None:
@@ -108,7 +107,7 @@ class LiveTable(Watcher):
 
     def note(self, text: str) -> None:
         """Something the user should know now."""
-        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+        say(self.console, text)
 
     def standing(self, spent: dict[str, float], rungs: list[Agreement]) -> None:
         """What has been spent, and how well rungs predict the end."""
@@ -130,8 +129,8 @@ class LiveTable(Watcher):
             eta = row.eta()
             how = row.state if row.ended else f"{row.state} {row.progress:.0%}"
             cells = (str(row.number), row.recipe, _bpb(row.bpb), _bytes(row.bytes), how, "" if eta is None else _clock(eta))
-            table.add_row(*cells, style=STYLES.get(row.state, ""))
-        return Group(table, Text(self._footer(), style="dim"))
+            table.add_row(*map(literal, cells), style=STYLES.get(row.state, ""))
+        return Group(table, literal(self._footer(), style="dim"))
 
     def _footer(self) -> str:
         done = len(self._ended)

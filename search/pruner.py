@@ -16,7 +16,6 @@ import numpy as np
 from optuna.pruners import BasePruner, NopPruner
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from scipy import stats
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -58,6 +57,9 @@ class ByteBudgetPruner(BasePruner):
         return self.too_large(trial) or self._wrapped.prune(study, trial)
 
 
+Score = tuple[float, float]  # at a rung, and at the end
+
+
 @dataclass(frozen=True)
 class Agreement:
     """How well the scores at one step rank the complete trials: Spearman's correlation with the final value.
@@ -89,14 +91,23 @@ class Agreement:
 
 def agreement(trials: Iterable[FrozenTrial], step: int) -> Agreement | None:
     """The rank correlation at a step, or None while fewer than `FEWEST` complete trials were scored there."""
-    pairs = [
-        (t.intermediate_values[step], t.value)
-        for t in trials
-        if t.state == TrialState.COMPLETE and t.value is not None and step in t.intermediate_values
-    ]
+    return correlated(step, [score for t in trials for at, score in scores_of(t) if at == step])
+
+
+def scores_of(trial: FrozenTrial) -> list[tuple[int, Score]]:
+    """Step, and the score there with the final value, for every step at which a complete trial was scored."""
+    if trial.state != TrialState.COMPLETE or trial.value is None:
+        return []
+    return [(step, (score, trial.value)) for step, score in trial.intermediate_values.items()]
+
+
+def correlated(step: int, pairs: list[Score]) -> Agreement | None:
+    """The rank correlation of scores at a step with final values, or None while they are too few or all the same."""
     early, final = np.array(pairs, dtype=float).reshape(-1, 2).T
     if len(pairs) < FEWEST or np.ptp(early) == 0 or np.ptp(final) == 0:
         return None
+    from scipy import stats  # takes half a second, which `golflab status` of a young search need not wait for
+
     r = float(stats.spearmanr(early, final).statistic)
     half = 1.96 * math.sqrt((1 + r * r / 2) / (len(pairs) - 3))
     z = math.atanh(min(max(r, -0.999999), 0.999999))
@@ -155,6 +166,8 @@ class WilcoxonRungPruner(BasePruner):
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether to stop the trial now."""
+        from scipy import stats
+
         try:
             best = study.best_trial
         except ValueError:  # none is complete

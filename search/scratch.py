@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PREFIX = "golflab-"
+PREFIX = "golf-lab-"  # not golflab-: earlier versions remove every folder that is called so
 MARKER = "golflab-scratch"  # a file in every scratch folder, locked while its driver lives
 MARKED = b"golflab: written for one search; removed when it ends.\n"
 LONGEST = 103  # bytes that the path of a socket may have (107 on Linux)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
+
+from search.plain import literal, say
 
 if TYPE_CHECKING:  # each of these takes a while to import, and `golflab --help` needs none
     from model.forecast import Bill
@@ -23,11 +24,11 @@ def emit(body: Any) -> None:
 
 def table(title: str, columns: dict[str, str], rows: list[list[str]]) -> Table:
     """A plain table; columns map a heading to ``left`` or ``right``."""
-    grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
+    grid = Table(title=literal(title), title_justify="left", box=None, pad_edge=False, header_style="dim")
     for name, side in columns.items():
         grid.add_column(name, justify=side)  # type: ignore[arg-type]
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*map(literal, row))
     return grid
 
 
@@ -50,7 +51,7 @@ def record(console: Console, done: Record) -> None:
     for note in done.notes:
         lines["note"] = note
     for key, value in lines.items():
-        console.print(f"{key:>14}  {value}", highlight=False, soft_wrap=True)
+        say(console, f"{key:>14}  {value}")
 
 
 def recipe(console: Console, shown: Recipe) -> None:
@@ -63,19 +64,19 @@ def recipe(console: Console, shown: Recipe) -> None:
             f"{key} {value:,}" if isinstance(value, int) and not isinstance(value, bool) else f"{key} {value}"
             for key, value in vars(getattr(shown, part)).items()
         )
-        console.print(f"{part:>10}  {told}", highlight=False, soft_wrap=True)
-    console.print(f"{'limit':>10}  {shown.limit:,} bytes, seed {shown.seed}, recipe {shown.hash}", highlight=False)
-    console.print("\nThe forward pass", style="bold", highlight=False)
+        say(console, f"{part:>10}  {told}")
+    say(console, f"{'limit':>10}  {shown.limit:,} bytes, seed {shown.seed}, recipe {shown.hash}")
+    say(console, "\nThe forward pass", style="bold")
     for line in forward(shown):
-        console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"    {line}")
     filled = [t for slot in SLOTS.values() for t in shown.tenants(slot.name)]
-    console.print(f"\n{shown.name}: {len(filled)} techniques", style="bold", highlight=False)
+    say(console, f"\n{shown.name}: {len(filled)} techniques", style="bold")
     for t in filled:
         settings = ", ".join(f"{key}={value}" for key, value in t.settings().items())
-        console.print(f"\n{t.name}({settings})  [{t.stage()} · {t.slot}]", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"\n{t.name}({settings})  [{t.stage()} · {t.slot}]")
         for word, told in (("", t.summary()), ("sources: ", ", ".join(t.sources)), ("doubt: ", t.doubt)):
             if told:
-                console.print(Padding(Text(word + told), (0, 0, 0, 4)))
+                console.print(Padding(literal(word + told), (0, 0, 0, 4)))
 
 
 def cost(console: Console, shown: Recipe, bill: Bill, marginal: dict[str, int]) -> None:
@@ -98,11 +99,10 @@ def cost(console: Console, shown: Recipe, bill: Bill, marginal: dict[str, int]) 
     console.print(table("by kind", {"kind": "left", "parameters": "right", "bytes": "right"}, kinds))
     total = bill.total
     verdict = "fits" if total.high <= shown.limit else "may fit" if total.low <= shown.limit else "does not fit"
-    console.print(
+    say(
+        console,
         f"{bill.parameters:,} parameters, {total.mid:,} bytes ({total.low:,} … {total.high:,}) of {shown.limit:,}: {verdict}. "
         f"One more MLP unit in every layer: {marginal['mlp_unit']:+,} bytes; one more layer: {marginal['layer']:+,}.",
-        highlight=False,
-        soft_wrap=True,
     )
 
 
@@ -127,17 +127,17 @@ def status(console: Console, told: dict[str, Any]) -> None:
         what = f"recipe {best['recipe']}: {' '.join(best['techniques'])}"
         lines.append(f"best: {best['bpb']:.4f} bpb, {best['bytes']:,} bytes, {what}")
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
+        say(console, line)
     for row in told["running"]:
         score = "" if row["bpb"] is None else f", {row['bpb']:.4f} bpb"
-        console.print(
-            f"running: trial {row['trial']}, recipe {row['recipe']}, step {row['step']}{score}, {row['seconds']:.0f} s",
-            highlight=False,
+        say(
+            console, f"running: trial {row['trial']}, recipe {row['recipe']}, step {row['step']}{score}, {row['seconds']:.0f} s"
         )
     for row in told["failed"]:
-        console.print(f"failed: {row['recipe']}: {row['reason']}  ({row['log']})", highlight=False, soft_wrap=True)
+        name = row["recipe"] or f"trial {row['trial']}"
+        say(console, f"failed: {name}: {row['reason']}" + (f"  ({row['log']})" if row["log"] else ""))
     if told["state"] in ("interrupted", "out of budget"):
-        console.print(f"continue with: {told['resume']}", highlight=False)
+        say(console, f"continue with: {told['resume']}")
 
 
 def presets(console: Console, rows: list[dict[str, Any]]) -> None:
@@ -165,6 +165,6 @@ def spaces(console: Console, rows: list[dict[str, Any]]) -> None:
 
 def corpus(console: Console, told: dict[str, Any]) -> None:
     """Print what a corpus holds."""
-    console.print(f"{told['corpus']} ({told['kind']}, {told['fingerprint']})", highlight=False)
+    say(console, f"{told['corpus']} ({told['kind']}, {told['fingerprint']})")
     for split, counts in told["splits"].items():
-        console.print(f"{split:>10}  " + ", ".join(f"{value:,} {key}" for key, value in counts.items()), highlight=False)
+        say(console, f"{split:>10}  " + ", ".join(f"{value:,} {key}" for key, value in counts.items()))

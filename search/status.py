@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from model.record import records_in
+from search.plain import say
 from search.pruner import agreements
 from search.storage import Presence, open_storage, read_experiment
 
@@ -32,6 +33,8 @@ def status_of(folder: Path) -> dict[str, Any]:
     ]
     best = min(complete, key=lambda r: r.bpb or 0.0, default=None)
     driven = Presence.any_alive(folder)
+    failed = [r for r in records.values() if r.state == "failed"]
+    lost = [t for t in trials if t.state == TrialState.FAIL and t.user_attrs.get("recipe") not in records]
     return {
         "name": told["name"],
         "state": "running" if driven else ("interrupted" if told["state"] == "running" else told["state"]),
@@ -44,13 +47,26 @@ def status_of(folder: Path) -> dict[str, Any]:
         "seconds": told["seconds"] + (time.time() - told["updated"] if driven else 0.0),
         "best": None if best is None else best.summary() | {"techniques": sorted(best.spec["techniques"])},
         "running": [_running(t) for t in trials if t.state == TrialState.RUNNING],
-        "failed": [
-            {"recipe": r.recipe, "reason": r.reason, "log": str(_log(folder, r.recipe))}
-            for r in records.values()
-            if r.state == "failed"
-        ],
+        "failed": [{"recipe": r.recipe, "reason": r.reason, "log": str(_log(folder, r.recipe))} for r in failed]
+        + [{"recipe": "", "trial": t.number, "reason": t.user_attrs.get("reason", ""), "log": ""} for t in lost],
         "resume": told["resume"],
     }
+
+
+def recipe_numbered(folder: Path, number: int) -> str:
+    """The hash of the recipe that a trial of an experiment runs.
+
+    Raises:
+        ValueError: there is no such experiment, or no such trial.
+    """
+    told = read_experiment(folder)
+    study = optuna.load_study(study_name=told["name"], storage=open_storage(told["options"].get("storage"), folder))
+    trials = study.get_trials(deepcopy=False)
+    if number >= len(trials) or "recipe" not in trials[number].user_attrs:
+        raise ValueError(
+            f"trial {number}: {folder.name} has no such trial with a recipe; its numbers are 0 to {len(trials) - 1}."
+        )
+    return str(trials[number].user_attrs["recipe"])
 
 
 def _running(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
@@ -81,7 +97,7 @@ def serve_dashboard(folder: Path, host: str, port: int, console: Console) -> Non
     except ImportError:
         raise ValueError("optuna-dashboard is not installed: `pip install golflab[dashboard]`.") from None
     curves = write_curves(folder)
-    console.print(f"http://{host}:{port}/dashboard/   curves: tensorboard --logdir {curves}", highlight=False, soft_wrap=True)
+    say(console, f"http://{host}:{port}/dashboard/   curves: tensorboard --logdir {curves}")
     run_server(open_storage(told["options"].get("storage"), folder), host=host, port=port)
 
 

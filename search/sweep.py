@@ -23,6 +23,7 @@ from optuna.distributions import CategoricalDistribution
 from model.recipe import Recipe
 from model.record import Record, disk_full, records_in, write_atomic
 from search.difference import short
+from search.feasible import check_plan, check_space
 from search.ledger import Ledger
 from search.options import UNBOUNDED, Budget, Options
 from search.proposal import Forecasts
@@ -85,7 +86,9 @@ def search(watcher: Any = None, **options: Any) -> Result:
             f"search: unknown option {word!r}; "
             + (f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}.")
         )
-    return _run(fresh(validated(Options(**options))), watcher)
+    asked = fresh(validated(Options(**options)))
+    check_space(asked.load_space(), _load(asked.forecaster)(), asked.seed)
+    return _run(asked, watcher)
 
 
 def fresh(options: Options) -> Options:
@@ -116,6 +119,7 @@ def run_plan(recipes: Sequence[Recipe], watcher: Any = None, **options: Any) -> 
     if not unique:
         raise ValueError("run_plan: there is no recipe to run.")
     asked = fresh(validated(Options(**{"design": "plan"} | options | {"trials": len(unique)})))
+    check_plan(list(unique.values()), _load(asked.forecaster)())
     return _run(asked, watcher, [recipe.to_json() for recipe in unique.values()])
 
 
@@ -294,7 +298,7 @@ def _continued(options: Options, watcher: Any, prepare: Callable[[Ledger], None]
         finished = not interrupted and not ledger.has_orphans()
         short = ledger.remaining() and options.trials < UNBOUNDED and reason
         clock.save("interrupted" if interrupted else "out of budget" if short else "finished", reason)
-        return Result(options.name, folder, best(folder, ledger), ledger.counts(), finished, reason, time.monotonic() - started)
+        return Result(options.name, folder, ledger.best(), ledger.counts(), finished, reason, time.monotonic() - started)
     finally:
         ledger.presence.leave()
 
@@ -511,15 +515,6 @@ class _Listening:
         self._watcher.standing(*self._clock.standing())
         if warning := self._clock.too_slow():
             self._watcher.note(warning)
-
-
-def best(folder: Path, ledger: Ledger) -> Record | None:
-    """The best complete record that fits."""
-    limit = ledger.space.preset.limit
-    fitting = [
-        r for _, r in records_in(folder / "trials") if r.state == "complete" and r.bpb is not None and (r.bytes or 0) <= limit
-    ]
-    return min(fitting, key=lambda r: r.bpb or math.inf, default=None)
 
 
 def _load(dotted: str) -> Callable[..., Any]:

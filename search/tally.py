@@ -1,4 +1,4 @@
-"""What a study's trials add up to: how many became what, and what they cost."""
+"""What a study's trials add up to: how many became what, what they cost, and how well rungs predict the end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
+from search.pruner import Agreement, Score, correlated, scores_of
+
 OVER = "bytes_over_limit"  # the constraint's name in the study
+REFUSED = "refused"  # user attribute: what is wrong with parameters that somebody enqueued; such a trial was never started
 SHORTER = "shorter"  # user attribute: what a trial's shorter schedules cost, in trainings and seconds
 
 
@@ -51,5 +54,72 @@ def _trains(trial: FrozenTrial) -> bool:
 
 
 def _closed_at_once(trial: FrozenTrial) -> bool:
-    """Whether a trial that was asked for by name was closed because it cannot fit: it was never started."""
+    """Whether a trial that was asked for by name was closed because it cannot be, or cannot fit: it was never started."""
+    if REFUSED in trial.user_attrs:
+        return True
     return trial.state == TrialState.PRUNED and trial.user_attrs.get("asked") == 1 and trial.user_attrs.get("not_fitting") == 1
+
+
+class Totals:
+    """The same sums, kept up to date: a finished trial never changes and is added once; the others are looked at each time.
+
+    Call `update` with all trials before asking anything.
+    """
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._sums = _sums([])
+        self._first: dict[str, int] = {}
+        self._scores: dict[int, list[Score]] = {}
+        self._rungs: dict[int, tuple[int, Agreement | None]] = {}
+        self.unfinished: list[FrozenTrial] = []
+
+    def update(self, trials: Sequence[FrozenTrial]) -> None:
+        """Take in what is new among all trials of the study, in the order of their numbers."""
+        fresh = [*(trials[t.number] for t in self.unfinished), *trials[self._seen :]]
+        self._seen = len(trials)
+        self.unfinished = [t for t in fresh if not t.state.is_finished()]
+        if done := [t for t in fresh if t.state.is_finished()]:
+            self._sums = _added(self._sums, _sums(done))
+        for trial in done:
+            if name := trial.user_attrs.get("recipe"):
+                self._first.setdefault(name, trial.number)
+                self._first[name] = min(self._first[name], trial.number)
+            for step, score in scores_of(trial):
+                self._scores.setdefault(step, []).append(score)
+
+    def counts(self) -> dict[str, int]:
+        """See `counts`."""
+        return {key: int(value) for key, value in self._now()["counts"].items()}
+
+    def spent(self) -> dict[str, float]:
+        """See `spent`."""
+        return self._now()["spent"]
+
+    def counted(self) -> int:
+        """See `counted`."""
+        return int(self._now()["counted"]["trials"])
+
+    def first(self, recipe: str) -> int | None:
+        """The lowest number of a trial with this recipe."""
+        numbers = [t.number for t in self.unfinished if t.user_attrs.get("recipe") == recipe]
+        return min([*numbers, *([self._first[recipe]] if recipe in self._first else [])], default=None)
+
+    def rungs(self) -> list[Agreement]:
+        """See `search.pruner.agreements`; a correlation over many trials is worked out again when they are 2 % more."""
+        for step, scores in self._scores.items():
+            known = self._rungs.get(step, (0, None))[0]
+            if len(scores) >= max(known + 1, 1.02 * known):
+                self._rungs[step] = len(scores), correlated(step, scores)
+        return [found for _, (_, found) in sorted(self._rungs.items()) if found is not None]
+
+    def _now(self) -> dict[str, dict[str, float]]:
+        return _added(self._sums, _sums(self.unfinished))
+
+
+def _sums(trials: Sequence[FrozenTrial]) -> dict[str, dict[str, float]]:
+    return {"counts": dict(counts(trials)), "spent": spent(trials), "counted": {"trials": counted(trials)}}
+
+
+def _added(some: dict[str, dict[str, float]], more: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    return {name: {key: value + more[name][key] for key, value in sums.items()} for name, sums in some.items()}

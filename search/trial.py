@@ -23,11 +23,11 @@ from typing import Any
 
 from ray import tune
 
-from model.calibration import Calibration
 from model.finish import Way
 from model.recipe import Recipe
 from model.record import Record, disk_full, write_atomic
 from search.crew import Crew, Lost, load, node, own_device
+from search.forecast import Told
 from search.halving import Halving
 
 RETRY = "retry.json"  # in a trial's folder: how it is to be run after it ran out of memory
@@ -233,8 +233,8 @@ def _verdict(folder: Path) -> str:
 class GolfTrial(tune.Trainable):
     """Tune's view of a worker.
 
-    Its configuration: runner, recipe and calibration (JSON text), folder, cache, processes, bundle (what each process is
-    given) and local_disk.
+    Its configuration: runner, recipe (JSON text), forecast (low, mid and high bytes), folder, cache, processes, bundle (what
+    each process is given), halving and local_disk. Tune keeps it for every trial, so that it must be small.
     """
 
     _session: Session | None
@@ -263,7 +263,7 @@ class GolfTrial(tune.Trainable):
         folder, cache, runner = Path(config["folder"]), Path(config["cache"]), config["runner"]
         local_disk = Path(config["local_disk"]) if config["local_disk"] else None
         settings: dict[str, Any] = {
-            "calibration": Calibration.from_json(json.loads(config["calibration"])),
+            "calibration": Told(recipe, config["forecast"]) if config["forecast"] else None,
             "local_disk": local_disk,
             "device": own_device(),
             "where": {"nodes": node()},

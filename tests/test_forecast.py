@@ -1,11 +1,12 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from model.artifact import pack
-from model.calibration import Calibration, student
+from model.calibration import Calibration, _parts, _Solution, student
 from model.entropy import gaussian_entropy, gaussian_loss, gaussian_reach, mse_reach
 from model.forecast import bill, fit, forecast, inventory, marginal, raw_forecast, scheme
 from model.layers import ParameterInfo
@@ -180,6 +181,14 @@ def test_calibration_covers_as_stated(runs):
 def test_student_quantiles():
     for freedom, exact in ((3, 2.3534), (5, 2.0150), (10, 1.8125), (100, 1.6602)):
         assert student(0.9, freedom) == pytest.approx(exact, rel=0.02)
+
+
+def test_all_observations_at_once_share_what_each_does_alone():
+    words = ("int6 sd_clip rans | muon ema", "int6 row_max rans | muon", "int4 floor=True zlib |", "int6 sd_clip rans | qat")
+    told = [(words[k % 4], 0.01 * k - 0.2 * (k % 4 == 2)) for k in range(12)]
+    solution = _Solution(told)
+    one_by_one = np.array([solution._shared(_parts(name)) for name, _ in told])
+    assert np.array_equal(solution._among_themselves(), one_by_one)
 
 
 def test_calibration_refuses_nonsense():

@@ -9,7 +9,8 @@ from model.record import Record
 from model.script import code_bytes
 from search.ledger import Ledger
 from search.pruner import DOCUMENTS, WilcoxonRungPruner
-from search.storage import JOURNAL, open_storage
+from search.status import status_of
+from search.storage import JOURNAL, open_storage, write_experiment
 from search.tally import OVER
 from spaces.presets import preset
 from spaces.space import Space
@@ -212,6 +213,88 @@ def test_with_halving_only_complete_schedules_are_scored(tmp_path):
     book.finish(proposal.number, record)
     assert not record.trained
     assert book.spent() == {"trainings": 0.25, "seconds": 1.0}
+
+
+def test_the_curve_goes_by_step_where_a_rung_was_reported_twice(tmp_path):
+    book = ledger(tmp_path)
+    number = book.propose().number
+    for step, measured in ((6, 100), (6, 110), (12, 200), (18, 300)):
+        book.report(number, {"step": step, "progress": step / 24, "bpb": 3 - step / 100, "bytes": measured})
+    assert [(point["step"], point["bytes"]) for point in book.curve(number)] == [(6, 110), (12, 200), (18, 300)]
+
+
+def test_a_complete_run_that_turned_out_over_the_limit_is_not_complete(tmp_path):
+    book = ledger(tmp_path)
+    proposal = book.propose()
+    record = Record(proposal.recipe.hash, 0, "baseline", "complete", proposal.recipe.to_json(), bpb=1.0, bytes=LIMIT + 1)
+    book.finish(proposal.number, record)
+    assert book.study.trials[0].state == TrialState.PRUNED
+    assert book.study.trials[0].constraints[OVER] == 1
+    assert (book.counts()["complete"], book.counts()["over_limit"]) == (0, 1)
+    assert book.best() is None
+
+
+def test_a_driver_that_was_asking_while_another_took_the_last_place_withdraws(tmp_path):
+    first, second = ledger(tmp_path, target=2), ledger(tmp_path, target=2, seed=1)
+    finish(first, first.propose())
+    honest, taken = first.sampler.propose, []
+
+    def slow(*arguments):
+        taken.extend(proposal for proposal in [second.propose()] if proposal is not None)
+        return honest(*arguments)
+
+    first.sampler.propose = slow
+    assert first.propose() is None
+    assert len(taken) == 1
+    withdrawn = [t for t in first.study.trials if t.user_attrs.get("withdrawn")]
+    assert [t.number for t in withdrawn] == [2]
+    assert withdrawn[0].user_attrs["recipe"] != taken[0].recipe.hash  # it was no twin
+    assert len(first.study.trials) == 3
+    assert first.remaining() == second.remaining() == 0
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"xsa": "yes"}, "xsa='yes' must be one of False, True"),
+        ({"xsa": 1}, "xsa=1 must be one of False, True"),
+        ({"xas": True}, "no parameter 'xas'"),
+    ],
+)
+def test_a_wrong_value_that_somebody_enqueued_fails_its_own_trial_only(tmp_path, params, said):
+    book = ledger(tmp_path, target=3)
+    running = book.propose()
+    book.study.enqueue_trial(params)
+    following = book.propose()
+    assert following.number == 2
+    wrong = book.study.trials[1]
+    assert wrong.state == TrialState.FAIL
+    assert said in wrong.user_attrs["reason"]
+    for proposal in (running, following, book.propose()):
+        finish(book, proposal)
+    assert book.propose() is None
+    assert (book.counts()["complete"], book.counts()["failed"]) == (3, 1)
+    book.presence.leave()
+    again = ledger(tmp_path, target=3)
+    assert again.reconcile() == 0
+    assert again.orphans() == []
+    assert again.counts() == book.counts()
+    write_experiment(tmp_path, {"name": "test", "state": "finished", "options": {}, "counts": {}, "seconds": 0, "resume": ""})
+    assert [(row["trial"], row["log"]) for row in status_of(tmp_path)["failed"]] == [(1, "")]
+
+
+def test_a_trial_whose_driver_died_before_it_had_a_recipe_is_enqueued_again(tmp_path):
+    first = ledger(tmp_path)
+    first.study.enqueue_trial({"xsa": True})
+    first.study.ask()  # and nothing more is heard
+    first.presence.leave()
+    second = ledger(tmp_path)
+    second.reconcile()
+    assert second.orphans() == []
+    assert second.counts()["failed"] == second.counts()["complete"] == 0
+    proposal = second.propose()
+    assert "xsa" in proposal.recipe.to_json()["techniques"]
+    assert second.remaining() == 5
 
 
 class Stopping(BasePruner):

@@ -57,6 +57,14 @@ def test_one_seed_says_so():
     assert row["se"] == row["se_documents"]
 
 
+def test_the_bootstrap_divides_by_the_bytes_of_the_documents_it_drew():
+    """A difference that is the same for every byte does not depend on which documents are drawn, however long they are."""
+    size = np.array([100.0, 900.0, 2500.0, 7000.0, 40.0])
+    row = paired(2.1 * size[None], 2.0 * size[None], size).iloc[0]
+    assert row["delta_bpb"] == pytest.approx(0.1)
+    assert row["se_documents"] == pytest.approx(0.0, abs=1e-9)
+
+
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="rows are seeds"):
         paired(np.ones((2, 3)), np.ones((2, 3)), np.ones(4))

@@ -7,6 +7,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 from threadpoolctl import threadpool_info
 
+from search import sampler as search_sampler
 from search.encoding import Encoding
 from search.parzen import Parzen
 from search.sampler import FittingSampler
@@ -144,6 +145,34 @@ def test_asking_is_bounded_when_nothing_fits():
     sampler = FittingSampler(SPACE, overrun=lambda params: asked.append(1) or 2.0)
     assert sampler.propose([], 0).params is None
     assert len(asked) < 600
+
+
+def test_models_take_running_trials_into_account(monkeypatch):
+    """Both do: the linear one believes its means of them, and for the densities they are among the bad ones."""
+    space = {name: FloatDistribution(0, 1) for name in ("a", "b")}
+    draws, trials = np.random.default_rng(0), []
+    for number in range(14):
+        params = dict(zip(space, draws.random(2).round(3).tolist(), strict=True))
+        running = number >= 11
+        state, told = (TrialState.RUNNING, None) if running else (TrialState.COMPLETE, params["a"] ** 2 + params["b"])
+        trials.append(create_trial(state=state, value=told, params=params, distributions=space))
+        trials[-1].number = number
+    expected = Encoding(space).rows([t.params for t in trials[11:]])
+    believed, among, by = [], [], Surrogate.believing
+    monkeypatch.setattr(Surrogate, "believing", lambda model, x: believed.append(x) or by(model, x))
+    improvement = search_sampler.expected_improvement
+    spied = lambda *told: among.append(told[-1]) or improvement(*told)
+    monkeypatch.setattr(search_sampler, "expected_improvement", spied)
+    for number in range(14, 30):
+        FittingSampler(space, seed=0).propose(trials, number)
+    sampler = FittingSampler(space, seed=0)
+    assert believed
+    assert all(np.array_equal(x, sampler._size.features(expected)) for x in believed)
+    monkeypatch.setattr(Surrogate, "skill", lambda model: -1.0)  # a model that predicts nothing leaves it to the densities
+    for number in range(14, 30):
+        FittingSampler(space, seed=0).propose(trials, number)
+    assert among
+    assert all(np.array_equal(rows, expected) for rows in among)
 
 
 def test_running_trials_are_not_proposed_again():

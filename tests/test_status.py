@@ -14,6 +14,7 @@ from fake_runs import Forecaster, run
 from rich.console import Console
 
 from search import show
+from search.export import find_trial
 from search.ledger import Ledger
 from search.live import LiveTable
 from search.pruner import Agreement
@@ -59,6 +60,15 @@ def test_status_says_what_was_spent_and_which_rungs_predict(experiment):
     assert "7 trainings" in text
     assert "9trainings" in text
     assert "rank correlation" in text
+
+
+def test_a_whole_number_is_a_trials_number(experiment):
+    folder, book = experiment
+    for number, trial in enumerate(book.study.trials[:6]):
+        assert find_trial(folder, str(number))[1].recipe == trial.user_attrs["recipe"]
+        assert find_trial(folder, trial.user_attrs["recipe"])[0].hash == trial.user_attrs["recipe"]
+    with pytest.raises(ValueError, match="trial 99: w has no such trial"):
+        find_trial(folder, "99")
 
 
 def test_the_live_table_says_it_too():

@@ -143,24 +143,3 @@ def test_a_disk_that_fills_up_costs_checkpoints_and_cache_entries_but_not_the_tr
     assert "a checkpoint could not be written" in record.notes[0]
     assert "'train' could not be kept" in record.notes[1]
     assert not list(tmp_path.glob("b/**/*.tmp"))
-
-
-def test_scratch_folders_of_killed_drivers_are_removed_and_those_of_living_ones_kept(tmp_path, monkeypatch):
-    import fcntl
-    import tempfile
-
-    from search.cluster import SCRATCH, _scratch
-
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    for name in ("dead", "living"):
-        (tmp_path / f"{SCRATCH}{name}").mkdir()
-        (tmp_path / f"{SCRATCH}{name}" / "alive").touch()
-    (tmp_path / f"{SCRATCH}remains").mkdir()
-    os.utime(tmp_path / f"{SCRATCH}remains", (0, 0))
-    (tmp_path / "golf-of-somebody-else").mkdir()
-    with open(tmp_path / f"{SCRATCH}living" / "alive", "rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with _scratch() as own:
-            names = {path.name for path in tmp_path.iterdir()}
-    assert names == {f"{SCRATCH}living", Path(own).name, "golf-of-somebody-else"}
-    assert not Path(own).exists()

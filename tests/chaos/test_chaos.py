@@ -23,8 +23,8 @@ from optuna.trial import TrialState
 
 from model.record import Record, records_in
 from model.run import run
-from search.cluster import SCRATCH
 from search.ledger import HISTORY
+from search.scratch import MARKER, PREFIX
 from search.storage import open_storage
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(4 * 3600)]
@@ -100,7 +100,7 @@ def test_a_search_survives_twenty_kills_of_its_driver(tmp_path):
     print(f"\n{kills} kills of the driver: ", end="")
     records = judged(tmp_path, trials, witnessed(tmp_path)["end"])
     assert all(r.state == "complete" for r in records.values())
-    left = [p for p in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*") if p.stat().st_uid == os.getuid()]
+    left = [p.parent for p in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{MARKER}") if p.stat().st_uid == os.getuid()]
     assert not [p for p in left if not _held(p)], "scratch folders of killed drivers are left"
 
 
@@ -108,9 +108,9 @@ def _held(scratch: Path) -> bool:
     """Whether a living driver holds its scratch folder."""
     import fcntl
 
-    if not (scratch / "alive").exists():
+    if not (scratch / MARKER).exists():
         return False
-    with open(scratch / "alive", "rb") as file:
+    with open(scratch / MARKER, "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
