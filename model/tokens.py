@@ -82,7 +82,7 @@ class Tokenizer:
         if unknown >= 0 and not spelled.any():
             boundary[unknown] = False
         # A model that neither adds nor removes spaces keeps a document's first one. Its settings cannot be asked; it can.
-        first = next((t for t in ids if leads[t] and not pieces[t].removeprefix(SPACE).startswith(SPACE)), None)
+        first = next((t for t in ids if leads[t] and not pieces[t][1:].startswith((SPACE, " "))), None)
         if first is not None and model.decode([first]).startswith(" "):
             boundary[:] = False
         own = exchanged(np.arange(self.vocabulary), self.own_bos)
@@ -310,31 +310,41 @@ def train_tokenizer(documents: Iterable[str], vocabulary: int) -> bytes:
     Raises:
         ValueError: the text is too small for so many pieces.
     """
-    model = io.BytesIO()
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_sample(documents),
-            model_writer=model,
-            vocab_size=vocabulary,
-            model_type="bpe",
-            character_coverage=0.999,
-            byte_fallback=True,
-            split_digits=True,
-            normalization_rule_name="nmt_nfkc",
-            add_dummy_prefix=False,
-            pad_id=0,
-            bos_id=1,
-            eos_id=2,
-            unk_id=3,
-            hard_vocab_limit=True,
-            max_sentence_length=16_384,
-            num_threads=1,
-            minloglevel=2,
-        )
+        proto = _trained(documents, vocabulary)
+        model = sentencepiece.SentencePieceProcessor(model_proto=proto)
+        if model.piece_to_id(SPACE) != model.unk_id():
+            return proto
+        # Text without a space (Chinese, say) leaves none in the alphabet; later ones would be spelled as three bytes each.
+        return _trained(documents, vocabulary, required_chars=SPACE)
     except (RuntimeError, OSError) as error:
         raise ValueError(
             f"no tokenizer of {vocabulary} ids can be trained on this text: {str(error).splitlines()[0]}"
         ) from None
+
+
+def _trained(documents: Iterable[str], vocabulary: int, **more: str) -> bytes:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=_sample(documents),
+        model_writer=model,
+        vocab_size=vocabulary,
+        model_type="bpe",
+        character_coverage=0.999,
+        byte_fallback=True,
+        split_digits=True,
+        normalization_rule_name="nmt_nfkc",
+        add_dummy_prefix=False,
+        pad_id=0,
+        bos_id=1,
+        eos_id=2,
+        unk_id=3,
+        hard_vocab_limit=True,
+        max_sentence_length=16_384,
+        num_threads=1,
+        minloglevel=2,
+        **more,
+    )
     return model.getvalue()
 
 
