@@ -307,6 +307,8 @@ def _remembered(path: Path, size: int, changed: int) -> Tokenizer:
 def train_tokenizer(documents: Iterable[str], vocabulary: int) -> bytes:
     """Train a SentencePiece BPE model with the challenge's settings on (a deterministic sample of) some documents.
 
+    The documents are iterated twice where they hold no space.
+
     Raises:
         ValueError: the text is too small for so many pieces.
     """
