@@ -119,15 +119,15 @@ def _found(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _state(path: Path) -> tuple[int, int, int]:
+def _state(path: Path) -> tuple[int, ...]:
     """What changes when a file does."""
     next(raw(path, 1), b"")  # opens it, so that what is no ordinary file is refused here
     told = path.stat()
-    return told.st_size, told.st_mtime_ns, told.st_ino
+    return told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino
 
 
 @functools.lru_cache(maxsize=4)
-def _opened(name: str, root: Path | None, files: tuple[tuple[Path, int, int, int], ...]) -> Corpus | ShardCorpus:
+def _opened(name: str, root: Path | None, files: tuple[tuple[Any, ...], ...]) -> Corpus | ShardCorpus:
     """A corpus, remembered until one of its files changes."""
     paths = [path for path, *_ in files]
     return _shards(name, paths) if paths[0].suffix == ".bin" else _files(name, paths, root)

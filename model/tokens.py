@@ -291,17 +291,13 @@ def _models(corpus: ShardCorpus) -> list[Path]:
 
 
 def _load(path: Path) -> Tokenizer:
-    """A tokenizer, remembered until its file changes."""
-    told = path.stat()
-    return _remembered(path, told.st_size, told.st_mtime_ns)
-
-
-@lru_cache(maxsize=8)
-def _remembered(path: Path, size: int, changed: int) -> Tokenizer:
     try:
-        return Tokenizer(path.read_bytes())
+        return _remembered(path.read_bytes())
     except (ValueError, OSError) as error:
         raise ValueError(f"tokenizer {str(path)!r}: {error}") from None
+
+
+_remembered = lru_cache(maxsize=8)(Tokenizer)
 
 
 def train_tokenizer(documents: Iterable[str], vocabulary: int) -> bytes:

@@ -279,17 +279,18 @@ def test_tokens_beyond_the_vocabulary_are_found_wherever_they_are(shards):
         of_shards(shards)
 
 
-def test_the_tokenizer_of_other_shards_is_refused(shards):
-    theirs, ours = (train_tokenizer([words(i) for i in range(n, n + 30)], 330) for n in (0, 500))
-    tokenizer = Tokenizer(theirs)
-    for kind, ids in SHARDS.items():
-        write_shard(shards / f"fineweb_{kind}_000000.bin", [tokenizer.encode(words(i)) for i in ids])
-    (shards / "t.model").write_bytes(theirs)
-    data = Data(corpus=str(shards))
-    assert prepare(data, 330, shards / "cache").facts["notes"] == []
-    (shards / "t.model").write_bytes(ours)
+def test_the_tokenizer_of_other_shards_is_refused(tmp_path):
+    texts = []
+    for seed in (1, 2):
+        draw = random.Random(seed)
+        known = ["".join(draw.choices("abcdefghij", k=draw.randint(3, 7))) for _ in range(200)]
+        texts.append([" ".join(draw.choices(known, k=60)) for _ in range(40)])
+    theirs, ours = (train_tokenizer(text, 600) for text in texts)
+    for kind, part in {"train": texts[0][:30], "val": texts[0][30:]}.items():
+        write_shard(tmp_path / f"fineweb_{kind}_000000.bin", [Tokenizer(theirs).encode(text) for text in part])
+    assert prepared(tmp_path, str(tmp_path), theirs).facts["notes"] == []
     with pytest.raises(ValueError, match="made with another tokenizer"):
-        prepare(data, 330, shards / "cache")
+        prepared(tmp_path, str(tmp_path), ours)
 
 
 def test_sidecars_that_say_what_the_pieces_say_are_fine_and_others_are_refused(shards):
