@@ -29,6 +29,7 @@ from model.readers import SUFFIXES, lines, raw
 SOTU_TEST, SOTU_DEV = 25, 6  # speeches held out; the dev part takes two seconds to score on a core
 HELD_OUT_SHARE, HELD_OUT_BYTES = 20, 500_000  # each held-out split: a twentieth of the text, at most half a megabyte
 PIECE = 16_384  # characters; longer text files are cut at blank lines
+LONG_PIECE = 1 << 20  # characters after which they are cut at a line end, so that a document is bounded
 SAMPLES = 64  # places at which a training shard is looked at for its corpus' fingerprint
 SHARD = re.compile(r"fineweb_(train|val)_\d+\.bin")
 SIDECAR = re.compile(r"fineweb_(train|val)_bytes_\d+\.bin")  # bytes of every token, uint16, where the text was rewritten
@@ -190,7 +191,7 @@ def _files(name: str, files: list[Path], root: Path | None) -> Corpus:
     for split, part in documents.items():
         if next(iter(part), None) is None:
             raise ValueError(f"corpus {name!r}: its {split} part holds no text; give at least three documents.{_cutting(part)}")
-    told = f"{PIECE} {HELD_OUT_SHARE} {HELD_OUT_BYTES}".encode()
+    told = f"{PIECE} {LONG_PIECE} {HELD_OUT_SHARE} {HELD_OUT_BYTES}".encode()
     return Corpus(name, _hash([told, *_blocks(files, root)]), documents["train"], documents["dev"], documents["test"])
 
 
@@ -198,9 +199,7 @@ def _cutting(documents: _Documents) -> str:
     """How plain text becomes documents, for who finds fewer than expected."""
     if not any(".txt" in path.name for path in documents.files):
         return ""
-    return (
-        f" A .txt file is cut only at blank lines, {documents.piece:,} characters apart or more; .jsonl has a document a line."
-    )
+    return f" A .txt file is cut at blank lines, {documents.piece:,} characters apart or more; .jsonl has a document a line."
 
 
 def _split_of(path: Path) -> str:
@@ -265,13 +264,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _cut(lines_: Iterable[str], piece: int) -> Iterator[str]:
-    """Cut a text at the first blank line after every ``piece`` characters."""
+    """Cut a text at the first blank line after every ``piece`` characters, or after the line that reaches `LONG_PIECE`."""
     kept: list[str] = []
     size = 0
     for line in lines_:
         kept.append(line)
         size += len(line)
-        if size >= piece and not line.strip():
+        if (size >= piece and not line.strip()) or size >= LONG_PIECE:
             yield "".join(kept)
             kept, size = [], 0
     if "".join(kept).strip():

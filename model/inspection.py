@@ -25,7 +25,7 @@ from model.overlap import BYTES, SHARE, TOKENS, overlap, said, text_array, worst
 from model.progress import Progress
 from model.record import write_atomic
 from model.shards import BOS, exchanged, read_shard, split_documents
-from model.tokens import SPACE, Tokenizer
+from model.tokens import SPACE, Tokenizer, check_ids
 
 VERSION = 1  # of what is kept
 CHANGED = 0.001  # of the text's bytes that a tokenizer may lose or add
@@ -193,18 +193,16 @@ def overlap_of(corpus: Corpus | ShardCorpus, tokenizer: Tokenizer | None = None)
         held_out = {split: map(text_array, getattr(corpus, split)) for split in ("dev", "test")}
         return overlap(_shown(map(text_array, corpus.train)), held_out, BYTES)
     bos = BOS if tokenizer is None else tokenizer.own_bos
-    train = (d for path in corpus.train for d in _token_documents(path, bos, tokenizer))
-    held = [d for path in corpus.held_out for d in _token_documents(path, bos, tokenizer)]
+    for path in (*corpus.train, *corpus.held_out) if tokenizer is not None else ():
+        check_ids(path, read_shard(path), tokenizer.vocabulary)
+    train = (d for path in corpus.train for d in _bare(read_shard(path), bos))
+    held = list(_bare(np.concatenate([read_shard(path) for path in corpus.held_out]), bos))
     half = (len(held) + 1) // 2
     return overlap(_shown(train), {"dev": held[:half], "test": held[half:]}, TOKENS)
 
 
-def _token_documents(path: Path, bos: int, tokenizer: Tokenizer | None) -> Iterator[np.ndarray]:
-    tokens = read_shard(path)
-    if tokenizer is not None and (top := int(tokens.max(initial=0))) >= tokenizer.vocabulary:
-        raise ValueError(
-            f"{path} holds token {top}, but the tokenizer knows only {tokenizer.vocabulary}; give the one it was made with."
-        )
+def _bare(tokens: np.ndarray, bos: int) -> Iterator[np.ndarray]:
+    """The documents of a token array, without their BOS."""
     for document in split_documents(tokens, bos):
         yield np.asarray(document[1:] if document[0] == bos else document)
 
@@ -232,7 +230,7 @@ def refuse_overlap(name: str, found: dict[str, Any], allow: bool) -> list[str]:
             "text better that it was trained on. Take it out of the training files, or allow it with --allow-overlap "
             "(allow_overlap=True)."
         )
-    return [text + (": more than may be; it was allowed." if share > SHARE else ".")]
+    return [text + (f": more than {SHARE:.1%}, and allowed." if share > SHARE else ".")]
 
 
 # ---------------------------------------------------------------------- shards

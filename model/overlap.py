@@ -45,7 +45,7 @@ def overlap(train: Iterable[np.ndarray], held_out: Mapping[str, Iterable[np.ndar
         digests[split], hashes[split] = array("Q"), []
         for document in documents:
             digests[split].append(_digest(document))
-            hashes[split].append(rolling(document, window)[::window])
+            hashes[split].append(rolling(document, window)[::window].copy())  # a view would keep all of them
     wanted = np.unique(np.concatenate([_joined(parts) for parts in hashes.values()]))
     seen, table = np.zeros(len(wanted), dtype=bool), _Table(wanted)
     trained = array("Q")
@@ -142,8 +142,9 @@ def _digest(document: np.ndarray) -> int:
 
 def _noted(documents: Iterable[np.ndarray], digests: array[int]) -> Iterator[np.ndarray]:
     for document in documents:
-        digests.append(_digest(document))
-        yield document
+        if len(document):  # nothing is no copy of nothing
+            digests.append(_digest(document))
+            yield document
 
 
 def _stretches(documents: Iterable[np.ndarray], window: int) -> Iterator[np.ndarray]:

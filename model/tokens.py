@@ -214,11 +214,7 @@ def _from_shards(corpus: ShardCorpus, tokenizer: Tokenizer, fingerprint: str, lo
     train = [read_shard(stage(path, local_disk)) for path in corpus.train]
     held_out = [read_shard(path) for path in corpus.held_out]
     for path, tokens in [*zip(corpus.train, train, strict=True), *zip(corpus.held_out, held_out, strict=True)]:
-        top = int(tokens[:1_000_000].max(initial=0))
-        if top >= tokenizer.vocabulary:
-            raise ValueError(
-                f"{path} holds token {top}, but the tokenizer knows only {tokenizer.vocabulary}; give the one it was made with."
-            )
+        check_ids(path, tokens[:1_000_000], tokenizer.vocabulary)
     # A document may begin in one shard and end in the next.
     whole = exchanged(held_out[0] if len(held_out) == 1 else np.concatenate(held_out), tokenizer.own_bos)
     if not len(whole) or whole[0] != BOS:
@@ -233,6 +229,12 @@ def _from_shards(corpus: ShardCorpus, tokenizer: Tokenizer, fingerprint: str, lo
     half = (len(documents) + 1) // 2
     dev, test = documents[:half], documents[half:]
     return TokenData(Stream(train, tokenizer.own_bos), dev, test, tokenizer, fingerprint, look(dev, test))
+
+
+def check_ids(path: Path, tokens: np.ndarray, vocabulary: int) -> None:
+    """Raise where a shard's tokens are no ids of the tokenizer."""
+    if (top := int(tokens.max(initial=0))) >= vocabulary:
+        raise ValueError(f"{path} holds token {top}, but the tokenizer knows only {vocabulary}; give the one it was made with.")
 
 
 # ---------------------------------------------------------------------- tokenizers

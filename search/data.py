@@ -10,6 +10,7 @@ from typing import Any
 
 from model.corpus import SHARD, ShardCorpus, load_corpus
 from model.inspection import check_bytes, incomplete, overlap_of, refuse_overlap
+from model.overlap import SHARE, worst
 from model.record import write_atomic
 from model.shards import read_shard, split_documents
 from model.tokens import beside, encode_to, tokenizer_for
@@ -44,7 +45,9 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def _overlapping(found: dict[str, Any], notes: list[str]) -> dict[str, Any]:
-    notes += refuse_overlap("", found, allow=True)
+    share, split = worst(found)
+    if share > SHARE:
+        notes.append(f"{split} overlaps the training text by more than {SHARE:.1%}: runs need --allow-overlap.")
     if found["train"]["duplicates"]:
         notes.append(f"{found['train']['duplicates']:,} training documents are copies of others.")
     if found["held_out"]["duplicates"]:

@@ -196,8 +196,18 @@ def test_pairs_of_surrogates_and_a_second_text_inside_are_fine(tmp_path):
 
 def test_a_sentence_a_line_says_how_plain_text_is_cut(tmp_path):
     (tmp_path / "a.txt").write_text("A sentence of its own.\n" * 500)
-    with pytest.raises(ValueError, match=r"holds 1 documents; .* cut only at blank lines"):
+    with pytest.raises(ValueError, match=r"holds 1 documents; .* cut at blank lines"):
         load_corpus(str(tmp_path / "a.txt"))
+
+
+def test_a_text_without_blank_lines_is_cut_at_line_ends_in_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("model.corpus.LONG_PIECE", 1000)
+    text = "A sentence of its own.\n" * 500
+    (tmp_path / "a.txt").write_text(text)
+    corpus = load_corpus(str(tmp_path / "a.txt"))
+    documents = [d for part in (corpus.train, corpus.dev, corpus.test) for d in part]
+    assert "".join(documents) == text
+    assert len(documents) == 12
 
 
 # ---------------------------------------------------------------------- identity

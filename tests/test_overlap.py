@@ -17,7 +17,7 @@ def slow(train, held_out, window):
     """Documents and windows of the held-out part that the training documents hold."""
     everywhere = {tuple(d[i : i + window]) for d in train for i in range(len(d) - window + 1)}
     windows = [tuple(d[i : i + window]) for d in held_out for i in range(0, len(d) - window + 1, window)]
-    whole = {tuple(d) for d in train}
+    whole = {tuple(d) for d in train if len(d)}
     return sum(tuple(d) in whole for d in held_out), len(windows), sum(w in everywhere for w in windows)
 
 
@@ -31,8 +31,8 @@ def test_it_finds_what_a_search_everywhere_finds(train, held_out, window, stretc
         module.STRETCH = usual
     told = found["splits"]["dev"]
     assert (told["documents_in_train"], told["windows"], told["windows_in_train"]) == slow(train, held_out, window)
-    distinct = len({tuple(d) for d in train})
-    assert found["train"] == {"documents": len(train), "duplicates": len(train) - distinct}
+    texts = [tuple(d) for d in train if len(d)]
+    assert found["train"] == {"documents": len(texts), "duplicates": len(texts) - len(set(texts))}
 
 
 @pytest.mark.parametrize("window", [1, 2, 63, 64, 65, 200])
