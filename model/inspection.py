@@ -193,8 +193,9 @@ def overlap_of(corpus: Corpus | ShardCorpus, tokenizer: Tokenizer | None = None)
         held_out = {split: map(text_array, getattr(corpus, split)) for split in ("dev", "test")}
         return overlap(_shown(map(text_array, corpus.train)), held_out, BYTES)
     bos = BOS if tokenizer is None else tokenizer.own_bos
-    for path in (*corpus.train, *corpus.held_out) if tokenizer is not None else ():
-        check_ids(path, read_shard(path), tokenizer.vocabulary)
+    if tokenizer is not None:
+        for path in (*corpus.train, *corpus.held_out):
+            check_ids(path, read_shard(path), tokenizer.vocabulary)
     train = (d for path in corpus.train for d in _bare(read_shard(path), bos))
     held = list(_bare(np.concatenate([read_shard(path) for path in corpus.held_out]), bos))
     half = (len(held) + 1) // 2

@@ -323,7 +323,7 @@ def train_tokenizer(documents: Iterable[str], vocabulary: int) -> bytes:
         ) from None
 
 
-def _trained(documents: Iterable[str], vocabulary: int, **more: str) -> bytes:
+def _trained(documents: Iterable[str], vocabulary: int, **more: Any) -> bytes:
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=_sample(documents),
