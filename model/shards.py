@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 MAGIC, VERSION, HEADER_BYTES = 20240520, 1, 1024
+BOS = 1  # id every document begins with, here and in the challenge; a tokenizer that has another exchanges the two
 
 
 def read_shard(path: Path) -> np.ndarray:
@@ -24,8 +25,11 @@ def read_shard(path: Path) -> np.ndarray:
     Raises:
         ValueError: not a shard, another version of the format, or a file shorter or longer than its header says.
     """
-    size = path.stat().st_size
-    header = np.fromfile(path, dtype="<i4", count=3) if size >= HEADER_BYTES else np.zeros(3, "<i4")
+    try:
+        size = path.stat().st_size if path.is_file() else 0
+        header = np.fromfile(path, dtype="<i4", count=3) if size >= HEADER_BYTES else np.zeros(3, "<i4")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}.") from None
     if header[0] != MAGIC:
         raise ValueError(f"{path} is not a token shard: it does not begin with {MAGIC}. Point to files made for the challenge.")
     if header[1] != VERSION:
@@ -88,9 +92,11 @@ class Stream:
 
     Args:
         parts: token arrays, (tokens,) uint16, in order.
+        bos: what the parts call BOS; whoever reads the stream finds `BOS` in its place, and the other way round.
     """
 
-    def __init__(self, parts: Sequence[np.ndarray]) -> None:
+    def __init__(self, parts: Sequence[np.ndarray], bos: int = BOS) -> None:
+        self.bos = bos
         self.parts = [part for part in parts if len(part)]
         self.ends = np.cumsum([len(part) for part in self.parts], dtype=np.int64)
         if not self.parts:
@@ -111,15 +117,26 @@ class Stream:
             out[filled : filled + len(piece)] = piece
             filled += len(piece)
             position = (position + len(piece)) % len(self)
-        return out
+        return exchanged(out, self.bos)
 
     def where(self, token: int) -> np.ndarray:
         """Positions at which ``token`` stands, in order: (hits,) int64. Reads the whole stream."""
+        token = int(exchanged(np.array([token]), self.bos)[0])
         begins = self.ends - [len(part) for part in self.parts]
         return np.concatenate([begin + np.flatnonzero(part == token) for begin, part in zip(begins, self.parts, strict=True)])
 
 
-def split_documents(tokens: np.ndarray, bos: int) -> list[np.ndarray]:
+def exchanged(tokens: np.ndarray, bos: int) -> np.ndarray:
+    """Tokens with the ids ``bos`` and `BOS` exchanged, there and back: (n,) -> (n,); the same array where they are one."""
+    if bos == BOS:
+        return tokens
+    out = np.array(tokens)
+    out[np.asarray(tokens) == bos] = BOS
+    out[np.asarray(tokens) == BOS] = bos
+    return out
+
+
+def split_documents(tokens: np.ndarray, bos: int = BOS) -> list[np.ndarray]:
     """Cut a token array in front of every ``bos``: views, each a document that begins with it.
 
     Tokens in front of the first ``bos`` (the tail of a document that began in another shard) are a document too.

@@ -68,7 +68,7 @@ def _model(recipe: Recipe, options: argparse.Namespace) -> GPT:
 
 
 def _data(recipe: Recipe, options: argparse.Namespace) -> TokenData:
-    return prepare(recipe.data, recipe.shape.vocabulary, options.cache)
+    return prepare(recipe.data, recipe.shape.vocabulary, options.cache, inspected=False)
 
 
 def _train(recipe: Recipe, options: argparse.Namespace, code_bytes: int) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sentencepiece
@@ -22,15 +23,19 @@ from model.corpus import Corpus, ShardCorpus, load_corpus
 from model.progress import Progress
 from model.recipe import Data, digest
 from model.record import write_atomic
-from model.shards import Stream, read_shard, split_documents, stage, write_shard
+from model.shards import BOS, Stream, exchanged, read_shard, split_documents, stage, write_shard
 
 SAMPLE_BYTES = 20_000_000  # text a tokenizer is trained on, at most
-VERSION = 1  # of what is cached; raise it when tokenisation changes
+VERSION = 2  # of what is cached; raise it when tokenisation changes
 SPACE = "\u2581"  # the mark SentencePiece puts for a space
+Look = Callable[[list[np.ndarray], list[np.ndarray]], dict[str, Any]]  # documents of dev and test -> facts
 
 
 class Tokenizer:
     """A SentencePiece model and the byte tables of the challenge's metric.
+
+    Ids are the model's own with one exception: BOS is always `model.shards.BOS`. In a model that has it elsewhere the two
+    ids are exchanged wherever tokens enter or leave, so that everything behind this class may rely on it.
 
     Args:
         proto: content of a ``.model`` file.
@@ -39,9 +44,13 @@ class Tokenizer:
         vocabulary: number of ids.
         bos: id every document begins with.
         fingerprint: hex digits identifying the model.
-        bytes: (vocabulary,) int16; UTF-8 length of each piece without its leading space, 1 for byte pieces, 0 for control ids.
+        bytes: (vocabulary,) int16; UTF-8 length of each piece without a leading space, 1 for byte pieces, 0 for control ids.
         leads: (vocabulary,) bool; whether the piece begins with a space.
-        boundary: (vocabulary,) bool; control, unknown and unused ids, behind which a leading space is not real.
+        boundary: (vocabulary,) bool; ids behind which a leading space is not real: control and unused ids where the model
+            drops a document's first space, and unknown ones where there can be none, because it spells by bytes.
+
+    Raises:
+        ValueError: no SentencePiece model, none with a BOS id, or one of more than 65,536 ids.
     """
 
     def __init__(self, proto: bytes) -> None:
@@ -52,39 +61,55 @@ class Tokenizer:
             raise ValueError("this is not a SentencePiece model; give the .model file that SentencePiece wrote.") from None
         self.proto = proto
         self.fingerprint = hashlib.sha256(proto).hexdigest()[:16]
-        self.bos: int = self.processor.bos_id()
-        if self.bos < 0:
-            raise ValueError("this SentencePiece model has no BOS id; the metric needs one in front of every document.")
-        self.bytes = np.zeros(self.vocabulary, dtype=np.int16)
-        self.leads = np.zeros(self.vocabulary, dtype=bool)
-        self.boundary = np.zeros(self.vocabulary, dtype=bool)
-        for token in range(self.vocabulary):
-            self._measure(token)
+        self.bos, self.own_bos = BOS, self.processor.bos_id()
+        if self.own_bos < 0:
+            raise ValueError(
+                "this SentencePiece model has no BOS id, which stands before every document; train it with bos_id=1."
+            )
+        if self.vocabulary > 1 << 16:
+            raise ValueError(f"this SentencePiece model has {self.vocabulary:,} ids; token shards hold 65,536 at most.")
+        self._fill_tables()
 
-    def _measure(self, token: int) -> None:
-        """Fill the three tables for one id."""
-        model = self.processor
-        if model.is_control(token) or model.is_unknown(token) or model.is_unused(token):
-            self.boundary[token] = True
-        elif model.is_byte(token):
-            self.bytes[token] = 1
-        else:
-            piece: str = model.id_to_piece(token)
-            self.leads[token] = piece.startswith(SPACE)
-            self.bytes[token] = len(piece.removeprefix(SPACE).encode())
+    def _fill_tables(self) -> None:
+        model, ids = self.processor, range(self.vocabulary)
+        pieces = ["" if model.is_control(t) or model.is_unknown(t) or model.is_unused(t) else model.id_to_piece(t) for t in ids]
+        spelled = np.array([model.is_byte(t) for t in ids])
+        leads = np.array([piece.startswith(SPACE) for piece in pieces])
+        sizes = [len(piece.removeprefix(SPACE).replace(SPACE, " ").encode()) for piece in pieces]
+        boundary = np.array([not piece for piece in pieces])
+        unknown = model.unk_id()
+        self._unknown_text: str = model.decode([unknown]) if unknown >= 0 else ""
+        if unknown >= 0 and not spelled.any():
+            boundary[unknown] = False
+        # A model that neither adds nor removes spaces keeps a document's first one. Its settings cannot be asked; it can.
+        first = next((t for t in ids if leads[t] and not pieces[t][1:].startswith((SPACE, " "))), None)
+        if first is not None and model.decode([first]).startswith(" "):
+            boundary[:] = False
+        own = exchanged(np.arange(self.vocabulary), self.own_bos)
+        self.bytes = np.where(spelled, 1, sizes).astype(np.int16)[own]
+        self.leads, self.boundary = leads[own], boundary[own]
 
     def encode(self, text: str) -> np.ndarray:
         """Text to ids, BOS first: (1 + tokens,) uint16."""
-        return np.array([self.bos, *self.processor.encode(text)], dtype=np.uint16)
+        return exchanged(np.array([self.own_bos, *self.processor.encode(text)], dtype=np.uint16), self.own_bos)
 
     def decode(self, tokens: np.ndarray) -> str:
-        """Ids to the normalised text they stand for; control ids are silent."""
-        return self.processor.decode([int(t) for t in tokens])
+        """Ids to the normalised text they stand for; control and unknown ids are silent."""
+        return self.decode_all([tokens])[0]
+
+    def decode_all(self, documents: Sequence[np.ndarray]) -> list[str]:
+        """`decode` for many documents at once, which is faster."""
+        if not len(documents):
+            return []
+        own = [exchanged(np.asarray(document), self.own_bos).tolist() for document in documents]
+        texts = self.processor.decode(own)
+        unknown = self.processor.unk_id()
+        return [text.replace(self._unknown_text, "") if unknown in ids else text for text, ids in zip(texts, own, strict=True)]
 
     def token_bytes(self, targets: np.ndarray, previous: np.ndarray) -> np.ndarray:
         """Bytes each target stands for, given the token in front of it: (n,) int64.
 
-        A leading space is a byte of its own, except behind a control id, where it is not real.
+        Every space is a byte, except one that begins a piece behind an id of `boundary`, where it is not real.
         """
         real_space = self.leads[targets] & ~self.boundary[previous]
         return self.bytes[targets].astype(np.int64) + real_space
@@ -100,6 +125,7 @@ class TokenData:
         test: documents no search sees.
         tokenizer: what made them.
         fingerprint: hex digits identifying corpus and tokenizer; the first stage's key.
+        facts: what `model.inspection` found: bytes, overlap, and notes for the record. Plain JSON values.
     """
 
     train: Stream
@@ -107,39 +133,62 @@ class TokenData:
     test: list[np.ndarray]
     tokenizer: Tokenizer
     fingerprint: str
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def split(self, name: str) -> list[np.ndarray]:
         """The documents of ``dev`` or ``test``."""
         return {"dev": self.dev, "test": self.test}[name]
 
 
-def prepare(data: Data, vocabulary: int, cache: Path, local_disk: Path | None = None) -> TokenData:
+def prepare(data: Data, vocabulary: int, cache: Path, local_disk: Path | None = None, *, inspected: bool = True) -> TokenData:
     """Turn a recipe's data into token arrays; what was made once is memory-mapped from ``cache`` afterwards.
 
     Any number of processes may call it at once: one works, the others wait. With ``local_disk`` the arrays are copied there
-    once per node and mapped from there.
+    once per node and mapped from there. Bytes and overlap are inspected once and kept with the tokens; an exported script,
+    which travels without that, does not ask for it.
 
     Raises:
-        ValueError: an unusable corpus, shard or tokenizer, or a tokenizer of another vocabulary.
+        ValueError: an unusable corpus, shard or tokenizer, a tokenizer of another vocabulary, bytes that are not counted
+            right, or held-out text that stands in the training text.
     """
     corpus = load_corpus(data.corpus)
     cache.mkdir(parents=True, exist_ok=True)
     tokenizer = tokenizer_for(corpus, vocabulary, cache, data.tokenizer)
     fingerprint = digest([corpus.fingerprint, tokenizer.fingerprint, VERSION])
-    if isinstance(corpus, ShardCorpus):
-        return _from_shards(corpus, tokenizer, fingerprint, local_disk)
     folder = cache / f"tokens-{fingerprint}"
-    files = {split: folder / f"{split}.bin" for split in ("train", "dev", "test")}
     with _locked(cache / f"{folder.name}.lock"):
         folder.mkdir(exist_ok=True)
-        for split, path in files.items():
-            if not _is_shard(path):
-                _encode(getattr(corpus, split), tokenizer, path, f"tokens for {split}")
-    dev, test = (split_documents(read_shard(files[split]), tokenizer.bos) for split in ("dev", "test"))
-    return TokenData(Stream([read_shard(stage(files["train"], local_disk))]), dev, test, tokenizer, fingerprint)
+
+        def look(dev: list[np.ndarray], test: list[np.ndarray]) -> dict[str, Any]:
+            if not inspected:
+                return {}
+            from model.inspection import inspect
+
+            return inspect(corpus, tokenizer, dev, test, folder / "facts.json", data.allow_overlap)
+
+        if isinstance(corpus, ShardCorpus):
+            return _from_shards(corpus, tokenizer, fingerprint, look, local_disk)
+        return _from_text(corpus, tokenizer, fingerprint, look, folder, local_disk)
 
 
-def _encode(documents: Iterable[str], tokenizer: Tokenizer, path: Path, what: str) -> None:
+def _from_text(
+    corpus: Corpus, tokenizer: Tokenizer, fingerprint: str, look: Look, folder: Path, local_disk: Path | None
+) -> TokenData:
+    """Encode what the cache does not hold; the held-out part is looked at before the long training part is encoded."""
+
+    def tokens(split: str) -> Path:
+        path = folder / f"{split}.bin"
+        if not _is_shard(path):
+            encode_to(path, getattr(corpus, split), tokenizer, f"tokens for {split}")
+        return path
+
+    dev, test = (split_documents(read_shard(tokens(split))) for split in ("dev", "test"))
+    facts = look(dev, test)
+    return TokenData(Stream([read_shard(stage(tokens("train"), local_disk))]), dev, test, tokenizer, fingerprint, facts)
+
+
+def encode_to(path: Path, documents: Iterable[str], tokenizer: Tokenizer, what: str) -> None:
+    """Write documents as one token shard, with a progress bar that says ``what``."""
     total = sum(map(len, documents)) if isinstance(documents, list) else None
 
     def pieces() -> Iterator[np.ndarray]:
@@ -161,18 +210,31 @@ def _is_shard(path: Path) -> bool:
         return False
 
 
-def _from_shards(corpus: ShardCorpus, tokenizer: Tokenizer, fingerprint: str, local_disk: Path | None) -> TokenData:
-    train = Stream([read_shard(stage(path, local_disk)) for path in corpus.train])
+def _from_shards(corpus: ShardCorpus, tokenizer: Tokenizer, fingerprint: str, look: Look, local_disk: Path | None) -> TokenData:
+    train = [read_shard(stage(path, local_disk)) for path in corpus.train]
     held_out = [read_shard(path) for path in corpus.held_out]
-    for path, tokens in zip((*corpus.train, *corpus.held_out), (*train.parts, *held_out), strict=False):
-        top = int(tokens[:1_000_000].max(initial=0))
-        if top >= tokenizer.vocabulary:
-            raise ValueError(
-                f"{path} holds token {top}, but the tokenizer knows only {tokenizer.vocabulary}; give the one it was made with."
-            )
-    documents = [document for tokens in held_out for document in split_documents(tokens, tokenizer.bos)]
+    for path, tokens in [*zip(corpus.train, train, strict=True), *zip(corpus.held_out, held_out, strict=True)]:
+        check_ids(path, tokens[:1_000_000], tokenizer.vocabulary)
+    # A document may begin in one shard and end in the next.
+    whole = exchanged(held_out[0] if len(held_out) == 1 else np.concatenate(held_out), tokenizer.own_bos)
+    if not len(whole) or whole[0] != BOS:
+        begins = f"begins with token {int(held_out[0][0])}" if len(held_out[0]) else "is empty"
+        raise ValueError(
+            f"{corpus.held_out[0]} {begins}, not with BOS (id {tokenizer.own_bos}): its first document is cut off, or a shard "
+            "in front of it is missing. Get the whole validation shard; a part of a document cannot be scored like the whole."
+        )
+    documents = split_documents(whole)
+    if len(documents) < 2:
+        raise ValueError(f"corpus {corpus.name!r}: its validation shards hold one document; dev and test need one each.")
     half = (len(documents) + 1) // 2
-    return TokenData(train, documents[:half], documents[half:], tokenizer, fingerprint)
+    dev, test = documents[:half], documents[half:]
+    return TokenData(Stream(train, tokenizer.own_bos), dev, test, tokenizer, fingerprint, look(dev, test))
+
+
+def check_ids(path: Path, tokens: np.ndarray, vocabulary: int) -> None:
+    """Raise where a shard's tokens are no ids of the tokenizer."""
+    if (top := int(tokens.max(initial=0))) >= vocabulary:
+        raise ValueError(f"{path} holds token {top}, but the tokenizer knows only {vocabulary}; give the one it was made with.")
 
 
 # ---------------------------------------------------------------------- tokenizers
@@ -205,11 +267,11 @@ def tokenizer_for(corpus: Corpus | ShardCorpus, vocabulary: int, cache: Path, pa
 
 
 def _beside_shards(corpus: ShardCorpus, vocabulary: int) -> Path:
-    """The official layout keeps tokenizers two folders up; a copy in the shards' own folder is found too."""
-    folder = corpus.train[0].parent.resolve()
-    found: list[Path] = [p for place in (folder, folder.parent.parent / "tokenizers") for p in sorted(place.glob("*.model"))]
+    """The tokenizer that lies beside shards and has so many ids by its name, or the only one there."""
+    found = _models(corpus)
     named = [p for p in found if f"_{vocabulary}_" in p.name] or (found if len(found) == 1 else [])
     if not named:
+        folder = corpus.train[0].parent.resolve()
         raise ValueError(
             f"corpus {corpus.name!r}: no tokenizer of {vocabulary} ids beside the shards (looked in {folder} and "
             f"{folder.parent.parent / 'tokenizers'}); give the path of the .model file they were made with."
@@ -217,42 +279,72 @@ def _beside_shards(corpus: ShardCorpus, vocabulary: int) -> Path:
     return named[0]
 
 
-@lru_cache(maxsize=8)
+def beside(corpus: ShardCorpus) -> Tokenizer | None:
+    """The tokenizer that lies beside shards, if there is exactly one."""
+    found = _models(corpus)
+    return _load(found[0]) if len(found) == 1 else None
+
+
+def _models(corpus: ShardCorpus) -> list[Path]:
+    """The official layout keeps tokenizers two folders up; a copy in the shards' own folder is found too."""
+    folder = corpus.train[0].parent.resolve()
+    places = (folder, folder.parent.parent / "tokenizers")
+    return [p for place in places for p in sorted(place.glob("*.model")) if not p.name.startswith(".")]
+
+
 def _load(path: Path) -> Tokenizer:
-    return Tokenizer(path.read_bytes())
+    try:
+        return _remembered(path.read_bytes())
+    except (ValueError, OSError) as error:
+        raise ValueError(f"tokenizer {str(path)!r}: {error}") from None
+
+
+_remembered = lru_cache(maxsize=8)(Tokenizer)
 
 
 def train_tokenizer(documents: Iterable[str], vocabulary: int) -> bytes:
     """Train a SentencePiece BPE model with the challenge's settings on (a deterministic sample of) some documents.
 
+    The documents are iterated twice where they hold no space.
+
     Raises:
         ValueError: the text is too small for so many pieces.
     """
-    model = io.BytesIO()
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_sample(documents),
-            model_writer=model,
-            vocab_size=vocabulary,
-            model_type="bpe",
-            character_coverage=0.999,
-            byte_fallback=True,
-            split_digits=True,
-            normalization_rule_name="nmt_nfkc",
-            add_dummy_prefix=False,
-            pad_id=0,
-            bos_id=1,
-            eos_id=2,
-            unk_id=3,
-            hard_vocab_limit=True,
-            max_sentence_length=16_384,
-            num_threads=1,
-            minloglevel=2,
-        )
+        proto = _trained(documents, vocabulary)
+        model = sentencepiece.SentencePieceProcessor(model_proto=proto)
+        if model.piece_to_id(SPACE) != model.unk_id():
+            return proto
+        # Text without a space (Chinese, say) leaves none in the alphabet; later ones would be spelled as three bytes each.
+        return _trained(documents, vocabulary, required_chars=SPACE)
     except (RuntimeError, OSError) as error:
         raise ValueError(
             f"no tokenizer of {vocabulary} ids can be trained on this text: {str(error).splitlines()[0]}"
         ) from None
+
+
+def _trained(documents: Iterable[str], vocabulary: int, **more: Any) -> bytes:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=_sample(documents),
+        model_writer=model,
+        vocab_size=vocabulary,
+        model_type="bpe",
+        character_coverage=0.999,
+        byte_fallback=True,
+        split_digits=True,
+        normalization_rule_name="nmt_nfkc",
+        add_dummy_prefix=False,
+        pad_id=0,
+        bos_id=1,
+        eos_id=2,
+        unk_id=3,
+        hard_vocab_limit=True,
+        max_sentence_length=16_384,
+        num_threads=1,
+        minloglevel=2,
+        **more,
+    )
     return model.getvalue()
 
 

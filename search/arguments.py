@@ -22,6 +22,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Corpus = Annotated[
     str | None, typer.Option(help="sotu, or the path of text, jsonl, jsonl.zst, a folder of them, or token shards.")
 ]
+AllowOverlap = Annotated[
+    bool, typer.Option("--allow-overlap", help="Go on although the training text holds some of the held-out text, too.")
+]
 Tokens = Annotated[int | None, typer.Option(help="Training tokens of a run; the scale's by default.")]
 Limit = Annotated[int | None, typer.Option(help="Bytes an artifact may have, code included.")]
 Seed = Annotated[int, typer.Option(help="Of initial weights, data order and proposals.")]

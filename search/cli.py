@@ -13,6 +13,7 @@ import typer
 from search import cli_recipes, show
 from search.arguments import (
     Address,
+    AllowOverlap,
     Budget,
     Corpus,
     Cpus,
@@ -82,6 +83,7 @@ def search(
     tokens: Tokens = None,
     limit: Limit = None,
     corpus: Corpus = None,
+    allow_overlap: AllowOverlap = False,
     name: Annotated[str | None, typer.Option(help="Name of the experiment, its folder and its study.")] = None,
     runs: Runs = Path("runs"),
     seed: Seed = 0,
@@ -114,7 +116,14 @@ def search(
         "tokens": tokens,
         "limit": limit,
     }
-    options |= {"corpus": corpus, "name": name, "runs": str(runs), "seed": seed, "storage": storage}
+    options |= {
+        "corpus": corpus,
+        "allow_overlap": allow_overlap,
+        "name": name,
+        "runs": str(runs),
+        "seed": seed,
+        "storage": storage,
+    }
     options |= {"address": address, "cpus": cpus, "gpus_per_trial": gpus_per_trial}
     options |= {"processes": processes, "local_disk": local_disk}
     checked = sweep.validated(sweep.Options(**options))
@@ -254,6 +263,7 @@ def ablate(
     scale: Scale = "proxy",
     tokens: Tokens = None,
     corpus: Corpus = None,
+    allow_overlap: AllowOverlap = False,
     limit: Limit = None,
     seed: Seed = 0,
     name: Annotated[str | None, typer.Option(help="Name of the experiment.")] = None,
@@ -270,7 +280,8 @@ def ablate(
     from search.ablate import plan
     from search.single import recipe_of
 
-    recipe = recipe_of(preset, scale, corpus=corpus, limit=limit, tokens=tokens, seed=seed)
+    overlap = allow_overlap or None
+    recipe = recipe_of(preset, scale, corpus=corpus, allow_overlap=overlap, limit=limit, tokens=tokens, seed=seed)
     made = plan(recipe, design, techniques=technique or (), seeds=seeds, iso_size=iso_size)
     if plan_only:
         show.emit(made.json()) if as_json else made.text(out)
@@ -281,6 +292,7 @@ def ablate(
         "preset": preset,
         "scale": scale,
         "corpus": corpus,
+        "allow_overlap": allow_overlap,
         "limit": limit,
         "tokens": tokens,
         "seed": seed,

@@ -8,7 +8,22 @@ from typing import Annotated
 import typer
 
 from search import show
-from search.arguments import Corpus, Json, Limit, Preset, Runs, Scale, Seed, Split, Tokens, With, Without, err, out
+from search.arguments import (
+    AllowOverlap,
+    Corpus,
+    Json,
+    Limit,
+    Preset,
+    Runs,
+    Scale,
+    Seed,
+    Split,
+    Tokens,
+    With,
+    Without,
+    err,
+    out,
+)
 
 app = typer.Typer()
 data_app = typer.Typer(help="Fetch, build and describe training data.", no_args_is_help=True)
@@ -25,6 +40,7 @@ def run(
     without: Without = None,
     scale: Scale = "proxy",
     corpus: Corpus = None,
+    allow_overlap: AllowOverlap = False,
     seed: Seed = 0,
     tokens: Tokens = None,
     limit: Limit = None,
@@ -35,9 +51,8 @@ def run(
     """Train, quantise, pack and score one recipe."""
     from search.single import recipe_of, run_one
 
-    recipe = recipe_of(
-        preset, scale, with_ or [], without or [], corpus=corpus, seed=seed, tokens=tokens, limit=limit, split=split
-    )
+    changes = {"corpus": corpus, "seed": seed, "tokens": tokens, "limit": limit, "split": split}
+    recipe = recipe_of(preset, scale, with_ or [], without or [], allow_overlap=allow_overlap or None, **changes)
     record = run_one(recipe, runs.resolve(), err)
     show.emit(record.summary()) if as_json else show.record(out, record)
     if record.state == "failed":
@@ -56,6 +71,7 @@ def variants(
     score_tokens: Annotated[int, typer.Option(help="Tokens of the split to score.", min=2)] = 32_768,
     scale: Scale = "proxy",
     corpus: Corpus = None,
+    allow_overlap: AllowOverlap = False,
     seed: Seed = 0,
     tokens: Tokens = None,
     limit: Limit = None,
@@ -68,9 +84,8 @@ def variants(
     from search.single import recipe_of
     from search.variants import choices_of, finish_watched
 
-    recipe = recipe_of(
-        preset, scale, with_ or [], without or [], corpus=corpus, seed=seed, tokens=tokens, limit=limit, split=split
-    )
+    changes = {"corpus": corpus, "seed": seed, "tokens": tokens, "limit": limit, "split": split}
+    recipe = recipe_of(preset, scale, with_ or [], without or [], allow_overlap=allow_overlap or None, **changes)
     folder = runs.resolve() / "variants"
     told = finish_watched(recipe, runs.resolve(), folder, choices_of(choice or []), score_tokens, err).to_json()
     name = folder / f"{preset}-{recipe.hash}"
@@ -151,7 +166,7 @@ def spaces(as_json: Json = False) -> None:
 
 @data_app.command("info")
 def data_info(corpus: Annotated[str, typer.Argument(help="sotu, or a path.")] = "sotu", as_json: Json = False) -> None:
-    """Say what a corpus holds: documents and bytes per split."""
+    """Say what a corpus holds: documents and bytes per split, and how much held-out text the training text holds, too."""
     from search.data import describe
 
     told = describe(corpus)
@@ -177,9 +192,10 @@ def data_build(
     corpus: Annotated[str, typer.Argument(help="sotu, or the path of text, jsonl or jsonl.zst.")],
     to: Annotated[Path, typer.Option(help="Folder the shards and the tokenizer go to.")],
     vocabulary: Annotated[int, typer.Option(help="Token ids of the tokenizer that is trained.")] = 1024,
+    allow_overlap: AllowOverlap = False,
 ) -> None:
     """Train a tokenizer on a corpus and write token shards in the challenge's format."""
     from search.data import build
 
-    for path in build(corpus, vocabulary, to):
+    for path in build(corpus, vocabulary, to, allow_overlap):
         out.print(str(path), highlight=False, soft_wrap=True)

@@ -8,15 +8,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from model.corpus import ShardCorpus, load_corpus
-from model.progress import Progress
+from model.corpus import SHARD, ShardCorpus, load_corpus
+from model.inspection import check_bytes, incomplete, overlap_of, refuse_overlap
+from model.overlap import SHARE, worst
 from model.record import write_atomic
-from model.shards import read_shard, write_shard
-from model.tokens import tokenizer_for
+from model.shards import read_shard, split_documents
+from model.tokens import beside, encode_to, tokenizer_for
 
 
 def describe(name: str) -> dict[str, Any]:
-    """What a corpus holds, per split.
+    """What a corpus holds, per split, and how much of its held-out text stands in its training text.
 
     Raises:
         ValueError: it cannot be used.
@@ -28,14 +29,30 @@ def describe(name: str) -> dict[str, Any]:
         counted = {
             split: {"shards": len(paths), "tokens": sum(len(read_shard(p)) for p in paths)} for split, paths in parts.items()
         }
-        return body | {"kind": "shards", "splits": counted}
+        body |= {"kind": "shards", "splits": counted}
+        tokenizer = beside(corpus)
+        notes = incomplete(corpus, tokenizer)
+        if corpus.sidecars:
+            notes.append(f"{len(corpus.sidecars)} byte sidecars lie beside the validation shards: counts, not text.")
+        return body | _overlapping(overlap_of(corpus, tokenizer), notes)
     splits = {}
     for split in ("train", "dev", "test"):
         documents = size = 0
         for text in getattr(corpus, split):
             documents, size = documents + 1, size + len(text.encode())
         splits[split] = {"documents": documents, "bytes": size}
-    return body | {"kind": "text", "splits": splits}
+    return body | {"kind": "text", "splits": splits} | _overlapping(overlap_of(corpus), [])
+
+
+def _overlapping(found: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    share, split = worst(found)
+    if share > SHARE:
+        notes.append(f"{split} overlaps the training text by more than {SHARE:.1%}: runs need --allow-overlap.")
+    if found["train"]["duplicates"]:
+        notes.append(f"{found['train']['duplicates']:,} training documents are copies of others.")
+    if found["held_out"]["duplicates"]:
+        notes.append(f"{found['held_out']['duplicates']:,} held-out documents are copies of others.")
+    return {"overlap": found, "notes": notes}
 
 
 HUB = "willdepueoai/parameter-golf"  # the data set that the challenge's own repository downloads
@@ -97,7 +114,8 @@ def _checked(path: Path) -> None:
 def _wanted(names: list[str], vocabulary: int, shards: int, hub: str) -> list[str]:
     """The tokenizer, the first training shards, all validation shards."""
     model = f"fineweb_{vocabulary}_bpe.model"
-    train, held_out = ([n for n in names if n.startswith(f"fineweb_{kind}_")] for kind in ("train", "val"))
+    train = [n for n in names if (match := SHARD.fullmatch(n)) and match[1] == "train"]
+    held_out = [n for n in names if n.startswith("fineweb_val_")]  # byte sidecars come along, where there are any
     if model not in names or not train or not held_out:
         raise ValueError(f"data get: {hub} holds no shards and tokenizer of {vocabulary} ids; try --vocabulary 1024.")
     if shards > len(train):
@@ -105,30 +123,28 @@ def _wanted(names: list[str], vocabulary: int, shards: int, hub: str) -> list[st
     return [model, *train[:shards], *held_out]
 
 
-def build(name: str, vocabulary: int, folder: Path) -> list[Path]:
+def build(name: str, vocabulary: int, folder: Path, allow_overlap: bool = False) -> list[Path]:
     """Train a tokenizer on a text corpus and write its shards, named as the challenge names them.
 
     Returns:
         The tokenizer, the training shard and the validation shard (dev documents, then test documents).
 
     Raises:
-        ValueError: the corpus is unusable or consists of shards already.
+        ValueError: the corpus is unusable or consists of shards already, or its held-out text stands in its training text.
     """
     corpus = load_corpus(name)
     if isinstance(corpus, ShardCorpus):
         raise ValueError(f"corpus {name!r} consists of token shards already; give text.")
+    refuse_overlap(name, overlap_of(corpus), allow_overlap)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = tokenizer_for(corpus, vocabulary, folder / "cache")
     model = folder / f"fineweb_{vocabulary}_bpe.model"
     write_atomic(model, tokenizer.proto)
     paths = [folder / "fineweb_train_000000.bin", folder / "fineweb_val_000000.bin"]
-    for path, texts in zip(paths, (corpus.train, itertools.chain(corpus.dev, corpus.test)), strict=True):
-        with Progress(path.name, None) as bar:
-            done = 0
-            pieces = []
-            for text in texts:
-                pieces.append(tokenizer.encode(text))
-                done += len(text)
-                bar.update(done, f"{done / 1e6:.1f} M characters")
-        write_shard(path, pieces)
+    encode_to(paths[1], itertools.chain(corpus.dev, corpus.test), tokenizer, paths[1].name)
+    documents = split_documents(read_shard(paths[1]))
+    held = sum(1 for _ in corpus.dev)
+    check_bytes(corpus, tokenizer, "dev", documents[:held])
+    check_bytes(corpus, tokenizer, "test", documents[held:])
+    encode_to(paths[0], corpus.train, tokenizer, paths[0].name)
     return [model, *paths]

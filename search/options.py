@@ -42,6 +42,7 @@ class Options:
         tokens: training tokens of every run; None keeps the scale's.
         limit: bytes; None keeps the scale's.
         corpus: what is trained on; None keeps the preset's.
+        allow_overlap: go on although the training text holds some of the held-out text, too.
         name: of the experiment, its folder and its study.
         runs: folder of experiments.
         seed: of the proposals and of every run.
@@ -76,6 +77,7 @@ class Options:
     tokens: int | None = None
     limit: int | None = None
     corpus: str | None = None
+    allow_overlap: bool = False
     name: str = "search"
     runs: str = "runs"
     seed: int = 0
@@ -124,6 +126,7 @@ class Options:
     def recipe(self) -> Recipe:
         """The preset at its scale, with the tokens, limit, corpus and seed asked for."""
         changes = {"tokens": self.tokens, "limit": self.limit, "corpus": self.corpus, "seed": self.seed}
+        changes["allow_overlap"] = self.allow_overlap or None
         return preset(self.preset, self.scale).with_(**{key: value for key, value in changes.items() if value is not None})
 
     def score_pruner(self) -> BasePruner | None:

@@ -168,3 +168,10 @@ def corpus(console: Console, told: dict[str, Any]) -> None:
     say(console, f"{told['corpus']} ({told['kind']}, {told['fingerprint']})")
     for split, counts in told["splits"].items():
         say(console, f"{split:>10}  " + ", ".join(f"{value:,} {key}" for key, value in counts.items()))
+    from model.overlap import said
+
+    found = told["overlap"]
+    for split in found["splits"]:
+        say(console, f"{split:>10}  also in train: {said(found, split)}")
+    for note in told["notes"]:
+        say(console, note)

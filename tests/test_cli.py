@@ -8,6 +8,7 @@ import pytest
 from fake_runs import run as fake_run
 
 from search import cli
+from search.options import Options
 from search.sweep import run_plan
 from spaces.presets import preset
 
@@ -129,3 +130,45 @@ def test_a_plan_is_run_reported_and_watched(ray_cluster, monkeypatch, capsys, tm
     assert set(body) == {"best", "ranking", "counts"}
     assert (tmp_path / "p" / "report.html").exists()
     assert os.environ.get("OMP_WAIT_POLICY") == "passive"
+
+
+def test_overlap_is_shown_by_data_info_refused_by_run_and_allowed_by_an_option(monkeypatch, capsys, tmp_path):
+    import model.run
+
+    path = tmp_path / "twice.jsonl"
+    path.write_text(
+        "\n".join(json.dumps({"text": f"Document {i % 5}. " + f"It says {i % 5} and more. " * 30}) for i in range(60))
+    )
+    assert golflab(monkeypatch, "data", "info", path) == 0
+    assert "also in train: 3 of 3 documents (100.00%)" in capsys.readouterr().out
+    assert golflab(monkeypatch, "data", "info", path, "--json") == 0
+    body = json.loads(capsys.readouterr().out)
+    assert set(body) == {"corpus", "fingerprint", "kind", "splits", "overlap", "notes"}
+    assert any("runs need --allow-overlap" in note for note in body["notes"])
+
+    asked = []
+
+    def noting(recipe, folder, cache, **settings):
+        asked.append(recipe)
+        return fake_run(recipe, folder, cache)
+
+    monkeypatch.setattr(model.run, "run", noting)
+    for words in ([], ["--allow-overlap"]):
+        assert golflab(monkeypatch, "run", "baseline", "--corpus", path, "--runs", tmp_path, *words) == 0
+    assert [recipe.data.allow_overlap for recipe in asked] == [False, True]
+    assert Options(allow_overlap=True).recipe().data.allow_overlap
+    assert not Options().recipe().data.allow_overlap
+
+
+def test_a_build_of_overlapping_text_is_refused_unless_asked_for(monkeypatch, capsys, tmp_path):
+    path = tmp_path / "twice.jsonl"
+    path.write_text(
+        "\n".join(json.dumps({"text": f"Document {i % 5}. " + f"It says {i % 5} and more. " * 30}) for i in range(60))
+    )
+    words = ("data", "build", path, "--to", tmp_path / "shards", "--vocabulary", 285)
+    assert golflab(monkeypatch, *words) == 2
+    assert "--allow-overlap" in capsys.readouterr().err
+    assert not (tmp_path / "shards").exists()
+    assert golflab(monkeypatch, *words, "--allow-overlap") == 0
+    assert golflab(monkeypatch, "data", "info", tmp_path / "shards", "--json") == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["overlap"]["window"] == 64

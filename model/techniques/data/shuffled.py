@@ -10,7 +10,7 @@ import numpy as np
 
 from model.batches import Batches, rows_of
 from model.recipe import Shape
-from model.shards import Stream
+from model.shards import BOS, Stream
 from model.technique import Technique, knob
 
 
@@ -81,10 +81,10 @@ class _Order:
         return self.permutation[k]
 
 
-def _document_begins(stream: Stream, context: int, bos: int = 1) -> np.ndarray:
+def _document_begins(stream: Stream, context: int) -> np.ndarray:
     """Positions at which the sequences begin when every document is cut from its own beginning."""
-    begins = stream.where(bos)
+    begins = stream.where(BOS)
     if not len(begins):
-        raise ValueError(f"shuffled: documents=true, but no document in the training text begins with BOS (id {bos}).")
+        raise ValueError(f"shuffled: documents=true, but no document in the training text begins with BOS (id {stream.bos}).")
     ends = np.append(begins[1:], len(stream))
     return np.concatenate([np.arange(begin, end, context) for begin, end in zip(begins, ends, strict=True)])

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from model.layers import Scale
 from model.recipe import Shape
+from model.shards import BOS
 from model.technique import Technique, knob
-
-BOS = 1
 
 
 class Smear(nn.Module):
