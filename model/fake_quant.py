@@ -1,21 +1,72 @@
 """Quantisation-aware training: the forward pass sees rounded weights, the gradient passes as if it did not.
 
 The grid is the export's own: bits and scales come from the techniques in the recipe's slots `bits` and `clip`, through the same
-functions that write the file.
+functions that write the file. A `Rule` says how a training rounds that does otherwise, as several published ones did.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from model.layers import Linear, ParameterInfo, parameters_of
-from model.quantize import Grid, round_to, stored_scales, ternary_scales
+from model.quantize import Grid, grid_of, largest_quantiles, round_to, stored_scales, ternary_scales
 from model.recipe import Recipe
 
 Rounder = Callable[[Tensor, Grid, Callable[[Tensor], Tensor]], Tensor]  # weight, grid, weight -> scales: the weight seen
+
+QUANTILE = 0.9995  # of |w| in a row: the clip that #849 trains with
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How, and which matrices, training rounds.
+
+    Attributes:
+        scales: ``export``, those of the slot `clip`, held in fp16 as in the file; or the row's largest |w| (``row_max``) or
+            its `QUANTILE` (``quantile``) over the largest level c, in float32.
+        floor: scales that are not the export's are at least 1/c.
+        extended: scales that are not the export's go with a grid that also has the level −c−1.
+        where: ``stored``, the matrices that the export stores on a grid; ``large``, all above the export's size limit,
+            those it keeps in fp16 for their place included; ``kept``, only what it keeps in fp16; ``all``, every matrix.
+        bits: width for matrices that the export keeps in fp16; 0 for the width of their role.
+    """
+
+    scales: str = "export"
+    floor: bool = False
+    extended: bool = False
+    where: str = "stored"
+    bits: int = 0
+
+    def grid(self, info: ParameterInfo, bits: Any, shape: Any) -> Grid | None:
+        """The grid on which training sees a matrix, or None where it sees the matrix itself.
+
+        Args:
+            info: the matrix.
+            bits: the recipe's technique of the slot `bits`.
+            shape: the recipe's body plan.
+        """
+        stored: Grid | None = bits.build(shape)(info)
+        kept = self._grid_of_kept(info, bits, shape) if stored is None and self.where != "stored" else None
+        grid = kept if stored is None else None if self.where == "kept" else stored
+        if grid is None or self.scales == "export" or grid.largest == 1:
+            return grid
+        return Grid(grid.largest, -grid.largest - self.extended)
+
+    def _grid_of_kept(self, info: ParameterInfo, bits: Any, shape: Any) -> Grid | None:
+        if self.where == "large" and info.count <= getattr(bits, "small", 0):
+            return None
+        return grid_of(self.bits) if self.bits else bits.without_exceptions().build(shape)(info)
+
+    def own_scales(self, weight: Tensor, largest: int) -> Tensor:
+        """Scales (rows,) of a ``weight`` (rows, columns) by the training's own rule."""
+        magnitude = weight.abs()
+        clip = magnitude.amax(dim=1) if self.scales == "row_max" else largest_quantiles(magnitude, (QUANTILE,))[0]
+        return (clip / largest).clamp_min(1 / largest if self.floor else 1e-12)
 
 
 class FakeQuant:
@@ -25,22 +76,25 @@ class FakeQuant:
         rounder: how weights are rounded while training.
         threshold: learning-rate multiplier at which it begins; 1 begins with the run.
         roles: the roles whose matrices are rounded; empty for all.
+        rule: scales, grids and matrices, where they are not the export's.
     """
 
-    def __init__(self, rounder: Rounder, threshold: float, roles: tuple[str, ...] = ()) -> None:
-        self.rounder, self.threshold, self.roles = rounder, threshold, roles
+    def __init__(self, rounder: Rounder, threshold: float, roles: tuple[str, ...] = (), rule: Rule | None = None) -> None:
+        self.rounder, self.threshold, self.roles, self.rule = rounder, threshold, roles, rule or Rule()
         self.multiplier = torch.ones(())
         self.wrapped: list[tuple[Linear, Callable[[Tensor], Tensor]]] = []
 
     def attach(self, model: nn.Module, recipe: Recipe) -> None:
-        """Find the matrices the recipe will store on a grid."""
+        """Find the matrices that training rounds."""
         bits, clip = recipe.tenant("bits"), recipe.tenant("clip")
         assert bits is not None
         assert clip is not None
-        grid_of, clip_of = bits.build(recipe.shape), clip.build(recipe.shape)
+        clip_of = clip.build(recipe.shape)
         for info in parameters_of(model):
-            grid = grid_of(info)
-            if info.kind != "linear" or grid is None or (self.roles and info.role not in self.roles):
+            if info.kind != "linear" or (self.roles and info.role not in self.roles):
+                continue
+            grid = self.rule.grid(info, bits, recipe.shape)
+            if grid is None:
                 continue
             owner = model.get_submodule(info.name.rpartition(".")[0])
             assert isinstance(owner, Linear)
@@ -48,7 +102,11 @@ class FakeQuant:
 
     def _wrapped(self, grid: Grid, info: ParameterInfo, clip: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
         def scales(weight: Tensor) -> Tensor:
-            return stored_scales(ternary_scales(weight) if grid.largest == 1 else clip(weight, grid.largest, info))
+            if grid.largest == 1:
+                return stored_scales(ternary_scales(weight))
+            if self.rule.scales == "export":
+                return stored_scales(clip(weight, grid.largest, info))
+            return self.rule.own_scales(weight, grid.largest)
 
         return lambda weight: self.rounder(weight, grid, scales)
 

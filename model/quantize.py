@@ -77,6 +77,10 @@ class Rows(Technique):
         """``small`` is a number of elements, so it goes with the square of the width."""
         return replace(self, small=self.small * new.width**2 // old.width**2)  # type: ignore[type-var]
 
+    def without_exceptions(self) -> Rows:
+        """The same widths for every matrix, those included that the export keeps in fp16 by their size or place."""
+        return replace(self, small=0)  # type: ignore[type-var]
+
 
 class Pruned(NamedTuple):
     """What a `prune` technique returns.
@@ -187,6 +191,18 @@ def stored_scales(scales: Tensor) -> Tensor:
 def ternary_scales(weight: Tensor) -> Tensor:
     """Mean of |w| per row, (rows,): the scale ternary weights are trained with (Q11, #211)."""
     return weight.abs().mean(dim=1)
+
+
+def largest_quantiles(rows: Tensor, quantiles: tuple[float, ...]) -> list[Tensor]:
+    """`torch.quantile` of every row of (rows, columns) at several points near 1, (rows,) each, from one partial sort."""
+    last = rows.shape[1] - 1
+    top = rows.topk(last - int(min(quantiles) * last) + 1, dim=1).values  # descending
+    found = []
+    for p in quantiles:
+        place = p * last
+        above, below = top[:, last - min(int(place) + 1, last)], top[:, last - int(place)]
+        found.append(torch.lerp(below, above, place - int(place)))
+    return found
 
 
 def round_to(weight: Tensor, scales: Tensor, grid: Grid) -> Tensor:

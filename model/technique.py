@@ -136,9 +136,14 @@ def knob(
     log: bool = False,
     choices: Iterable[Any] = (),
     faults: Iterable[Any] = (),
+    later: bool = False,
 ) -> Any:
-    """Declare a technique's field: its default, and its `Knob`."""
-    return field(default=default, metadata={"knob": Knob(low, high, log, tuple(choices), tuple(faults))})
+    """Declare a technique's field: its default, and its `Knob`.
+
+    ``later`` marks a knob that was added to a technique which recipes already named: at its default it is left out of a
+    recipe's JSON, so that those recipes keep their hash.
+    """
+    return field(default=default, metadata={"knob": Knob(low, high, log, tuple(choices), tuple(faults)), "later": later})
 
 
 class Technique:
@@ -170,12 +175,21 @@ class Technique:
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(self):  # type: ignore[arg-type]
             value, rule = getattr(self, spec.name), spec.metadata.get("knob")
-            if isinstance(spec.default, float) and isinstance(value, int) and not isinstance(value, bool):
-                object.__setattr__(self, spec.name, float(value))  # 1 and 1.0 are the same knob and the same hash
-            elif isinstance(spec.default, int) and isinstance(value, float) and value.is_integer():
-                object.__setattr__(self, spec.name, int(value))
             if rule is not None and not rule.allows(value):
                 raise ValueError(f"{self.name}: {spec.name}={value!r} is out of range; it must be {rule}.")
+            if type(value) is not type(spec.default):
+                object.__setattr__(self, spec.name, self._as_declared(spec, value))
+
+    def _as_declared(self, spec: dataclasses.Field[Any], value: Any) -> Any:
+        """A value in the type of its knob's default: 1 and 1.0, or 1 and True, are the same knob value and the same hash.
+
+        Raises:
+            ValueError: the value is no such number.
+        """
+        kind = type(spec.default)
+        if kind(value) != value:
+            raise ValueError(f"{self.name}: {spec.name}={value!r} is out of range; it must be of type {kind.__name__}.")
+        return kind(value)
 
     def build(self, shape: Shape, layer: int | None = None) -> Any:
         """Return what the slot calls: a module, a function, or None where there is nothing to do in this layer."""
@@ -205,8 +219,13 @@ class Technique:
         return {spec.name: spec.metadata["knob"] for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
 
     def settings(self) -> dict[str, Any]:
-        """Knob values as JSON holds them."""
-        return {spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self)}  # type: ignore[arg-type]
+        """Knob values as JSON holds them; a knob that came `later` is told only where it differs from its default."""
+        told = {}
+        for spec in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, spec.name)
+            if not (spec.metadata.get("later") and value == spec.default):
+                told[spec.name] = value
+        return told
 
     def __str__(self) -> str:
         changed = ",".join(

@@ -47,7 +47,8 @@ def by_hand(run, text, rank=2, rate=0.01, chunk=16, context=32):
         m.delta = lambda x, y, a=a, b=b: y + x @ a.T @ b.T
     nats = []
     for first in range(0, len(ids) - 1, chunk):
-        begin, end = max(0, first + chunk - context), min(first + chunk, len(ids) - 1)
+        end = min(first + chunk, len(ids) - 1)  # a last, shorter chunk has its full context too
+        begin = max(0, end - context)
         logits = gpt.head(gpt.hidden(ids[None, begin:end]))[0, first - begin :]
         losses = torch.nn.functional.cross_entropy(logits, ids[first + 1 : end + 1], reduction="none")
         nats.append(losses.detach().numpy())

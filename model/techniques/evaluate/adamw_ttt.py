@@ -16,6 +16,10 @@ from model.recipe import Shape
 from model.technique import Technique, knob
 
 
+# What #849 calls by a name with "scale" in it, under the names of this repository.
+CALLED_SCALE = ("scale", "norm", "value_add.shared", "value_add.gains")
+
+
 @dataclass(frozen=True)
 class AdamwTtt(Technique):
     """Score a chunk, then train the model's end on it with AdamW; a Polyak average of the learning weights scores.
@@ -30,8 +34,8 @@ class AdamwTtt(Technique):
         chunk: inputs between two trainings.
         rows: sequences a step.
         blocks: how many blocks ``freeze`` is about.
-        freeze: ``as_run`` trains only the last ``blocks`` blocks and everything named norm, scale or head, which is what
-            the published code does; ``as_written`` freezes the first ``blocks`` and trains the rest, as its label says.
+        freeze: ``as_run`` trains only the last ``blocks`` blocks and everything the published code names norm, scale or
+            head (branch gains, the scales of bigram and value embedding, an untied output matrix), which is what it does; ``as_written`` freezes the first ``blocks`` and trains the rest, as its label says.
         byte_weighted: weigh targets by their bytes.
         polyak: decay of the average; 0 scores with the raw weights.
         ramp: raise the rate threefold over the first 30 % of the chunks.
@@ -86,6 +90,5 @@ class AdamwTtt(Technique):
             for info in parameters_of(model)
             if (info.layer is not None and info.layer >= last - self.blocks)
             or info.role == "head"
-            or "scale" in info.name
-            or "norm" in info.name
+            or any(part in info.name for part in CALLED_SCALE)
         ]

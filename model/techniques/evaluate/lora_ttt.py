@@ -23,8 +23,8 @@ from model.technique import Technique, knob
 class LoraTtt(Technique):
     """Give every document low-rank corrections of Q, V and the head, trained on its own scored text.
 
-    A document is cut into chunks; chunk k is read in the window [(k+1)·chunk-T, (k+1)·chunk), never across the
-    document's beginning, and scored; then one Adam step on the chunk's mean loss. The correction of a matrix W (out,in)
+    A document is cut into chunks; chunk k is read in the window of T inputs that ends where it ends, (k+1)·chunk or the
+    document's end, never across the document's beginning, and scored; then one Adam step on the chunk's mean loss. The correction of a matrix W (out,in)
     is y ← y + (x Aᵀ) Bᵀ with A (r,in) ~ U(±1/√in) and B (out,r) = 0, one pair per document: ``batch`` documents run side
     by side and know nothing of each other. This technique cuts its own windows; those of the slot `windows` are not used.
 
@@ -156,7 +156,7 @@ class _DocumentWalk(Adapter):
             going = int((lengths > k * size).sum())  # the longest come first
             begin, end = group[:going, 0], group[:going, 1]
             first, last = begin + k * size, np.minimum(begin + (k + 1) * size, end)
-            windows = np.stack([np.maximum(begin, begin + (k + 1) * size - self.context), last, first], axis=1)
+            windows = np.stack([np.maximum(begin, last - self.context), last, first], axis=1)
             learning = int((lengths > (k + 1) * size).sum()) if self.settings.reset == "document" else going
             with adapters.applied(going), torch.set_grad_enabled(learning > 0):
                 nats, entropy = reader.nats(windows, int((last - windows[:, 0]).max()))

@@ -21,7 +21,9 @@ class OrthogonalInit(Technique):
     Gain 1 for every matrix whose sides are both at least ``smallest``. Matrices that write to the stream (attention and
     MLP outputs) start at zero, as everywhere, or orthogonal·1/√(2L) with ``outputs="scaled"``; in the published code the
     zero wins, so that "muP output scaling" acts only on the side projections (``side_scale``: bigram and value embedding).
-    ``tables`` includes the bigram table, as #295's size rule does by accident.
+    ``tables`` includes the bigram table, as #295's size rule does by accident. A start that another technique has a knob
+    for (``bigram_hash:start``) is left as that knob says; the value embedding's projection, which otherwise starts at zero,
+    is drawn (#849, #680).
     """
 
     slot = "init"

@@ -37,7 +37,8 @@ class ValueEmbedding(Technique):
     """Adds a token's own value vector to the values of the last layers ("VE128").
 
     v ← W_v h + s_j·s·(P[ids] Rᵀ), P (V, dim), R (K·d, dim), s one for all layers (0.1), s_j one per layer (1), in the last
-    ``last`` layers; before value residual, attention and XSA. The published code names layers 9 and 10 of 11, which do not
+    ``last`` layers; before value residual, attention and XSA. R starts at zero unless a technique of the slot `init` draws
+    it, as in #849 and #680. The published code names layers 9 and 10 of 11, which do not
     exist in a shallower model: there the module was silently dead.
     """
 

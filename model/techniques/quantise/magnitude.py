@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -49,3 +49,7 @@ class Magnitude(Technique):
             return Pruned(weight * keep, keep, keep) if self.mask else Pruned(weight * keep, None, None)
 
         return prune
+
+    def rescale(self, old: Shape, new: Shape) -> Magnitude:
+        """``small`` is a number of elements, so it goes with the square of the width."""
+        return replace(self, small=self.small * new.width**2 // old.width**2)

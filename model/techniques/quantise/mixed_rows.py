@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from model.layers import ParameterInfo
@@ -35,6 +35,10 @@ class MixedRows(Rows):
     extended: bool = knob(False, choices=(False, True))
     small: int = knob(0, 0, 65_536)
     late_keys: int = knob(0, 0, 4)
+
+    def without_exceptions(self) -> MixedRows:
+        """The late key projections too are stored by their role."""
+        return replace(self, small=0, late_keys=0)
 
     def build(self, shape: Shape, layer: int | None = None) -> Callable[[ParameterInfo], Grid | None]:
         """Return parameter -> grid."""
