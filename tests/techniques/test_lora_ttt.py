@@ -79,3 +79,14 @@ def test_impossible_settings_are_refused():
         RECIPE.with_(parse("lora_ttt")).check()
     with pytest.raises(ValueError, match="needs batch=1"):
         RECIPE.with_(parse("lora_ttt:chunk=16,reset=never")).check()
+
+
+def test_documents_of_unequal_ends_keep_their_full_context_side_by_side():
+    """The last, shorter chunk of a document that is longer than the context is read with all the context there is."""
+    texts = [documents(1, length)[0] for length in (121, 117, 97, 53)]
+    run = evaluator("lora_ttt:chunk=16,rank=2,batch=4")
+    together, start = run.score(np.concatenate(texts)), 0
+    for text, more in zip(texts, (*(t[:1] for t in texts[1:]), []), strict=True):
+        alone = by_hand(run, np.append(text, more).astype(np.int64))
+        assert np.abs(together[start : start + len(alone)] - alone).max() < 1e-3
+        start += len(text)
