@@ -7,12 +7,13 @@ functions that write the file. A `Rule` says how a training rounds that does oth
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from model.blueprint import blueprint
 from model.layers import Linear, ParameterInfo, parameters_of
 from model.quantize import Grid, grid_of, largest_quantiles, round_to, stored_scales, ternary_scales
 from model.recipe import Recipe
@@ -60,7 +61,11 @@ class Rule:
     def _grid_of_kept(self, info: ParameterInfo, bits: Any, shape: Any) -> Grid | None:
         if self.where == "large" and info.count <= getattr(bits, "small", 0):
             return None
-        return grid_of(self.bits) if self.bits else bits.without_exceptions().build(shape)(info)
+        if self.bits:
+            return grid_of(self.bits)
+        whole = bits.without_exceptions() if hasattr(bits, "without_exceptions") else bits
+        found: Grid | None = whole.build(shape)(info)
+        return found
 
     def own_scales(self, weight: Tensor, largest: int) -> Tensor:
         """Scales (rows,) of a ``weight`` (rows, columns) by the training's own rule."""
@@ -124,3 +129,28 @@ def straight_through(weight: Tensor, grid: Grid, scales: Callable[[Tensor], Tens
         step = scales(weight)
         error = round_to(weight, step, grid) * step[:, None] - weight
     return weight + error
+
+
+def whole_run(threshold: float, recipe: Recipe) -> float:
+    """A threshold on the learning-rate multiplier; 1 where the recipe's schedule already starts at or below it."""
+    schedule = recipe.tenant("schedule")
+    # Both start at their largest multiplier and fall; of a schedule of another shape nothing is known.
+    falling = schedule is not None and schedule.name in ("warmdown", "cosine")
+    return 1.0 if falling and schedule.build(recipe.shape)(0.0) <= threshold else threshold  # type: ignore[union-attr]
+
+
+def simplest_reach(rule: Rule, recipe: Recipe) -> dict[str, Any]:
+    """The first of all ``where`` and ``bits`` that round the same matrices on the same grids as ``rule`` does in ``recipe``."""
+    bits = recipe.tenant("bits")
+    linears = [info for info in blueprint(recipe) if info.kind == "linear"] if rule.where != "stored" else []
+    if bits is None or not linears:
+        return {"where": rule.where, "bits": rule.bits if rule.where != "stored" else 0}
+
+    def grids(where: str, width: int) -> list[Grid | None]:
+        other = replace(rule, where=where, bits=width)
+        return [other.grid(info, bits, recipe.shape) for info in linears]
+
+    given = grids(rule.where, rule.bits)
+    choices = [("stored", 0), ("large", 0), ("all", 0), ("kept", 0), ("large", rule.bits), ("all", rule.bits)]
+    where, width = next((c for c in choices if grids(*c) == given), (rule.where, rule.bits))
+    return {"where": where, "bits": width}

@@ -70,9 +70,7 @@ class Table(Weighted):
 
     kind = "table"
 
-    def __init__(
-        self, rows: int, columns: int, role: str = "table", start: str | float = 0.005, fixed: bool = False
-    ) -> None:
+    def __init__(self, rows: int, columns: int, role: str = "table", start: str | float = 0.005, fixed: bool = False) -> None:
         super().__init__(rows, columns, role, start, fixed)
 
     def forward(self, ids: Tensor, dtype: torch.dtype) -> Tensor:

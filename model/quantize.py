@@ -7,12 +7,14 @@ fp16. What `Quantised.dequantised` says is exactly what a reader of the packed f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from model.blueprint import blueprint
 from model.layers import ParameterInfo
 from model.recipe import Recipe, Shape
 from model.technique import Technique
@@ -77,9 +79,40 @@ class Rows(Technique):
         """``small`` is a number of elements, so it goes with the square of the width."""
         return replace(self, small=self.small * new.width**2 // old.width**2)  # type: ignore[type-var]
 
+    def canonical(self, recipe: Recipe) -> Technique:
+        """``small`` names the largest matrix that it spares, of those that would have a grid otherwise."""
+        if not self.small:
+            return self
+        grid_of = self.without_exceptions().build(recipe.shape)
+        return self._with(small=largest_spared(self.small, recipe, lambda info: grid_of(info) is not None))
+
     def without_exceptions(self) -> Rows:
         """The same widths for every matrix, those included that the export keeps in fp16 by their size or place."""
         return replace(self, small=0)  # type: ignore[type-var]
+
+
+def largest_spared(small: int, recipe: Recipe, counts: Callable[[ParameterInfo], bool] = lambda info: True) -> int:
+    """Elements of the largest matrix or table with at most ``small`` of them; 0 where there is none that small.
+
+    Limits between the sizes of two matrices of a model mean the same.
+
+    Args:
+        small: the limit.
+        recipe: whose model's matrices are meant.
+        counts: which of them matter.
+    """
+    infos = blueprint(recipe) if small else ()
+    spared = (i.count for i in infos if i.kind != "scale" and i.count <= small and counts(i))
+    return max(spared, default=0 if infos else small)
+
+
+def stored_roles(recipe: Recipe) -> set[tuple[str, str]] | None:
+    """(kind, role) of everything that the recipe stores on a grid whose scales `clip` chooses; None where that is not known."""
+    bits, infos = recipe.tenant("bits"), blueprint(recipe)
+    if bits is None or not infos:
+        return None
+    grids = ((info, bits.build(recipe.shape)(info)) for info in infos)
+    return {(info.kind, info.role) for info, grid in grids if grid is not None and grid.largest > 1}
 
 
 class Pruned(NamedTuple):

@@ -12,9 +12,8 @@ from torch import nn
 from model.adapt import Adapter, ChunkLearner
 from model.gpt import GPT
 from model.layers import parameters_of
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
-
 
 # What #849 calls by a name with "scale" in it, under the names of this repository.
 CALLED_SCALE = ("scale", "norm", "value_add.shared", "value_add.gains")
@@ -35,7 +34,8 @@ class AdamwTtt(Technique):
         rows: sequences a step.
         blocks: how many blocks ``freeze`` is about.
         freeze: ``as_run`` trains only the last ``blocks`` blocks and everything the published code names norm, scale or
-            head (branch gains, the scales of bigram and value embedding, an untied output matrix), which is what it does; ``as_written`` freezes the first ``blocks`` and trains the rest, as its label says.
+            head (branch gains, the scales of bigram and value embedding, an untied output matrix), which is what it
+            does; ``as_written`` freezes the first ``blocks`` and trains the rest, as its label says.
         byte_weighted: weigh targets by their bytes.
         polyak: decay of the average; 0 scores with the raw weights.
         ramp: raise the rate threefold over the first 30 % of the chunks.
@@ -70,6 +70,10 @@ class AdamwTtt(Technique):
             byte_weighted=self.byte_weighted,
             polyak=self.polyak,
         )
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """More blocks than there are, are all blocks."""
+        return self._with(blocks=min(self.blocks, recipe.shape.layers))
 
     def rescale(self, old: Shape, new: Shape) -> AdamwTtt:
         """A chunk stays the same number of training sequences."""

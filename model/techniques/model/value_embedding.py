@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model.layers import Linear, Scale, Table
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 
@@ -52,6 +52,10 @@ class ValueEmbedding(Technique):
     def build(self, shape: Shape, layer: int | None = None) -> ValueTable:
         """The table: ids (B,T), dtype -> what each layer adds."""
         return ValueTable(shape, self.dim, self.last)
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """More layers than there are, are all layers."""
+        return self._with(last=min(self.last, recipe.shape.layers))
 
     def rescale(self, old: Shape, new: Shape) -> ValueEmbedding:
         """The same share of the width and of the layers."""

@@ -9,7 +9,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from model.layers import ParameterInfo
-from model.recipe import Shape
+from model.quantize import stored_roles
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 from model.techniques.quantise.mse_clip import MseClip
 from model.techniques.quantise.percentile import Percentile
@@ -60,9 +61,21 @@ class MixedClip(Technique):
         """Largest level times step over the deviation of a row: what the forecast builds on."""
         return RULES[self._rule(info)].reach(columns, largest, info)
 
+    def canonical(self, recipe: Recipe) -> Technique:
+        """Rules of roles that the model has not on a grid mean nothing."""
+        asked = [name for name, value in self.settings().items() if value != getattr(type(self), name)]
+        stored = stored_roles(recipe) if asked else None
+        if stored is None:
+            return self
+        used = {self._knob(kind, role) for kind, role in stored}
+        return self._without(*(name for name in asked if name not in used))
+
     def _rule(self, info: ParameterInfo) -> str:
-        """The rule's name for a parameter; roles that are not listed go with the attention."""
-        if info.kind == "linear" and info.role in ("bigram", "value"):
-            return self.side
-        listed = {"mlp": self.mlp, "table": self.table, "bigram": self.bigram, "value": self.value, "head": self.head}
-        return listed.get(info.role, self.attention)
+        return str(getattr(self, self._knob(info.kind, info.role)))
+
+    @staticmethod
+    def _knob(kind: str, role: str) -> str:
+        """The knob that speaks of a role; roles that are not listed go with the attention."""
+        if kind == "linear" and role in ("bigram", "value"):
+            return "side"
+        return role if role in ("mlp", "table", "bigram", "value", "head") else "attention"

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from model.optimize import Muon as MuonUpdate
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 
@@ -129,3 +129,9 @@ class ParallelMuon(Technique):
         return lambda named: ShardedMuon(
             named, self.half, lr=self.lr, momentum=momentum, weight_decay=self.weight_decay, steps=self.steps
         )
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """A warm-up of no length begins at its end; one from where it ends has no length."""
+        if self.momentum_start == self.momentum:
+            return self._without("momentum_start", "momentum_warmup")._with(momentum_start=self.momentum)
+        return self._without("momentum_start") if self.momentum_warmup == 0 else self

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.fake_quant import FakeQuant, Rule, straight_through
-from model.recipe import Shape
+from model.fake_quant import FakeQuant, Rule, simplest_reach, straight_through, whole_run
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 
@@ -38,5 +38,13 @@ class SteQat(Technique):
 
     def build(self, shape: Shape, layer: int | None = None) -> FakeQuant:
         """The controller of the rounding."""
-        rule = Rule(self.scales, self.floor, self.extended, self.where, self.bits)
-        return FakeQuant(straight_through, self.threshold, rule=rule)
+        return FakeQuant(straight_through, self.threshold, rule=self._rule())
+
+    def _rule(self) -> Rule:
+        return Rule(self.scales, self.floor, self.extended, self.where, self.bits)
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """Scales of the export have its floor and grid; a threshold above the schedule's start begins with the run."""
+        begins = self._with(threshold=whole_run(self.threshold, recipe))
+        own = begins if self.scales != "export" else begins._without("floor", "extended")
+        return own._with(**simplest_reach(own._rule(), recipe))
