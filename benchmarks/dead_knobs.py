@@ -4,9 +4,9 @@
     python -m benchmarks.dead_knobs xsa ema         # only these
 
 For every knob some values are tried by what their stage makes of them (initial tensors and logits, batches, trained weights,
-integers, bytes, scores), on the contract suite's tiny body: in a plain recipe, and in a rich one with side tables, an untied head
-and GPTQ. What differs as a recipe and not in its outcome is printed, and the other way round. Some of it is alive all the same
-and only not seen here (`ELSEWHERE` says why); what is left belongs into `Technique.canonical` and a line of
+integers, bytes, scores), on the contract suite's tiny body: in a plain recipe, and in a rich one with side tables, an untied
+head and GPTQ. What differs as a recipe and not in its outcome is printed, and the other way round. Some of it is alive all the
+same and only not seen here (`ELSEWHERE` says why); what is left belongs into `Technique.canonical` and a line of
 tests/test_canonical.py.
 """
 

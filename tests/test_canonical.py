@@ -1,8 +1,8 @@
 """Two knob values that mean one model are one recipe, and no others are.
 
 `SAME` lists every region of a knob, over the whole catalogue, in which nothing happens or nothing happens any more;
-`benchmarks/dead_knobs.py` found them by trying values of every knob of every technique, and finds new ones. Each line is checked
-both ways: the recipes are one, and what the stage makes of the two settings as given is equal bit by bit.
+`benchmarks/dead_knobs.py` found them by trying values of every knob of every technique, and finds new ones. Each line is
+checked both ways: the recipes are one, and what the stage makes of the two settings as given is equal bit by bit.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ DIFFERENT: list[tuple[Recipe, str, str]] = [
     (PLAIN, "orthogonal_init:smallest=16", "orthogonal_init:smallest=17"),
     (RICH, "orthogonal_init:smallest=4", "orthogonal_init:smallest=4,side_scale=true"),
     (RICH, "bigram_hash:buckets=64,dim=4,start=zero_projection", "bigram_hash:buckets=64,dim=4,start=both_live"),
-    (RICH, "adam_groups:side=muon", "adam_groups:side=adam"),
+    (PLAIN.with_(parse("bigram_hash:buckets=64,dim=4,start=both_live")), "adam_groups:side=muon", "adam_groups:side=adam"),
     (PLAIN, "ema:decay=0,horizon=0.5", "ema:decay=0,horizon=1"),
     (PLAIN, "ste_qat:threshold=1", "ste_qat:threshold=1,scales=quantile"),
     (PLAIN.with_(parse("mixed_rows:late_keys=1")), "ste_qat:threshold=1,where=stored", "ste_qat:threshold=1,where=large"),

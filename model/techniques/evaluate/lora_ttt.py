@@ -24,9 +24,10 @@ class LoraTtt(Technique):
     """Give every document low-rank corrections of Q, V and the head, trained on its own scored text.
 
     A document is cut into chunks; chunk k is read in the window of T inputs that ends where it ends, (k+1)·chunk or the
-    document's end, never across the document's beginning, and scored; then one Adam step on the chunk's mean loss. The correction
-    of a matrix W (out,in) is y ← y + (x Aᵀ) Bᵀ with A (r,in) ~ U(±1/√in) and B (out,r) = 0, one pair per document: ``batch`` documents run side
-    by side and know nothing of each other. This technique cuts its own windows; those of the slot `windows` are not used.
+    document's end, never across the document's beginning, and scored; then one Adam step on the chunk's mean loss. The
+    correction of a matrix W (out,in) is y ← y + (x Aᵀ) Bᵀ with A (r,in) ~ U(±1/√in) and B (out,r) = 0, one pair per document:
+    ``batch`` documents run side by side and know nothing of each other. This technique cuts its own windows; those of the slot
+    `windows` are not used.
 
     Attributes:
         rank: r.

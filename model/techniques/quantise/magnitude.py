@@ -51,7 +51,7 @@ class Magnitude(Technique):
         return prune
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """Nothing pruned leaves nothing to say; afterwards is before, where each weight is rounded alone; sizes are those there are.
+        """Pruning nothing has no knobs; after rounding is before it where each weight is rounded alone; limits are sizes.
 
         ``mask`` is left as it is: without `gptq` it says nothing, but it tells what a published code does.
         """

@@ -15,7 +15,6 @@ from model.quantize import largest_quantiles, rounding_error
 from model.recipe import Shape
 from model.technique import Technique, knob
 
-
 QUANTILES = (0.999, 0.9995, 0.9999, 0.99999, 1.0)
 DEEP = (0.98, 0.985, 0.99, 0.995)
 
