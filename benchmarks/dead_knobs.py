@@ -63,6 +63,15 @@ ELSEWHERE = {
     ("value_residual", "first_layer_pair"): "keeps parameters that nothing reads, as #680 does",
     ("lora_ttt", "batch"): "documents side by side, for speed",
     ("hedge_mixer", "warm"): "the text is shorter than that",
+    ("hedge_mixer", "chunk"): "the text is shorter than that",
+    ("hedge_mixer", "update"): "the text is shorter than that",
+    ("adamw_ttt", "chunk"): "the text is shorter than that",
+    ("sgd_ttt", "chunk"): "the text is shorter than that",
+    ("gptq", "tokens"): "the text is shorter than that",
+    ("selective_prune", "most"): "the file fits",
+    ("selective_prune", "tolerance"): "the file fits",
+    ("ternary_codebook", "book"): "a matrix this small has hardly more different vectors than there are codes",
+    ("ternary_codebook", "distance"): "a matrix this small has hardly more different vectors than there are codes",
 } | {("mixed_clip", role): "rules with a floor agree on weights this small" for role in ("mlp", "attention", "table", "bigram")}
 
 

@@ -110,7 +110,7 @@ def _seed_1499(baseline: Recipe) -> tuple[Recipe, Recipe]:
     )
     # Trained without the floor that its export puts under the scales of all but the bigram table.
     quirks = (
-        "value_residual:form=softmax ema:decay=0.997,correct=false ste_qat:scales=row_max,where=all "
+        "value_residual:form=softmax ema:decay=0.997,correct=false ste_qat:scales=row_max,where=large "
         "magnitude:mask=false,small=65536 "
         "mixed_clip:mlp=percentile_floor,attention=percentile_floor,side=percentile_floor,bigram=row_max "
         "gptq:order=ascending,factor=inverse,tokens=262144 mixed_rows:late_keys=1,small=8192"

@@ -70,6 +70,8 @@ SAME: list[tuple[Recipe, str, str]] = [
     (PLAIN, "selective_prune:most=0", "selective_prune:most=0,tolerance=0.01"),
     (PLAIN, "adamw_ttt:chunk=64,blocks=4", "adamw_ttt:chunk=64,blocks=16"),
     (PLAIN, "sgd_ttt:chunk=64,freeze=4", "sgd_ttt:chunk=64,freeze=16"),
+    (PLAIN, "adamw_ttt:chunk=64,rows=2", "adamw_ttt:chunk=64,rows=16"),
+    (PLAIN, "sgd_ttt:chunk=64,rows=2", "sgd_ttt:chunk=64,rows=128"),
 ]  # fmt: skip
 
 # Neighbours of the above that are different models, and must stay different recipes.
@@ -85,6 +87,7 @@ DIFFERENT: list[tuple[Recipe, str, str]] = [
     (PLAIN, "ste_qat:threshold=1", "ste_qat:threshold=1,scales=quantile"),
     (PLAIN.with_(parse("mixed_rows:late_keys=1")), "ste_qat:threshold=1,where=stored", "ste_qat:threshold=1,where=large"),
     (PLAIN, "int8_rows:small=511", "int8_rows:small=512"),
+    (PLAIN, "sgd_ttt:chunk=64,rows=1", "sgd_ttt:chunk=64,rows=2"),
     (GPTQ, "magnitude:fraction=0.3,when=before", "magnitude:fraction=0.3,when=after"),
     (GPTQ, "magnitude:fraction=0.3", "magnitude:fraction=0.3,mask=false"),
     (GPTQ, "gptq:tokens=256", "gptq:tokens=288"),

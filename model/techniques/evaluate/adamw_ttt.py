@@ -72,8 +72,9 @@ class AdamwTtt(Technique):
         )
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """More blocks than there are, are all blocks."""
-        return self._with(blocks=min(self.blocks, recipe.shape.layers))
+        """More blocks than there are, are all blocks; a step takes no more sequences than a chunk has."""
+        sequences = self.chunk // min(recipe.shape.context, self.chunk)
+        return self._with(blocks=min(self.blocks, recipe.shape.layers), rows=min(self.rows, sequences))
 
     def rescale(self, old: Shape, new: Shape) -> AdamwTtt:
         """A chunk stays the same number of training sequences."""
