@@ -87,15 +87,17 @@ class Reader:
         return Scored(np.concatenate(inputs), np.concatenate(nats_), np.concatenate(entropies) if self.entropy else None)
 
     def nats(self, batch: np.ndarray, length: int) -> tuple[Tensor, Tensor | None]:
-        """Nats, and entropies if wanted, of every target from the batch's first scored offset on: (n, length-offset), float64.
+        """Nats, and entropies if wanted, of the targets that the windows score, from each one's first on: (n, width), float64.
 
-        The head runs on a few positions at a time, and the last block only on those that score.
+        The head runs on a few positions at a time, and the last block only on those that score. Windows may begin to score at
+        different offsets: what is read from the smallest one on is then moved to the left, and the end of a row means nothing.
         """
         at = batch[:, :1] + np.arange(length)
         inside = np.minimum(at, self.text.inputs - 1)  # what pads a short window stands behind all it scores
         ids = torch.from_numpy(self.text.tokens[inside]).to(self.device)
         targets = torch.from_numpy(self.text.tokens[inside + 1]).to(self.device)
-        offset = int(batch[0, 2] - batch[0, 0])
+        offsets = batch[:, 2] - batch[:, 0]
+        offset = int(offsets.min())
         x, targets = self.model.hidden(ids, offset), targets[:, offset:]
         shape, cell = targets.shape, self._cell(batch, offset, targets.size(1))
         if self.model.output.delta is None:  # only per-document corrections of the head need to know the documents
@@ -112,7 +114,11 @@ class Reader:
                 entropies.append(-(logs.exp() * logs).sum(-1))
             if cell is not None and first <= cell[1] < first + step:
                 self.probed = logits[cell[0], cell[1] - first].detach().double().log_softmax(-1).cpu().numpy()
-        return torch.cat(nats, 1).view(shape), torch.cat(entropies, 1).view(shape) if self.entropy else None
+        found = [torch.cat(nats, 1).view(shape), *([torch.cat(entropies, 1).view(shape)] if self.entropy else [])]
+        if (offsets > offset).any():
+            columns = torch.from_numpy(offsets[:, None] - offset + np.arange(shape[1])).clamp(max=shape[1] - 1).to(self.device)
+            found = [values.gather(1, columns) for values in found]
+        return found[0], found[1] if self.entropy else None
 
     def _cell(self, batch: np.ndarray, offset: int, width: int) -> tuple[int, int] | None:
         """Where among these positions (n, width) the probed input is scored, if it is."""

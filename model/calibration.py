@@ -145,7 +145,7 @@ def _beyond(scheme: str, ys: np.ndarray) -> float:
     A scheme the theory knows badly (a step that does not follow the weights, say) must not mislead all others.
     """
     usual = 9 * (COMMON**2 + SCHEME**2 + WORD**2)
-    return max(ABSOLUTE**2 * ("floor=True" in scheme), float(np.mean(ys)) ** 2 - usual if len(ys) else 0.0)
+    return max(ABSOLUTE**2 * ("floor" in scheme), float(np.mean(ys)) ** 2 - usual if len(ys) else 0.0)
 
 
 @functools.lru_cache(maxsize=8192)

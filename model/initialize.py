@@ -24,7 +24,8 @@ def generator(seed: int, name: str) -> torch.Generator:
 def initialize(model: nn.Module, recipe: Recipe) -> nn.Module:
     """Fill every parameter of ``model`` in place and return it.
 
-    The tenants of the slots ``init`` (matrices) and ``table_init`` (the token table) replace the default draw.
+    The tenants of the slots ``init`` (matrices) and ``table_init`` (the token table) replace the default draw, but for
+    matrices whose own technique insists on their start (`Weighted.fixed`).
     """
     matrix_init, table_init = (
         None if (tenant := recipe.tenant(slot)) is None else tenant.build(recipe.shape) for slot in ("init", "table_init")
@@ -35,7 +36,7 @@ def initialize(model: nn.Module, recipe: Recipe) -> nn.Module:
         elif isinstance(module, Linear | Table):
             rng = generator(recipe.seed, name)
             value = _draw(module, rng)
-            if matrix_init is not None:
+            if matrix_init is not None and not module.fixed:
                 value = matrix_init(module, value, generator(recipe.seed, f"{name}:init"))
             if table_init is not None and name == "table":
                 value = table_init(value)

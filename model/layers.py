@@ -25,15 +25,16 @@ class Weighted(nn.Module):
         weight: (rows, columns), float32 master copy.
         role: what it does: ``attention``, ``mlp``, ``table``, ``head``, ``bigram`` or ``value``; bits are chosen by it.
         start: how `initialize` draws it: ``uniform`` (±1/√columns), ``zeros``, or a float, the normal's deviation.
+        fixed: whether its technique insists on ``start``, as a knob of it says so: no technique of the slot `init` draws it.
         fake: weight -> the weight the forward pass sees (quantisation-aware training), or None.
         delta: (input, output) -> output (test-time LoRA), or None.
         observe: called with every input (Hessians), or None.
     """
 
-    def __init__(self, rows: int, columns: int, role: str, start: str | float) -> None:
+    def __init__(self, rows: int, columns: int, role: str, start: str | float, fixed: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(rows, columns))
-        self.role, self.start = role, start
+        self.role, self.start, self.fixed = role, start, fixed
         self.fake: Callable[[Tensor], Tensor] | None = None
         self.delta: Callable[[Tensor, Tensor], Tensor] | None = None
         self.observe: Callable[[Tensor], None] | None = None
@@ -56,8 +57,8 @@ class Linear(Weighted):
 
     kind = "linear"
 
-    def __init__(self, inputs: int, outputs: int, role: str, start: str | float = "uniform") -> None:
-        super().__init__(outputs, inputs, role, start)
+    def __init__(self, inputs: int, outputs: int, role: str, start: str | float = "uniform", fixed: bool = False) -> None:
+        super().__init__(outputs, inputs, role, start, fixed)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
@@ -69,8 +70,8 @@ class Table(Weighted):
 
     kind = "table"
 
-    def __init__(self, rows: int, columns: int, role: str = "table", start: str | float = 0.005) -> None:
-        super().__init__(rows, columns, role, start)
+    def __init__(self, rows: int, columns: int, role: str = "table", start: str | float = 0.005, fixed: bool = False) -> None:
+        super().__init__(rows, columns, role, start, fixed)
 
     def forward(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
         """Ids (...) -> rows (..., columns) in the compute type."""

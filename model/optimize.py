@@ -211,6 +211,10 @@ class Optimizers:
         self.parts: list[Any] = [Adam(named, groups, betas, eps)]
         if matrices:
             self.parts.insert(0, _built(recipe, "matrix_update")(matrices))
+        if recipe.tenant("clip_grad") is not None:
+            # What clips must see averaged gradients, all of them: otherwise each process would clip by a norm of its own.
+            for part in self.parts:
+                part.reduces = []
         # Gradients an optimiser averages over the processes by itself; the training loop averages all others.
         self.own_reduction = {id(p) for part in self.parts for p in getattr(part, "reduces", ())}
 

@@ -7,12 +7,14 @@ fp16. What `Quantised.dequantised` says is exactly what a reader of the packed f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from model.blueprint import blueprint
 from model.layers import ParameterInfo
 from model.recipe import Recipe, Shape
 from model.technique import Technique
@@ -76,6 +78,41 @@ class Rows(Technique):
     def rescale(self, old: Shape, new: Shape) -> Rows:
         """``small`` is a number of elements, so it goes with the square of the width."""
         return replace(self, small=self.small * new.width**2 // old.width**2)  # type: ignore[type-var]
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """``small`` names the largest matrix that it spares, of those that would have a grid otherwise."""
+        if not self.small:
+            return self
+        grid_of = self.without_exceptions().build(recipe.shape)
+        return self._with(small=largest_spared(self.small, recipe, lambda info: grid_of(info) is not None))
+
+    def without_exceptions(self) -> Rows:
+        """The same widths for every matrix, those included that the export keeps in fp16 by their size or place."""
+        return replace(self, small=0)  # type: ignore[type-var]
+
+
+def largest_spared(small: int, recipe: Recipe, counts: Callable[[ParameterInfo], bool] = lambda info: True) -> int:
+    """Elements of the largest matrix or table with at most ``small`` of them; 0 where there is none that small.
+
+    Limits between the sizes of two matrices of a model mean the same.
+
+    Args:
+        small: the limit.
+        recipe: whose model's matrices are meant.
+        counts: which of them matter.
+    """
+    infos = blueprint(recipe) if small else ()
+    spared = (i.count for i in infos if i.kind != "scale" and i.count <= small and counts(i))
+    return max(spared, default=0 if infos else small)
+
+
+def stored_roles(recipe: Recipe) -> set[tuple[str, str]] | None:
+    """(kind, role) of everything that the recipe stores on a grid whose scales `clip` chooses; None where that is not known."""
+    bits, infos = recipe.tenant("bits"), blueprint(recipe)
+    if bits is None or not infos:
+        return None
+    grids = ((info, bits.build(recipe.shape)(info)) for info in infos)
+    return {(info.kind, info.role) for info, grid in grids if grid is not None and grid.largest > 1}
 
 
 class Pruned(NamedTuple):
@@ -187,6 +224,18 @@ def stored_scales(scales: Tensor) -> Tensor:
 def ternary_scales(weight: Tensor) -> Tensor:
     """Mean of |w| per row, (rows,): the scale ternary weights are trained with (Q11, #211)."""
     return weight.abs().mean(dim=1)
+
+
+def largest_quantiles(rows: Tensor, quantiles: tuple[float, ...]) -> list[Tensor]:
+    """`torch.quantile` of every row of (rows, columns) at several points near 1, (rows,) each, from one partial sort."""
+    last = rows.shape[1] - 1
+    top = rows.topk(last - int(min(quantiles) * last) + 1, dim=1).values  # descending
+    found = []
+    for p in quantiles:
+        place = p * last
+        above, below = top[:, last - min(int(place) + 1, last)], top[:, last - int(place)]
+        found.append(torch.lerp(below, above, place - int(place)))
+    return found
 
 
 def round_to(weight: Tensor, scales: Tensor, grid: Grid) -> Tensor:

@@ -154,9 +154,12 @@ class Recipe:
             if len(mates) > 1 and not SLOTS[slot].many:
                 named = " and ".join(t.name for t in mates)
                 raise ValueError(f"recipe: {named} both fill the slot {slot!r}, which holds one.")
+        # Two knob values that mean one model here become one, so that they are one recipe.
+        settled = [t.canonical(self) for t in self.techniques]
+        self.__dict__.pop("_tenants", None)  # they were asked for the techniques as given
         # A travelling script has no other defaults than those it uses: look only where one may be named.
         told = sorted(
-            (t for t in kept.values() if not (SLOTS[t.slot].default == t.name and (t,) == _default(t.slot))),
+            (t for t in settled if not (SLOTS[t.slot].default == t.name and (t,) == _default(t.slot))),
             key=lambda t: (order.index(t.slot), t.name),
         )
         object.__setattr__(self, "techniques", tuple(told))

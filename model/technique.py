@@ -14,7 +14,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
     from model.recipe import Recipe, Shape
@@ -108,7 +108,8 @@ SLOTS: dict[str, Slot] = {
 class Knob:
     """The range of a technique's field: bounds are inclusive; ``choices`` replaces them where values are not numbers.
 
-    ``faults`` are choices that reproduce a fault of a published entry: a recipe may have them, but no space draws them.
+    ``faults`` are choices that reproduce a fault of a published entry: a recipe may have them, but no space draws them. No
+    space draws a knob of ``speed`` either: every value of it gives the same result. ``step`` is what whole numbers are apart.
     """
 
     low: float | None = None
@@ -116,6 +117,8 @@ class Knob:
     log: bool = False
     choices: tuple[Any, ...] = ()
     faults: tuple[Any, ...] = ()
+    step: int | None = None
+    speed: bool | None = None
 
     def allows(self, value: Any) -> bool:
         """Whether ``value`` lies inside the range or is one of the choices."""
@@ -136,9 +139,17 @@ def knob(
     log: bool = False,
     choices: Iterable[Any] = (),
     faults: Iterable[Any] = (),
+    later: bool = False,
+    step: int | None = None,
+    speed: bool | None = None,
 ) -> Any:
-    """Declare a technique's field: its default, and its `Knob`."""
-    return field(default=default, metadata={"knob": Knob(low, high, log, tuple(choices), tuple(faults))})
+    """Declare a technique's field: its default, and its `Knob`.
+
+    ``later`` marks a knob that was added to a technique which recipes already named: at its default it is left out of a
+    recipe's JSON, so that those recipes keep their hash.
+    """
+    rule = Knob(low, high, log, tuple(choices), tuple(faults), step, speed)
+    return field(default=default, metadata={"knob": rule, "later": later})
 
 
 class Technique:
@@ -170,12 +181,21 @@ class Technique:
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(self):  # type: ignore[arg-type]
             value, rule = getattr(self, spec.name), spec.metadata.get("knob")
-            if isinstance(spec.default, float) and isinstance(value, int) and not isinstance(value, bool):
-                object.__setattr__(self, spec.name, float(value))  # 1 and 1.0 are the same knob and the same hash
-            elif isinstance(spec.default, int) and isinstance(value, float) and value.is_integer():
-                object.__setattr__(self, spec.name, int(value))
             if rule is not None and not rule.allows(value):
                 raise ValueError(f"{self.name}: {spec.name}={value!r} is out of range; it must be {rule}.")
+            if type(value) is not type(spec.default):
+                object.__setattr__(self, spec.name, self._as_declared(spec, value))
+
+    def _as_declared(self, spec: dataclasses.Field[Any], value: Any) -> Any:
+        """A value in the type of its knob's default: 1 and 1.0, or 1 and True, are the same knob value and the same hash.
+
+        Raises:
+            ValueError: the value is no such number.
+        """
+        kind: Any = type(spec.default)
+        if kind(value) != value:
+            raise ValueError(f"{self.name}: {spec.name}={value!r} is out of range; it must be of type {kind.__name__}.")
+        return kind(value)
 
     def build(self, shape: Shape, layer: int | None = None) -> Any:
         """Return what the slot calls: a module, a function, or None where there is nothing to do in this layer."""
@@ -188,6 +208,54 @@ class Technique:
     def rescale(self, old: Shape, new: Shape) -> Technique:
         """Return the same idea for another body plan; overridden where a knob counts something that grows with it."""
         return self
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """Return the one form of all settings of this technique that mean the same model in ``recipe``.
+
+        A knob that nothing reads there (EMA's ``horizon`` beside a fixed ``decay``) takes its default, and one beyond a value
+        from which on nothing changes (XSA in more layers than there are) takes that value. Recipes call it when they are made,
+        so it must be quick, must not refuse anything, and must return its own result unchanged. What depends on the schedule
+        is left as it is: a recipe that is trained longer would otherwise keep what only held for the short run.
+        """
+        return self
+
+    @classmethod
+    def ranges(cls, shape: Shape) -> dict[str, Knob]:
+        """Name and range of every knob in a body plan: what the declared bounds, meant for the challenge's, come to there.
+
+        They go with the body as `rescale` says, and end where `canonical` says that nothing changes any more.
+        """
+        from model.recipe import Recipe, Shape
+
+        found = {}
+        for name, rule in cls.knobs().items():
+            low, high = rule.low, rule.high
+            if low is None or high is None:
+                found[name] = rule
+                continue
+            ends = [cls(**{name: end})._rescaled(Shape(), shape) for end in (low, high)]
+            settled = [t.canonical(Recipe(shape)) for t in ends]
+            if getattr(settled[0], name) != getattr(settled[1], name):  # equal where nothing in an empty recipe reads the knob
+                ends = settled
+            bounds = [getattr(t, name) for t in ends]
+            found[name] = dataclasses.replace(rule, low=bounds[0], high=bounds[1]) if bounds[0] < bounds[1] else rule
+        return found
+
+    def _rescaled(self, old: Shape, new: Shape) -> Technique:
+        """`rescale`, or self where a bound, made for the challenge's body, would leave its range in a larger one."""
+        try:
+            return self.rescale(old, new)
+        except ValueError:
+            return self
+
+    def _with(self, **knobs: Any) -> Self:
+        """Self with these knobs, or self where they have these values already."""
+        return self if all(getattr(self, k) == v for k, v in knobs.items()) else dataclasses.replace(self, **knobs)  # type: ignore[type-var]
+
+    def _without(self, *knobs: str) -> Self:
+        """Self with these knobs at their defaults."""
+        defaults = {spec.name: spec.default for spec in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return self._with(**{name: defaults[name] for name in knobs})
 
     @classmethod
     def stage(cls) -> str:
@@ -205,8 +273,13 @@ class Technique:
         return {spec.name: spec.metadata["knob"] for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
 
     def settings(self) -> dict[str, Any]:
-        """Knob values as JSON holds them."""
-        return {spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self)}  # type: ignore[arg-type]
+        """Knob values as JSON holds them; a knob that came `later` is told only where it differs from its default."""
+        told = {}
+        for spec in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, spec.name)
+            if not (spec.metadata.get("later") and value == spec.default):
+                told[spec.name] = value
+        return told
 
     def __str__(self) -> str:
         changed = ",".join(

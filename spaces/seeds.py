@@ -54,8 +54,12 @@ def _seed_849(baseline: Recipe) -> tuple[Recipe, Recipe]:
         context=2048,
         batch_tokens=786_432,
     )
+    # Hard rounding on a clip of its own, of the two small projections too; tables by the baseline's int8 rows, without GPTQ.
     quirks = (
-        "ema:decay=0.997,correct=false crown_q:form=mean percentile:floor=true gptq:order=ascending,factor=inverse "
+        "ema:decay=0.997,correct=false crown_q:form=mean "
+        "ste_qat:scales=quantile,floor=true,extended=true,where=all,bits=5 magnitude:mask=false,small=65536 "
+        "mixed_clip:mlp=percentile_floor,attention=percentile_floor,table=row_max_floor,bigram=row_max_floor,"
+        "value=row_max_floor gptq:order=ascending,factor=inverse,tables=false,tokens=262144 "
         "int5_rows:small=65536 zstd_codec:both=false hedge_mixer:entropy_expert=as_published"
     )
     return sound, _with(sound, "seed_849_as_published", quirks)
@@ -76,11 +80,13 @@ def _seed_680(baseline: Recipe) -> tuple[Recipe, Recipe]:
         context=2048,
         batch_tokens=786_432,
     )
-    # Its fake quantisation touched two projections only, which are exported as fp16: for the model, it never ran.
+    # Its fake quantisation ran from the first step on, on two projections only, which are exported as fp16.
     published = _with(
-        sound.without("ste_qat", "sliding_window"),
+        sound.without("sliding_window"),
         "seed_680_as_published",
-        "ema:decay=0.997,correct=false percentile:per=matrix,floor=true int6_rows:small=65536 "
+        "ste_qat:threshold=1.0,scales=row_max,floor=true,extended=true,where=kept,bits=6 ema:decay=0.997,correct=false "
+        "mixed_clip:mlp=percentile_matrix_floor,attention=percentile_matrix_floor,table=row_max_floor,bigram=row_max_floor,"
+        "value=row_max_floor int6_rows:small=65536 "
         "parallel_muon:lr=0.025,momentum=0.99,momentum_start=0.92,momentum_warmup=0.226,weight_decay=0.04,half=true",
     )
     return sound, published
@@ -102,9 +108,12 @@ def _seed_1499(baseline: Recipe) -> tuple[Recipe, Recipe]:
         vocabulary=8192,
         batch_tokens=65_536,
     )
+    # Trained without the floor that its export puts under the scales of all but the bigram table.
     quirks = (
-        "value_residual:form=softmax ema:decay=0.997,correct=false percentile:floor=true "
-        "gptq:order=ascending,factor=inverse mixed_rows:late_keys=1,small=8192"
+        "value_residual:form=softmax ema:decay=0.997,correct=false ste_qat:scales=row_max,where=large "
+        "magnitude:mask=false,small=65536 "
+        "mixed_clip:mlp=percentile_floor,attention=percentile_floor,side=percentile_floor,bigram=row_max "
+        "gptq:order=ascending,factor=inverse,tokens=262144 mixed_rows:late_keys=1,small=8192"
     )
     return sound, _with(sound, "seed_1499_as_published", quirks)
 
@@ -123,7 +132,10 @@ def _seed_295(baseline: Recipe) -> tuple[Recipe, Recipe]:
         context=2048,
         batch_tokens=786_432,
     )
-    # Its size rule draws the bigram table orthogonally too, and its export may use the one code below the symmetric range.
-    return sound, _with(
-        sound, "seed_295_as_published", "orthogonal_init:tables=true mixed_rows:late_keys=2,extended=true,small=65536"
+    # Its size rules draw the bigram table orthogonally too, and train the last keys rounded that its export keeps in fp16; that
+    # export may use the one code below the symmetric range.
+    quirks = (
+        "orthogonal_init:tables=true ste_qat:threshold=1.0,scales=row_max,where=large "
+        "magnitude:fraction=0.08,mask=false,small=65536 mixed_rows:late_keys=2,extended=true,small=65536"
     )
+    return sound, _with(sound, "seed_295_as_published", quirks)

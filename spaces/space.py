@@ -217,6 +217,11 @@ class Space:
         return self._knob_table
 
     @cached_property
+    def _largest(self) -> Shape:
+        """The deepest body that this space reaches: ranges must hold for all of them."""
+        return dataclasses.replace(self.preset.shape, layers=max((self.preset.shape.layers, *self.shape.get("layers", ()))))
+
+    @cached_property
     def _knob_table(self) -> dict[str, tuple[Knob, Any]]:
         fixed = {t.name: t for slot in SLOTS for t in self.preset.tenants(slot)}
         searched = dict.fromkeys([*self.techniques, *(name for name in fixed if name not in self.techniques)])
@@ -229,14 +234,15 @@ class Space:
                     raise ValueError(
                         f"space {self.name!r}: knob {pattern!r} belongs to {name}, which is neither listed nor in the preset."
                     )
-                rules = find(name).knobs()
+                rules = find(name).ranges(self._largest)
                 if which not in ("", "*") and which not in rules:
                     raise ValueError(f"space {self.name!r}: {name} has no knob {which!r}; it has {', '.join(rules) or 'none'}.")
                 start = fixed.get(name) or find(name)().rescale(Shape(), self.preset.shape)
                 for knob, rule in rules.items():
-                    drawn = not rule.choices or len(_drawn(rule, getattr(start, knob))) > 1
-                    if drawn and which in ("", "*", knob):
-                        table[f"{name}.{knob}"] = (rule, getattr(start, knob))
+                    default = getattr(start, knob)
+                    drawn = not rule.choices or len(_drawn(rule, default)) > 1
+                    if drawn and (which == knob or (which in ("", "*") and not rule.speed)):
+                        table[f"{name}.{knob}"] = (_around(rule, default), default)
         return table
 
 
@@ -262,8 +268,15 @@ def _distribution(rule: Knob, default: Any) -> BaseDistribution:
         return CategoricalDistribution(_drawn(rule, default))
     low, high = rule.low or 0.0, rule.high or 0.0  # a rule without choices has both
     if isinstance(default, int):
-        return IntDistribution(int(low), int(high), log=rule.log)
+        return IntDistribution(int(low), int(high), log=rule.log, step=rule.step or 1)
     return FloatDistribution(low, high, log=rule.log)
+
+
+def _around(rule: Knob, default: Any) -> Knob:
+    """The rule, widened to hold the preset's own value."""
+    if rule.choices or rule.low is None or rule.high is None or rule.low <= default <= rule.high:
+        return rule
+    return dataclasses.replace(rule, low=min(rule.low, default), high=max(rule.high, default))
 
 
 def _drawn(rule: Knob, default: Any) -> tuple[Any, ...]:
@@ -277,7 +290,9 @@ def _draw(rule: BaseDistribution, rng: random.Random) -> Any:
     assert isinstance(rule, FloatDistribution | IntDistribution)
     low, high = float(rule.low), float(rule.high)
     value = low * (high / low) ** rng.random() if rule.log else low + (high - low) * rng.random()
-    return min(max(round(value), rule.low), rule.high) if isinstance(rule, IntDistribution) else min(max(value, low), high)
+    if not isinstance(rule, IntDistribution):
+        return min(max(value, low), high)
+    return min(max(rule.low + round((value - rule.low) / rule.step) * rule.step, rule.low), rule.high)
 
 
 def _near(word: str, cls: type) -> str:

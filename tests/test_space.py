@@ -133,7 +133,52 @@ def test_no_space_draws_what_only_reproduces_a_fault():
     found = space("seeds", preset("seed_849", "proxy"))
     faults = [(name, knob) for name in found.techniques for knob, rule in find(name).knobs().items() if rule.faults]
     assert ("hedge_mixer", "entropy_expert") in faults
+    told = found.distributions()
+    assert "hedge_mixer.entropy_expert" not in told, "one choice is none"
     for name, knob in faults:
-        assert f"{name}.{knob}" not in found.distributions()
+        drawn = told.get(f"{name}.{knob}")
+        assert drawn is None or set(drawn.choices).isdisjoint(find(name).knobs()[knob].faults)
     published = preset("seed_849_as_published", "proxy")  # asked for by name, it may vary
     assert space("seeds", published).distributions()["hedge_mixer.entropy_expert"].choices == ("uniform", "as_published")
+
+
+@pytest.mark.parametrize(("scale", "layers"), [("proxy", 5), ("full", 9)])
+def test_ranges_follow_the_body(scale, layers):
+    """What counts layers ends at the layers there are; sizes go with the width; the deepest body of the space counts."""
+    around = preset("baseline", scale)
+    told = Space("mine", around, techniques=tuple(catalogue()), knobs=("*",)).distributions()
+    for name in ("xsa", "xsa_diagonal", "parallel_residual", "two_lanes", "value_embedding"):
+        assert (told[f"{name}.last"].low, told[f"{name}.last"].high) == (1, layers)
+    assert told["depth_recurrence.final"].high == layers - 1
+    assert told["adamw_ttt.blocks"].high == told["sgd_ttt.freeze"].high == layers
+    assert told["bigram_hash.buckets"].high == 65_536 * around.shape.width // 512
+    assert told["partial_rope.dims"].high == around.shape.head_width
+    assert all(value % 2 == 0 for value in _drawn_values(told["partial_rope.dims"]))
+    assert told["sliding_window.stride"].high == told["lora_ttt.chunk"].high == around.shape.context
+    assert "lora_ttt.batch" not in told, "documents side by side are a matter of speed"
+    deeper = Space("mine", around, techniques=("xsa",), knobs=("xsa.last",), shape={"layers": (3, layers + 4)})
+    assert deeper.distributions()["xsa.last"].high == layers + 4
+
+
+def _drawn_values(rule):
+    return range(rule.low, rule.high + 1, rule.step)
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_every_presets_knobs_lie_in_the_ranges_around_it(name):
+    around = preset(name, "proxy")
+    told = Space("mine", around, techniques=(), knobs=tuple(t.name for t in around.techniques if t.knobs())).distributions()
+    for key, rule in told.items():
+        technique, _, knob = key.partition(".")
+        value = next(getattr(t, knob) for t in around.techniques if t.name == technique)
+        assert value in rule.choices if hasattr(rule, "choices") else rule.low <= value <= rule.high, key
+
+
+def test_parameters_that_mean_one_model_are_one_recipe():
+    """The documentation's own example: EMA with a fixed decay has no horizon, XSA has no more layers than the model."""
+    mine = Space("mine", PROXY, techniques=("ema", "xsa"), knobs=("*",))
+    one = {"ema": True, "xsa": True, "ema.decay": 0.99, "ema.horizon": 0.01, "xsa.last": 5}
+    assert mine.recipe(one | {"ema.horizon": 0.9}).hash == mine.recipe(one).hash
+    assert mine.recipe(one | {"ema.decay": 0.0, "ema.horizon": 0.9}).hash != mine.recipe(one | {"ema.decay": 0.0}).hash
+    hashes = {mine.recipe(one | {"xsa.last": last}).hash for last in range(1, 6)}
+    assert len(hashes) == 5, "every value that a space draws is another model"

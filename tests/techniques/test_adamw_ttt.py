@@ -60,3 +60,11 @@ def test_the_average_scores_and_the_raw_weights_train():
     slow = evaluator("adamw_ttt:chunk=128,rate=0.01,polyak=0.9999").score(text)
     raw = evaluator("adamw_ttt:chunk=128,rate=0.01,polyak=0").score(text)
     assert 0 < np.abs(slow - plain).mean() < 0.1 * np.abs(raw - plain).mean()
+
+
+def test_the_rule_as_run_trains_all_that_849_calls_a_scale():
+    """Its value embedding's shared scale and gains have "scale" in their names there; they carry other names here."""
+    names, every = learning("blocks=1", "value_embedding:dim=4,last=2", "bigram_hash:buckets=32,dim=4", "smear_gate")
+    outside = {n for n in names if not n.startswith("blocks.2.")}
+    assert outside == {"embed.bigram_hash.scale.weight", "value_add.shared.weight", "value_add.gains.weight"}
+    assert {"value_add.table.weight", "value_add.project.weight", "stem.theta.weight"} <= set(every)

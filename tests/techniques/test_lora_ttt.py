@@ -47,7 +47,8 @@ def by_hand(run, text, rank=2, rate=0.01, chunk=16, context=32):
         m.delta = lambda x, y, a=a, b=b: y + x @ a.T @ b.T
     nats = []
     for first in range(0, len(ids) - 1, chunk):
-        begin, end = max(0, first + chunk - context), min(first + chunk, len(ids) - 1)
+        end = min(first + chunk, len(ids) - 1)  # a last, shorter chunk has its full context too
+        begin = max(0, end - context)
         logits = gpt.head(gpt.hidden(ids[None, begin:end]))[0, first - begin :]
         losses = torch.nn.functional.cross_entropy(logits, ids[first + 1 : end + 1], reduction="none")
         nats.append(losses.detach().numpy())
@@ -78,3 +79,14 @@ def test_impossible_settings_are_refused():
         RECIPE.with_(parse("lora_ttt")).check()
     with pytest.raises(ValueError, match="needs batch=1"):
         RECIPE.with_(parse("lora_ttt:chunk=16,reset=never")).check()
+
+
+def test_documents_of_unequal_ends_keep_their_full_context_side_by_side():
+    """The last, shorter chunk of a document that is longer than the context is read with all the context there is."""
+    texts = [documents(1, length)[0] for length in (121, 117, 97, 53)]
+    run = evaluator("lora_ttt:chunk=16,rank=2,batch=4")
+    together, start = run.score(np.concatenate(texts)), 0
+    for text, more in zip(texts, (*(t[:1] for t in texts[1:]), []), strict=True):
+        alone = by_hand(run, np.append(text, more).astype(np.int64))
+        assert np.abs(together[start : start + len(alone)] - alone).max() < 1e-3
+        start += len(text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -34,9 +36,10 @@ def test_gains_by_role(knobs, out, side):
 
 
 def test_tables_only_on_request_and_never_the_token_table():
-    plain = fresh(EXTRA)
+    live = EXTRA.with_(dataclasses.replace(default("bigram_hash"), start="both_live"))
+    plain = fresh(live)
     for tables in (False, True):
-        model = fresh(EXTRA.with_(OrthogonalInit(smallest=1, tables=tables)))
+        model = fresh(live.with_(OrthogonalInit(smallest=1, tables=tables)))
         assert torch.equal(model.table.weight, plain.table.weight)
         assert (gain(model.embed["bigram_hash"].table.weight) == pytest.approx(1.0)) == tables
 
@@ -46,3 +49,12 @@ def test_small_matrices_are_left_alone():
     name = "blocks.0.attention.key.weight"  # (16,32)
     assert torch.equal(model.get_parameter(name), plain.get_parameter(name))
     assert gain(model.get_parameter("blocks.0.mlp.up.weight")) == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("start", ["zero_table", "zero_projection", "both_live"])
+def test_a_start_that_another_technique_has_a_knob_for_is_left_to_it(start):
+    """Each start is another model, whatever else orthogonal initialisation draws."""
+    bigrams = dataclasses.replace(default("bigram_hash"), start=start)
+    module = fresh(BASE.with_(bigrams, OrthogonalInit(smallest=1, tables=True))).embed["bigram_hash"]
+    assert bool(module.table.weight.any()) == (start != "zero_table")
+    assert bool(module.project.weight.any()) == (start != "zero_projection")

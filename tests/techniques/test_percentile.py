@@ -1,8 +1,7 @@
 import torch
 
-from model.quantize import rounding_error
+from model.quantize import largest_quantiles, rounding_error
 from model.technique import parse
-from model.techniques.quantise.percentile import largest_quantiles
 from tests.matrices import LINEAR, matrix
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
-from model.layers import parameters_of
+from model.layers import ParameterInfo, parameters_of
 from model.quantize import quantise
 from model.technique import parse
 from model.techniques.train.ste_qat import SteQat
@@ -59,3 +61,20 @@ def test_rounding_twice_changes_nothing_more():
     with torch.no_grad():
         owner.weight.copy_(once)
     assert torch.allclose(owner.seen(torch.float32), once, atol=1e-3 * once.abs().max())
+
+
+@pytest.mark.parametrize(("extended", "lowest"), [(False, -15), (True, -16)])
+def test_a_training_may_have_scales_and_codes_of_its_own(extended, lowest):
+    """Rows long enough for their 0.9995-quantile to lie far below their largest weight use the code beyond it."""
+    technique = SteQat(scales="quantile", extended=extended)
+    weight = torch.linspace(-0.5, 0.5, 4001).repeat(2, 1)
+    weight[:, 0], weight[0] = -3.0, weight[0] * 4
+    info = ParameterInfo("blocks.0.mlp.up.weight", "linear", "mlp", (2, 4001), 0)
+    for floor, smallest in ((False, 0.0), (True, 1 / 15)):
+        fake = dataclasses.replace(technique, floor=floor).build(TINY)
+        grid = fake.rule.grid(info, parse("int5_rows"), TINY)
+        seen = fake._wrapped(grid, info, parse("row_max").build(TINY))(weight)
+        scale = (torch.quantile(weight.abs(), 0.9995, dim=1) / 15).clamp_min(smallest)
+        codes = torch.round(seen / scale[:, None])
+        assert torch.allclose(seen, codes * scale[:, None], atol=1e-6)
+        assert (int(codes.min()), int(codes.max())) == (lowest, 15)

@@ -12,8 +12,11 @@ from torch import nn
 from model.adapt import Adapter, ChunkLearner
 from model.gpt import GPT
 from model.layers import parameters_of
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
+
+# What #849 calls by a name with "scale" in it, under the names of this repository.
+CALLED_SCALE = ("scale", "norm", "value_add.shared", "value_add.gains")
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,9 @@ class AdamwTtt(Technique):
         chunk: inputs between two trainings.
         rows: sequences a step.
         blocks: how many blocks ``freeze`` is about.
-        freeze: ``as_run`` trains only the last ``blocks`` blocks and everything named norm, scale or head, which is what
-            the published code does; ``as_written`` freezes the first ``blocks`` and trains the rest, as its label says.
+        freeze: ``as_run`` trains only the last ``blocks`` blocks and everything the published code names norm, scale or
+            head (branch gains, the scales of bigram and value embedding, an untied output matrix), which is what it
+            does; ``as_written`` freezes the first ``blocks`` and trains the rest, as its label says.
         byte_weighted: weigh targets by their bytes.
         polyak: decay of the average; 0 scores with the raw weights.
         ramp: raise the rate threefold over the first 30 % of the chunks.
@@ -67,6 +71,11 @@ class AdamwTtt(Technique):
             polyak=self.polyak,
         )
 
+    def canonical(self, recipe: Recipe) -> Technique:
+        """More blocks than there are, are all blocks; a step takes no more sequences than a chunk has."""
+        sequences = self.chunk // min(recipe.shape.context, self.chunk)
+        return self._with(blocks=min(self.blocks, recipe.shape.layers), rows=min(self.rows, sequences))
+
     def rescale(self, old: Shape, new: Shape) -> AdamwTtt:
         """A chunk stays the same number of training sequences."""
         return dataclasses.replace(self, chunk=min(262_144, max(64, self.chunk * new.context // old.context)))
@@ -86,6 +95,5 @@ class AdamwTtt(Technique):
             for info in parameters_of(model)
             if (info.layer is not None and info.layer >= last - self.blocks)
             or info.role == "head"
-            or "scale" in info.name
-            or "norm" in info.name
+            or any(part in info.name for part in CALLED_SCALE)
         ]

@@ -16,17 +16,18 @@ from model.adapt import Adapter, Reader, Scored, borrowed
 from model.gpt import GPT, Attention
 from model.layers import Weighted
 from model.recipe import Recipe, Shape
-from model.technique import Technique, knob
+from model.technique import Knob, Technique, knob
 
 
 @dataclass(frozen=True)
 class LoraTtt(Technique):
     """Give every document low-rank corrections of Q, V and the head, trained on its own scored text.
 
-    A document is cut into chunks; chunk k is read in the window [(k+1)·chunk-T, (k+1)·chunk), never across the
-    document's beginning, and scored; then one Adam step on the chunk's mean loss. The correction of a matrix W (out,in)
-    is y ← y + (x Aᵀ) Bᵀ with A (r,in) ~ U(±1/√in) and B (out,r) = 0, one pair per document: ``batch`` documents run side
-    by side and know nothing of each other. This technique cuts its own windows; those of the slot `windows` are not used.
+    A document is cut into chunks; chunk k is read in the window of T inputs that ends where it ends, (k+1)·chunk or the
+    document's end, never across the document's beginning, and scored; then one Adam step on the chunk's mean loss. The
+    correction of a matrix W (out,in) is y ← y + (x Aᵀ) Bᵀ with A (r,in) ~ U(±1/√in) and B (out,r) = 0, one pair per document:
+    ``batch`` documents run side by side and know nothing of each other. This technique cuts its own windows; those of the slot
+    `windows` are not used.
 
     Attributes:
         rank: r.
@@ -48,7 +49,7 @@ class LoraTtt(Technique):
     rank: int = knob(8, 1, 64, log=True)
     rate: float = knob(0.01, 1e-4, 0.1, log=True)
     chunk: int = knob(256, 16, 2048, log=True)
-    batch: int = knob(64, 1, 256, log=True)
+    batch: int = knob(64, 1, 256, log=True, speed=True)
     targets: str = knob("q_v_head", choices=("q_v_head", "q_v", "head"))
     reset: str = knob("document", choices=("document", "never"))
 
@@ -63,6 +64,11 @@ class LoraTtt(Technique):
         if self.reset == "never" and self.batch > 1:
             return "reset=never carries adapters from one document to the next; that needs batch=1."
         return None
+
+    @classmethod
+    def ranges(cls, shape: Shape) -> dict[str, Knob]:
+        """A chunk is at most the context."""
+        return super().ranges(shape) | {"chunk": Knob(16, max(17, min(2048, shape.context)), log=True)}
 
     def rescale(self, old: Shape, new: Shape) -> LoraTtt:
         """Keep the chunk's share of the context."""
@@ -156,7 +162,7 @@ class _DocumentWalk(Adapter):
             going = int((lengths > k * size).sum())  # the longest come first
             begin, end = group[:going, 0], group[:going, 1]
             first, last = begin + k * size, np.minimum(begin + (k + 1) * size, end)
-            windows = np.stack([np.maximum(begin, begin + (k + 1) * size - self.context), last, first], axis=1)
+            windows = np.stack([np.maximum(begin, last - self.context), last, first], axis=1)
             learning = int((lengths > (k + 1) * size).sum()) if self.settings.reset == "document" else going
             with adapters.applied(going), torch.set_grad_enabled(learning > 0):
                 nats, entropy = reader.nats(windows, int((last - windows[:, 0]).max()))

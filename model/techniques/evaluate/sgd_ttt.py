@@ -11,7 +11,7 @@ from torch import nn
 
 from model.adapt import Adapter, ChunkLearner
 from model.gpt import GPT
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 
@@ -59,6 +59,11 @@ class SgdTtt(Technique):
             epochs=self.epochs,
             rows=self.rows,
         )
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """More blocks than there are, are all blocks; a step takes no more sequences than a chunk has."""
+        sequences = self.chunk // min(recipe.shape.context, self.chunk)
+        return self._with(freeze=min(self.freeze, recipe.shape.layers), rows=min(self.rows, sequences))
 
     def rescale(self, old: Shape, new: Shape) -> SgdTtt:
         """A chunk stays the same number of training sequences."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.recipe import Recipe, Shape
-from model.technique import Technique, knob
+from model.technique import Knob, Technique, knob
 from model.windows import Plan, lay
 
 
@@ -45,6 +45,11 @@ class SlidingWindow(Technique):
         if self.stride > recipe.shape.context:
             return f"stride={self.stride} is longer than context={recipe.shape.context}; it must be at most that."
         return None
+
+    @classmethod
+    def ranges(cls, shape: Shape) -> dict[str, Knob]:
+        """A stride is at most the context."""
+        return super().ranges(shape) | {"stride": Knob(1, max(2, min(8192, shape.context)), log=True)}
 
     def rescale(self, old: Shape, new: Shape) -> SlidingWindow:
         """Keep the stride, but never more than a quarter of the new context, so that there is something to gain."""

@@ -19,8 +19,9 @@ class HashedBigrams(nn.Module):
     def __init__(self, buckets: int, dim: int, width: int, scale: float, start: str) -> None:
         super().__init__()
         self.buckets = buckets
-        self.table = Table(buckets, dim, "bigram", start="zeros" if start == "zero_table" else 0.02)
-        self.project = Linear(dim, width, "bigram", start="zeros" if start == "zero_projection" else "uniform")
+        no_table, no_projection = start == "zero_table", start == "zero_projection"
+        self.table = Table(buckets, dim, "bigram", "zeros" if no_table else 0.02, fixed=no_table)
+        self.project = Linear(dim, width, "bigram", "zeros" if no_projection else "uniform", fixed=no_projection)
         self.scale = Scale((), scale)
 
     def index(self, ids: Tensor) -> Tensor:
@@ -40,7 +41,8 @@ class BigramHash(Technique):
 
     index_t = ((36313·tok_t) xor (27191·tok_{t−1})) mod (buckets−1), and buckets−1 at the first position of a sequence;
     the embedding becomes E[ids] + s·(Table[index] Wᵀ), Table (buckets, dim), W (D, dim), before the first norm. The sum
-    is part of x0. One of Table and W starts at zero; both at zero could not learn (#212 lost them that way).
+    is part of x0. One of Table and W starts at zero, whatever fills the slot `init`, or neither does (``both_live``); both at
+    zero could not learn (#212 lost them that way).
     """
 
     slot = "embed"

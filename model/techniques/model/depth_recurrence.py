@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from model.recipe import Recipe, Shape
-from model.technique import Technique, knob
+from model.technique import Knob, Technique, knob
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,18 @@ class DepthRecurrence(Technique):
         if not self.first <= self.final < recipe.shape.layers:
             return f"layers {self.first} to {self.final} must lie between 0 and {recipe.shape.layers - 1}, in this order."
         return None
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """One layer repeats by itself wherever it stands; without skips, a repeat at the end of the stack is the tail's."""
+        mode = "inline" if self.mode == "each" and self.first == self.final else self.mode
+        if mode == "inline" and self.final == recipe.shape.layers - 1 and recipe.tenant("skips") is None:
+            mode = "tail"
+        return self._with(mode=mode)
+
+    @classmethod
+    def ranges(cls, shape: Shape) -> dict[str, Knob]:
+        """The segment lies inside the model."""
+        return super().ranges(shape) | dict.fromkeys(("first", "final"), Knob(0, max(1, min(63, shape.layers - 1))))
 
     def rescale(self, old: Shape, new: Shape) -> DepthRecurrence:
         """The same place in the stack, at least one layer."""

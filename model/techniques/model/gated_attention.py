@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.layers import Scale
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 
@@ -56,3 +56,7 @@ class GatedAttention(Technique):
     def build(self, shape: Shape, layer: int | None = None) -> InputGate | StaticGate:
         """The gate of one layer: y (B,T,H,d), h (B,T,D) -> y."""
         return InputGate(shape.heads, shape.width, self.bias) if self.form == "input" else StaticGate(shape.heads)
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """A static gain has no bias."""
+        return self._without("bias") if self.form == "static" else self

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from model.blueprint import blueprint
 from model.layers import Table, Weighted
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 
@@ -21,7 +22,9 @@ class OrthogonalInit(Technique):
     Gain 1 for every matrix whose sides are both at least ``smallest``. Matrices that write to the stream (attention and
     MLP outputs) start at zero, as everywhere, or orthogonal·1/√(2L) with ``outputs="scaled"``; in the published code the
     zero wins, so that "muP output scaling" acts only on the side projections (``side_scale``: bigram and value embedding).
-    ``tables`` includes the bigram table, as #295's size rule does by accident.
+    ``tables`` includes the bigram table, as #295's size rule does by accident. A start that another technique has a knob
+    for (``bigram_hash:start``) is left as that knob says; the value embedding's projection, which otherwise starts at zero,
+    is drawn (#849, #680).
     """
 
     slot = "init"
@@ -49,6 +52,42 @@ class OrthogonalInit(Technique):
             return nn.init.orthogonal_(torch.empty(value.shape), gain, generator=rng)
 
         return draw
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """``smallest`` only tells apart the sides there are; the rest speaks of matrices that must be there and be drawn."""
+        if self == type(self)(smallest=self._usual(recipe.shape)):
+            return self
+        starts = {getattr(t, "start", "") for t in recipe.tenants("embed")}
+        sides: dict[str, list[int]] = {"block": [], "side": [], "table": []}
+        for info in blueprint(recipe):
+            table = info.kind == "table" and info.role == "bigram"
+            if info.role == "head" or not (table or info.kind == "linear"):
+                continue
+            fixed = info.role == "bigram" and ("zero_table" if table else "zero_projection") in starts
+            if not fixed:
+                kind = "table" if table else "side" if info.role in ("bigram", "value") else "block"
+                sides[kind].append(min(info.shape))
+        if not sides["block"]:  # a model that cannot be built
+            return self
+        drawn = {kind for kind, there in sides.items() if max(there, default=0) >= self.smallest}
+        unread = [
+            knob for knob, kind in (("outputs", "block"), ("side_scale", "side"), ("tables", "table")) if kind not in drawn
+        ]
+        settled = self._without(*unread)
+        every = sides["block"] + sides["side"] + (sides["table"] if settled.tables else [])
+        return settled._with(smallest=self._told_apart(self.smallest, every, self._usual(recipe.shape)))
+
+    @staticmethod
+    def _usual(shape: Shape) -> int:
+        """The default of ``smallest``, which is meant for the challenge's width, at this one."""
+        return max(1, 64 * shape.width // 512)
+
+    @staticmethod
+    def _told_apart(smallest: int, sides: list[int], usual: int) -> int:
+        """Of all values that leave the same sides alone: the usual one, or the smallest side that is not left alone."""
+        if [side < smallest for side in sides] == [side < usual for side in sides]:
+            return usual
+        return min((side for side in sides if side >= smallest), default=max(sides) + 1)
 
     def rescale(self, old: Shape, new: Shape) -> OrthogonalInit:
         """The size below which matrices are left alone goes with the width."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from model.gpt import Block
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 
@@ -38,6 +38,10 @@ class ParallelResidual(Technique):
         """The wiring of one block; None below the last ``last`` layers."""
         assert layer is not None
         return side_by_side if layer >= shape.layers - self.last else None
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """More layers than there are, are all layers."""
+        return self._with(last=min(self.last, recipe.shape.layers))
 
     def rescale(self, old: Shape, new: Shape) -> ParallelResidual:
         """The same share of the layers."""

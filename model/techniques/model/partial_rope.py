@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from model.recipe import Recipe, Shape
 from model.rotary import Rotary, ntk_base
-from model.technique import Technique, knob
+from model.technique import Knob, Technique, knob
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class PartialRope(Technique):
     sources = ("PR #315", "PR #849", "PR #680", "PR #1499")
     doubt = "Published effects range from −0.004 to +0.012 bpb."
 
-    dims: int = knob(16, 4, 128)
+    dims: int = knob(16, 4, 128, step=2)
     base: float = knob(10_000.0, 100.0, 1_000_000.0, log=True)
     ntk_from: int = knob(0, 0, 65_536)
 
@@ -35,6 +35,16 @@ class PartialRope(Technique):
         if self.dims % 2 or self.dims > recipe.shape.head_width:
             return f"dims={self.dims} must be even and at most the head width, {recipe.shape.head_width}."
         return None
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """The base is stretched only where the context is longer than what it was meant for."""
+        return self._without("ntk_from") if self.ntk_from >= recipe.shape.context else self
+
+    @classmethod
+    def ranges(cls, shape: Shape) -> dict[str, Knob]:
+        """At most the whole head is rotated; a length beyond the context stretches nothing."""
+        dims = Knob(4, min(128, max(6, shape.head_width)), step=2)
+        return super().ranges(shape) | {"dims": dims, "ntk_from": Knob(0, min(65_536, shape.context))}
 
     def rescale(self, old: Shape, new: Shape) -> PartialRope:
         """The same share of the head, and the same ratio of lengths."""

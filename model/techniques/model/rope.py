@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.rotary import Rotary, ntk_base
-from model.technique import Technique, knob
+from model.technique import Knob, Technique, knob
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,15 @@ class Rope(Technique):
     def build(self, shape: Shape, layer: int | None = None) -> Rotary:
         """The rotation: q or k (B,T,H,d), first position -> same."""
         return Rotary(shape.head_width, ntk_base(self.base, shape.head_width, shape.context, self.ntk_from), shape.context)
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """The base is stretched only where the context is longer than what it was meant for."""
+        return self._without("ntk_from") if self.ntk_from >= recipe.shape.context else self
+
+    @classmethod
+    def ranges(cls, shape: Shape) -> dict[str, Knob]:
+        """A length beyond the context stretches nothing."""
+        return super().ranges(shape) | {"ntk_from": Knob(0, min(65_536, shape.context))}
 
     def rescale(self, old: Shape, new: Shape) -> Rope:
         """The length the base was meant for keeps its ratio to the context."""

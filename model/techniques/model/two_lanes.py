@@ -59,6 +59,10 @@ class TwoLanes(Technique):
             return f"the recurrence runs layers below {split} after the lanes began there; loop only layers from {split} on."
         return None
 
+    def canonical(self, recipe: Recipe) -> Technique:
+        """More layers than there are, are all layers."""
+        return self._with(last=min(self.last, recipe.shape.layers))
+
     def rescale(self, old: Shape, new: Shape) -> TwoLanes:
         """The same share of the layers."""
         return dataclasses.replace(self, last=max(1, round(self.last * new.layers / old.layers)))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from model.layers import Scale
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 
@@ -49,3 +49,8 @@ class UNetSkips(Technique):
     def build(self, shape: Shape, layer: int | None = None) -> Skips | None:
         """The skips: x, earlier outputs, step, span -> x. One layer has nothing to skip."""
         return Skips(shape.layers, shape.width, self.gated) if shape.layers > 1 else None
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """One layer has nothing to skip, and so nothing to gate."""
+        steps = recipe.shape.layers if recipe.tenant("path") is None else 2
+        return self._without("gated") if steps < 2 else self

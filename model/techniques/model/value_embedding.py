@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model.layers import Linear, Scale, Table
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 
@@ -37,7 +37,8 @@ class ValueEmbedding(Technique):
     """Adds a token's own value vector to the values of the last layers ("VE128").
 
     v ← W_v h + s_j·s·(P[ids] Rᵀ), P (V, dim), R (K·d, dim), s one for all layers (0.1), s_j one per layer (1), in the last
-    ``last`` layers; before value residual, attention and XSA. The published code names layers 9 and 10 of 11, which do not
+    ``last`` layers; before value residual, attention and XSA. R starts at zero unless a technique of the slot `init` draws
+    it, as in #849 and #680. The published code names layers 9 and 10 of 11, which do not
     exist in a shallower model: there the module was silently dead.
     """
 
@@ -51,6 +52,10 @@ class ValueEmbedding(Technique):
     def build(self, shape: Shape, layer: int | None = None) -> ValueTable:
         """The table: ids (B,T), dtype -> what each layer adds."""
         return ValueTable(shape, self.dim, self.last)
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """More layers than there are, are all layers."""
+        return self._with(last=min(self.last, recipe.shape.layers))
 
     def rescale(self, old: Shape, new: Shape) -> ValueEmbedding:
         """The same share of the width and of the layers."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model.layers import Scale
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 _STARTS = {
@@ -64,3 +64,7 @@ class ValueResidual(Technique):
         if layer == 0 and not self.first_layer_pair:
             return None
         return ValueMix(self.form, first=layer == 0)
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """A model of one layer has no later one to mix in."""
+        return self._without("form") if recipe.shape.layers == 1 and not self.first_layer_pair else self

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model.layers import Scale
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 
@@ -48,6 +48,10 @@ class WaveletMixer(Technique):
     def build(self, shape: Shape, layer: int | None = None) -> Leak:
         """The leak of one block: x (B,T,D) -> x."""
         return Leak(min(self.channels, shape.width), self.start)
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """There are no more channels than the stream has."""
+        return self._with(channels=min(self.channels, recipe.shape.width))
 
     def rescale(self, old: Shape, new: Shape) -> WaveletMixer:
         """The same share of the channels."""

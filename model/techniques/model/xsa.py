@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 
@@ -39,6 +39,10 @@ class XSA(Technique):
         """The projection in one layer: y (B,T,H,d), v (B,T,K,d) -> y; None below the last ``last`` layers."""
         assert layer is not None
         return exclude_own_value if layer >= shape.layers - self.last else None
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """More layers than there are, are all layers."""
+        return self._with(last=min(self.last, recipe.shape.layers))
 
     def rescale(self, old: Shape, new: Shape) -> XSA:
         """The same share of the layers."""

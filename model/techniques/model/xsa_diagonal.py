@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from model.kernels import causal_attention
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 
@@ -33,6 +33,10 @@ class XSADiagonal(Technique):
         """Attention of one layer: q (B,Tq,H,d), k, v (B,T,K,d) -> (B,Tq,H,d); None below the last ``last`` layers."""
         assert layer is not None
         return functools.partial(causal_attention, exclusive=True) if layer >= shape.layers - self.last else None
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """More layers than there are, are all layers."""
+        return self._with(last=min(self.last, recipe.shape.layers))
 
     def rescale(self, old: Shape, new: Shape) -> XSADiagonal:
         """The same share of the layers."""

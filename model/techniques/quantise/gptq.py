@@ -12,7 +12,7 @@ from torch import Tensor
 
 from model.gptq import Factor, collect, factorise, generate, gptq_round
 from model.layers import Table
-from model.quantize import Grid, round_to
+from model.quantize import Grid, round_to, stored_roles
 from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
@@ -41,6 +41,16 @@ class Gptq(Technique):
     factor: str = knob("cholesky", choices=("cholesky", "inverse"), faults=("inverse",))
     text: str = knob("training", choices=("training", "own"))
     tables: bool = knob(True, choices=(True, False))
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """Text is read in whole sequences; only a tied token table on a grid has inputs, and is rounded."""
+        context = recipe.shape.context
+        whole = max(1, self.tokens // context)
+        usual = max(1, type(self).tokens // context)
+        tokens = type(self).tokens if whole == usual else min(max(whole * context, 256), 1 << 20)
+        stored = None if self.tables else stored_roles(recipe)
+        unread = stored is not None and not (recipe.shape.tied and ("table", "table") in stored)
+        return self._with(tokens=tokens, tables=self.tables or unread)
 
     def build(self, shape: Shape, layer: int | None = None) -> Callable[..., Tensor]:
         """Return (matrix, scales, grid, Hessian, mask to keep) -> integers, all (rows, columns)."""

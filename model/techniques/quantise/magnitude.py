@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from model.layers import ParameterInfo
-from model.quantize import Pruned
-from model.recipe import Shape
+from model.quantize import Pruned, largest_spared
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 
@@ -49,3 +49,19 @@ class Magnitude(Technique):
             return Pruned(weight * keep, keep, keep) if self.mask else Pruned(weight * keep, None, None)
 
         return prune
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """Pruning nothing has no knobs; after rounding is before it where each weight is rounded alone; limits are sizes.
+
+        ``mask`` is left as it is: without `gptq` it says nothing, but it tells what a published code does.
+        """
+        if self.fraction == 0:
+            return self._without("when", "mask", "small")
+        rounding = recipe.tenant("rounding")
+        alone = rounding is not None and rounding.name == "nearest"
+        once = self._without("mask") if self.when == "after" else self
+        return (once._without("when") if alone else once)._with(small=largest_spared(self.small, recipe))
+
+    def rescale(self, old: Shape, new: Shape) -> Magnitude:
+        """``small`` is a number of elements, so it goes with the square of the width."""
+        return replace(self, small=self.small * new.width**2 // old.width**2)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from model.blueprint import blueprint
 from model.layers import ParameterInfo
 from model.quantize import Grid, Rows, grid_by_role
-from model.recipe import Shape
-from model.technique import knob
+from model.recipe import Recipe, Shape
+from model.technique import Technique, knob
 
 WIDTHS = (16, 8, 7, 6, 5, 4, 3, 2)
 
@@ -35,6 +36,17 @@ class MixedRows(Rows):
     extended: bool = knob(False, choices=(False, True))
     small: int = knob(0, 0, 65_536)
     late_keys: int = knob(0, 0, 4)
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """Widths of roles that the model has not, and key projections of layers that there are not, mean nothing."""
+        settled = super().canonical(recipe)._with(late_keys=min(self.late_keys, recipe.shape.layers))
+        asked = [role for role in ("bigram", "value", "head") if getattr(self, role) != getattr(type(self), role)]
+        infos = blueprint(recipe) if asked else ()
+        return settled._without(*(role for role in asked if infos and role not in {i.role for i in infos}))
+
+    def without_exceptions(self) -> MixedRows:
+        """The late key projections too are stored by their role."""
+        return replace(self, small=0, late_keys=0)
 
     def build(self, shape: Shape, layer: int | None = None) -> Callable[[ParameterInfo], Grid | None]:
         """Return parameter -> grid."""

@@ -11,22 +11,9 @@ from torch import Tensor
 
 from model.entropy import floor_reach, mse_reach, trained_reach
 from model.layers import ParameterInfo
-from model.quantize import rounding_error
+from model.quantize import largest_quantiles, rounding_error
 from model.recipe import Shape
 from model.technique import Technique, knob
-
-
-def largest_quantiles(rows: Tensor, quantiles: tuple[float, ...]) -> list[Tensor]:
-    """`torch.quantile` of every row of (rows, columns) at several points near 1, (rows,) each, from one partial sort."""
-    last = rows.shape[1] - 1
-    top = rows.topk(last - int(min(quantiles) * last) + 1, dim=1).values  # descending
-    found = []
-    for p in quantiles:
-        place = p * last
-        above, below = top[:, last - min(int(place) + 1, last)], top[:, last - int(place)]
-        found.append(torch.lerp(below, above, place - int(place)))
-    return found
-
 
 QUANTILES = (0.999, 0.9995, 0.9999, 0.99999, 1.0)
 DEEP = (0.98, 0.985, 0.99, 0.995)

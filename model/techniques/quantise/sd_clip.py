@@ -9,7 +9,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from model.layers import ParameterInfo
-from model.recipe import Shape
+from model.quantize import stored_roles
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 
@@ -37,3 +38,9 @@ class SdClip(Technique):
     def reach(self, columns: int, largest: int, info: ParameterInfo) -> float:
         """Largest level times step over the deviation of the row, k: what the forecast builds on."""
         return self.table if info.kind == "table" or info.role == "head" else self.k
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """``table`` is for tables and heads on a grid."""
+        stored = stored_roles(recipe) if self.table != type(self).table else None
+        unread = stored is not None and not any(kind == "table" or role == "head" for kind, role in stored)
+        return self._without("table") if unread else self

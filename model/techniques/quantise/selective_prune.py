@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from model.quantize import Quantised, with_values
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 Sizes = Callable[[dict[str, Quantised]], int]
@@ -31,6 +31,10 @@ class SelectivePrune(Technique):
 
     most: float = knob(1.0, 0.0, 1.0)
     tolerance: float = knob(0.0005, 0.0, 0.01)
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """What drops nothing has nothing to stop at."""
+        return self._without("tolerance") if self.most == 0 else self
 
     def build(
         self, shape: Shape, layer: int | None = None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from model.quantize import Grid, Quantised, with_values
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 LENGTH = 8  # trits of a vector, K
@@ -41,6 +41,10 @@ class TernaryCodebook(Technique):
     book: str = knob("frequent", choices=("frequent", "modes"))
     distance: str = knob("squared", choices=("squared", "hamming"))
     rounds: int = knob(5, 1, 50)
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """Only a book that moves has rounds."""
+        return self._without("rounds") if self.book == "frequent" else self
 
     def build(self, shape: Shape, layer: int | None = None) -> Callable[..., dict[str, Quantised]]:
         """Return (quantised, sizes, room) -> quantised; the sizes do not matter to it."""

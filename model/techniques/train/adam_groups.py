@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from model.blueprint import blueprint
 from model.layers import ParameterInfo
 from model.optimize import AdamGroup, Grouping
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 
@@ -45,3 +46,10 @@ class AdamGroups(Technique):
             return [AdamGroup(tuple(names[key]), rate, self.weight_decay) for key, rate in rates.items()]
 
         return groups, (self.beta1, self.beta2), 1e-8
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """A tied model has no head of its own, and not every model has side projections."""
+        tied = self._without("head_lr") if recipe.shape.tied else self
+        if self.side == "muon" or any(i.kind == "linear" and i.role in ("bigram", "value") for i in blueprint(recipe)):
+            return tied
+        return tied._without("side")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from model.fake_quant import whole_run
 from model.layers import Linear, parameters_of
 from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
@@ -66,3 +67,7 @@ class CrownQ(Technique):
     def build(self, shape: Shape, layer: int | None = None) -> RoundingVariance:
         """The penalty: multiplier -> scalar."""
         return RoundingVariance(self.weight, self.form, self.threshold)
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """A threshold above the schedule's start begins with the run."""
+        return self._with(threshold=whole_run(self.threshold, recipe))

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 
@@ -59,3 +59,7 @@ class EMA(Technique):
     def build(self, shape: Shape, layer: int | None = None) -> MovingAverage:
         """The running average."""
         return MovingAverage(self.horizon, self.decay, self.correct)
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """A fixed decay leaves nothing to the horizon."""
+        return self._without("horizon") if self.decay > 0 else self

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from model.optimize import Muon as MuonUpdate
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 
@@ -34,3 +34,9 @@ class Muon(Technique):
         """The optimiser of the named matrices."""
         momentum = (self.momentum_start, self.momentum, self.momentum_warmup)
         return lambda named: MuonUpdate(named, self.lr, momentum, self.weight_decay, self.steps)
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """A warm-up of no length begins at its end; one from where it ends has no length."""
+        if self.momentum_start == self.momentum:
+            return self._without("momentum_start", "momentum_warmup")._with(momentum_start=self.momentum)
+        return self._without("momentum_start") if self.momentum_warmup == 0 else self

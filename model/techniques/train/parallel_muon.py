@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from model.optimize import Muon as MuonUpdate
-from model.recipe import Shape
+from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
 
 
@@ -20,6 +20,11 @@ class ShardedMuon(MuonUpdate):
     After the backward pass a reduce-scatter per stack, largest first, gives each process the mean gradient of its share;
     Adam steps meanwhile; then each share is orthogonalised and gathered while the next one is computed. On one process it is
     plain Muon.
+
+    Attributes:
+        reduces: the parameters whose gradients it averages over the processes. Emptied by `Optimizers` where the recipe
+            clips gradients: the clip needs them averaged, so the training loop does it before, and only the
+            orthogonalisation is shared out.
     """
 
     def __init__(self, named: list[tuple[str, nn.Parameter]], half: bool, **knobs: object) -> None:
@@ -31,42 +36,49 @@ class ShardedMuon(MuonUpdate):
         if half:
             for group in self.groups:
                 group.momentum = group.momentum.bfloat16()
-        if self.world > 1:
-            self.reduces = [p for g in self.groups for p in g.parameters]
+        self.reduces: list[Tensor] = [p for g in self.groups for p in g.parameters] if self.world > 1 else []
 
     def begin(self) -> None:
-        """Start the reduce-scatter of every stack."""
+        """Start the reduce-scatter of every stack, where the averaging is left to this optimiser."""
         self.travelling = []
-        if self.world == 1:
-            return
-        for group, share in zip(self.groups, self.share, strict=True):
-            stack = torch.stack([torch.zeros_like(p) if p.grad is None else p.grad for p in group.parameters])
-            stack = torch.cat([stack, stack.new_zeros(share * self.world - len(stack), *stack.shape[1:])])
+        for group, share in zip(self.groups, self.share, strict=True) if self.reduces else ():
+            stack = _padded(_gradients(group.parameters), share * self.world)
             mine = stack.new_empty(share, *stack.shape[1:])
             self.travelling.append((mine, dist.reduce_scatter_tensor(mine, stack, async_op=True)))
 
     @torch.no_grad()
     def step(self, multiplier: float, progress: float) -> None:
-        """Update every matrix."""
+        """Update every matrix that has a gradient; the others keep weights and momentum as they are."""
         if self.world == 1:
             super().step(multiplier, progress)
             return
         mu, rate = self.momentum_at(progress), self.lr * multiplier
         gathering = []
-        for group, share, (gradient, arrival) in zip(self.groups, self.share, self.travelling, strict=True):
-            arrival.wait()  # type: ignore[attr-defined]
-            gradient /= self.world
-            begin = min(self.rank * share, len(group.parameters))
-            buffer = group.momentum[begin : begin + share]
-            mine = gradient[: len(buffer)]
-            buffer.mul_(mu).add_(mine)
-            direction = self._direction(mine + mu * buffer.to(mine.dtype)) if len(buffer) else mine
-            padded = torch.cat([direction, direction.new_zeros(share - len(direction), *direction.shape[1:])])
-            whole = padded.new_empty(share * self.world, *padded.shape[1:])
-            gathering.append((group.parameters, whole, dist.all_gather_into_tensor(whole, padded, async_op=True)))
+        for index, (group, share) in enumerate(zip(self.groups, self.share, strict=True)):
+            direction = _padded(self._share(index, mu), share)
+            whole = direction.new_empty(share * self.world, *direction.shape[1:])
+            gathering.append((group.parameters, whole, dist.all_gather_into_tensor(whole, direction, async_op=True)))
         for parameters, whole, arrival in gathering:
             arrival.wait()
-            self._apply(parameters, whole[: len(parameters)], rate)
+            live = [i for i, p in enumerate(parameters) if p.grad is not None]
+            if live:
+                self._apply([parameters[i] for i in live], whole[: len(parameters)][live], rate)
+
+    def _share(self, index: int, mu: float) -> Tensor:
+        """This process's share of a group, at most ``share`` matrices, as directions; its momentum moves on."""
+        group, share = self.groups[index], self.share[index]
+        begin = min(self.rank * share, len(group.parameters))
+        parameters = group.parameters[begin : begin + share]
+        if self.reduces:
+            gradient, arrival = self.travelling[index]
+            arrival.wait()  # type: ignore[attr-defined]
+            gradient = gradient[: len(parameters)] / self.world
+        else:
+            gradient = _gradients(parameters) if parameters else group.momentum.new_empty(0, *group.momentum.shape[1:]).float()
+        live = [i for i, p in enumerate(parameters) if p.grad is not None]
+        buffer = group.momentum[begin : begin + share]
+        buffer[live] = buffer[live].mul_(mu).add_(gradient[live])
+        return self._direction(gradient + mu * buffer.to(gradient.dtype)) if parameters else gradient
 
     def state(self) -> dict[str, Tensor]:
         """Momentum by parameter name; each process sends its share to all, so that any of them can write it."""
@@ -79,12 +91,24 @@ class ShardedMuon(MuonUpdate):
         return super().state()
 
 
+def _gradients(parameters: list[Tensor]) -> Tensor:
+    """Stacked gradients (count, rows, columns), zero where there is none."""
+    return torch.stack([torch.zeros_like(p) if p.grad is None else p.grad for p in parameters])
+
+
+def _padded(stack: Tensor, count: int) -> Tensor:
+    """Zeros behind ``stack`` (fewer, rows, columns) -> (count, rows, columns)."""
+    return torch.cat([stack, stack.new_zeros(count - len(stack), *stack.shape[1:])])
+
+
 @dataclass(frozen=True)
 class ParallelMuon(Technique):
     """Shards Muon over the processes and overlaps its communication with its computation.
 
-    The same update as `muon`; with ``half`` the momentum is kept in bfloat16, as published. Gradient clipping then acts on the
-    local gradients of the matrices, before they are averaged.
+    The same update as `muon`; with ``half`` the momentum is kept in bfloat16, as published. Where the recipe clips gradients,
+    they are averaged before they are clipped, so that every process clips by the same norm, and only the orthogonalisation
+    is shared out. (#549 and #680 clip each process's own gradients of the matrices by its own norm, which lets tables and
+    scales drift apart.)
     """
 
     slot = "matrix_update"
@@ -105,3 +129,9 @@ class ParallelMuon(Technique):
         return lambda named: ShardedMuon(
             named, self.half, lr=self.lr, momentum=momentum, weight_decay=self.weight_decay, steps=self.steps
         )
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """A warm-up of no length begins at its end; one from where it ends has no length."""
+        if self.momentum_start == self.momentum:
+            return self._without("momentum_start", "momentum_warmup")._with(momentum_start=self.momentum)
+        return self._without("momentum_start") if self.momentum_warmup == 0 else self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.fake_quant import FakeQuant, straight_through
+from model.fake_quant import FakeQuant, straight_through, whole_run
 from model.layers import ParameterInfo
 from model.recipe import Recipe, Shape
 from model.technique import Technique, knob
@@ -42,3 +42,7 @@ class TernaryMLP(Technique):
         if grid is None or grid.largest != 1:
             return f"the MLP is trained on three values, but {bits.name} stores it otherwise; add `mixed_rows:mlp=2`."
         return None
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """A threshold above the schedule's start begins with the run."""
+        return self._with(threshold=whole_run(self.threshold, recipe))
