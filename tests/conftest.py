@@ -1,13 +1,58 @@
-"""Shared by all tests: one local Ray cluster a session, started when first asked for, with workers that find `fake_runs`."""
+"""Shared by all tests: how they are dealt out, what they start from, and one local Ray cluster a session.
+
+The cluster is started when first asked for, with workers that find `fake_runs`.
+"""
 
 import os
+import random
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
+HELPERS = {"tests.contract_helpers", "tests.scoring", "tests.matrices", "tests.processes", "real_runs"}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Whole files go to one process of the test run, and all files that need Ray to the same: it starts one cluster."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.split("::", 1)[0]
+            return "ray" if "ray_cluster" in (HERE.parent / file).read_text() else file
+
+    return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what computes with PyTorch as ``numerical``: what `make test-machines` runs."""
+    for item in items:
+        used = {getattr(v, "__module__", None) or getattr(v, "__name__", "") for v in vars(item.module).values()}
+        if "torch" in vars(item.module) or used & HELPERS:
+            item.add_marker("numerical")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def machine():
+    from tests.machine import prepare
+
+    prepare()
+
+
+@pytest.fixture(autouse=True)
+def seeds():
+    """What a test draws depends on no test before it."""
+    import torch
+
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

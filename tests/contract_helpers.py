@@ -26,8 +26,9 @@ from model.recipe import Recipe, Schedule, Shape
 from model.shards import Stream
 from model.technique import SLOTS, Knob, Technique, catalogue, find, parse
 from model.train import Trained, train
+from tests.machine import prepare
 
-torch.set_num_threads(1)
+prepare()
 
 FULL = Shape()
 TINY = Shape(layers=4, width=32, heads=4, kv_heads=2, hidden=64, vocabulary=300, context=32)
