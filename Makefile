@@ -1,7 +1,9 @@
 # make search   a first search, from nothing to a report (installs what it needs into .venv)
 # make test     the tests;  make check: ruff and mypy;  make bench: the search benchmark
+# make test-all what `make test` does by a smaller design, in full;  make test-machines: as on other processors
 # make fuzz     20,000 damaged artifacts;  make chaos: many kills
 
+SHELL := /bin/bash
 PYTHON ?= python3
 has = $(shell $(1) -c 'import importlib.util as u, sys; print("yes" if $(2) else "")' 2>/dev/null)
 HAS_TORCH := $(call has,$(PYTHON),u.find_spec("torch"))
@@ -18,13 +20,29 @@ SCREEN ?= 24
 # A third of the proxy's tokens, so that two cores finish enough runs in the budget to tell techniques apart.
 TOKENS ?= 163840
 
-.PHONY: search test check chaos bench fuzz clean
+.PHONY: search test test-all test-machines check chaos bench fuzz clean
 
 search: .venv/installed
 	$(PY) -m search.cli search --preset baseline --space starter --scale proxy --tokens $(TOKENS) --trials $(TRIALS) --screen $(SCREEN) --budget $(BUDGET) --name $(NAME)
 
 test: .venv/tested
 	$(PY) -m pytest
+
+# Every pair of techniques is trained by itself too.
+test-all: .venv/tested
+	$(PY) -m pytest -m "not chaos"
+
+# What computes with PyTorch, under other instructions, threads and compute types: every two values of two of these four meet in
+# one of six runs. What a processor does not have is ignored by the libraries. The last line says how many runs failed.
+MACHINES := avx2:default:1:bfloat16 default:default:2:float32 avx2:AVX2:2:float32 default:AVX2:1:bfloat16 \
+            avx2:AVX512_CORE:1:float32 default:AVX512_CORE:2:bfloat16
+test-machines: .venv/tested
+	@failed=0; for machine in $(MACHINES); do \
+	  IFS=: read -r aten onednn threads dtype <<< "$$machine"; \
+	  echo "ATEN_CPU_CAPABILITY=$$aten ONEDNN_MAX_CPU_ISA=$$onednn OMP_NUM_THREADS=$$threads GOLFLAB_TEST_DTYPE=$$dtype"; \
+	  ATEN_CPU_CAPABILITY=$$aten ONEDNN_MAX_CPU_ISA=$$onednn OMP_NUM_THREADS=$$threads GOLFLAB_TEST_DTYPE=$$dtype \
+	    $(PY) -m pytest -m "numerical and not chaos and not full" $(TESTS) || failed=$$((failed + 1)); \
+	done; echo "$$failed of $(words $(MACHINES)) runs failed"; test $$failed = 0
 
 check: .venv/tested
 	$(PY) -m ruff check .

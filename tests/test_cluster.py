@@ -115,7 +115,9 @@ def test_processes_of_a_trial_are_spread_over_nodes_and_a_lost_node_costs_no_tri
     assert attempts[1][0] > attempts[0][0]  # it continued from its checkpoint
     assert sorted(real_runs.trainings(tmp_path)) == sorted(records)
     recipe = real_runs.recipes(tmp_path, 1, 80)[0]
-    alone = run(recipe, None, tmp_path / "alone", device="cpu")  # in one process: the same to rounding
-    assert records[recipe.hash].bpb == pytest.approx(alone.bpb, abs=0.02)
+    # Before its first update one process computes the same loss, to the rounding of the compute type; later steps magnify it.
+    alone = run(recipe.with_(tokens=recipe.schedule.batch_tokens), None, tmp_path / "alone", device="cpu")
+    rounding = 2.0**-8 if alone.machine["dtype"] == "bfloat16" else 16 * 2.0**-23
+    assert records[recipe.hash].curve[0]["loss"] == pytest.approx(alone.curve[0]["loss"], rel=rounding)
     assert alone.machine.get("processes") is None
     assert read_experiment(tmp_path / "n")["counts"]["complete"] == 2
