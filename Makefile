@@ -3,7 +3,7 @@
 # make test-all what `make test` does by a smaller design, in full;  make test-machines: as on other processors
 # make fuzz     20,000 damaged artifacts;  make chaos: many kills
 
-SHELL := /bin/bash
+SHELL := bash
 PYTHON ?= python3
 has = $(shell $(1) -c 'import importlib.util as u, sys; print("yes" if $(2) else "")' 2>/dev/null)
 HAS_TORCH := $(call has,$(PYTHON),u.find_spec("torch"))
@@ -34,7 +34,7 @@ test-all: .venv/tested
 
 # What computes with PyTorch, under other instructions, threads and compute types: every two values of two of these four meet in
 # one of six runs. What a processor does not have is ignored by the libraries. The last line says how many runs failed.
-MACHINES := avx2:default:1:bfloat16 default:default:2:float32 avx2:AVX2:2:float32 default:AVX2:1:bfloat16 \
+MACHINES := avx2:DEFAULT:1:bfloat16 default:DEFAULT:2:float32 avx2:AVX2:2:float32 default:AVX2:1:bfloat16 \
             avx2:AVX512_CORE:1:float32 default:AVX512_CORE:2:bfloat16
 test-machines: .venv/tested
 	@failed=0; for machine in $(MACHINES); do \
