@@ -62,7 +62,7 @@ def ray_cluster():
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), before or ""])
     try:
-        with cluster(cpus=2) as found:
+        with cluster(cpus=1) as found:  # each search starts a worker a core, which imports for seconds
             yield found
     finally:
         if before is None:

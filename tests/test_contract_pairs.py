@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -20,10 +19,11 @@ from tests.contract_helpers import (
     default,
     finished,
     ids_and_targets,
+    refused,
     scored,
     trained,
 )
-from tests.pairs import Pair, all_pairs, alone, design, names_in, pairs_in
+from tests.pairs import all_pairs, alone, design, pairs_in
 
 SHARES = 8  # of the combined recipes, so that the processes of a test run can share them
 
@@ -42,10 +42,16 @@ def failure(recipe: Recipe) -> str | None:
     return None
 
 
-def failing_pairs(pairs: Iterable[Pair]) -> list[str]:
-    """Every pair that fails by itself, and how."""
-    found = {pair: failure(recipe) for pair in pairs if (recipe := alone(*map(default, sorted(pair)))) is not None}
-    return [f"{' + '.join(sorted(pair))}: {why}" for pair, why in found.items() if why is not None]
+def smallest_failing(recipe: Recipe) -> Recipe:
+    """A failing recipe without every technique it fails without too: what is left is the pair, or whatever is guilty."""
+    before = None
+    while before != recipe:
+        before = recipe
+        for technique in before.techniques:
+            less = recipe.without(technique.name)
+            if refused(less) is None and failure(less) is not None:
+                recipe = less
+    return recipe
 
 
 def test_the_combined_recipes_hold_every_pair():
@@ -55,18 +61,20 @@ def test_the_combined_recipes_hold_every_pair():
 
 @pytest.mark.parametrize("share", range(SHARES))
 def test_every_pair_that_does_not_clash_trains_three_finite_steps(share):
-    """In recipes that hold many pairs at once; where one fails, the pairs in it that fail by themselves are named."""
+    """In recipes that hold many pairs at once; of one that fails, the few techniques that fail together are named."""
     for recipe in design()[share::SHARES]:
-        if (why := failure(recipe)) is not None:
-            guilty = failing_pairs(all_pairs() & pairs_in(recipe))
-            pytest.fail("\n".join(guilty) or f"{', '.join(names_in(recipe))}, only all together: {why}")
+        if failure(recipe) is not None:
+            guilty = smallest_failing(recipe)
+            pytest.fail(f"{' + '.join(map(str, guilty.techniques))}: {failure(guilty)}")
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", NAMES)
 def test_every_pair_by_itself_trains_three_finite_steps(name):
     """With every later technique of the catalogue."""
-    failures = failing_pairs(frozenset((name, later)) for later in NAMES[NAMES.index(name) + 1 :])
+    recipes = {later: alone(default(name), default(later)) for later in NAMES[NAMES.index(name) + 1 :]}
+    found = {later: failure(recipe) for later, recipe in recipes.items() if recipe is not None}
+    failures = [f"{name} + {later}: {why}" for later, why in found.items() if why is not None]
     assert not failures, "\n".join(failures)
 
 

@@ -75,7 +75,7 @@ def test_equals_plain_rounding_when_inputs_are_white():
 
 
 def test_agrees_with_the_textbook_loop():
-    """Where float32 and float64 round a tie otherwise, the columns behind it in that row follow: a matter of one row in many."""
+    """Where float32 and float64 round a tie otherwise, the columns behind it in that row follow; that is one row in many."""
     hessian, w = correlated(160, seed=3), matrix(16, 160)  # more than one block of columns
     scales = w.abs().amax(1) / GRID.largest
     fast, slow = gptq_round(w, scales, GRID, factorise(hessian)), naive(w, scales, GRID, hessian)
