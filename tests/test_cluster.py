@@ -93,17 +93,15 @@ def drive(nodes, runs, count, steps):
 
 def test_processes_of_a_trial_are_spread_over_nodes_and_a_lost_node_costs_no_trial(nodes, tmp_path):
     driver = drive(nodes, tmp_path, 2, 80)
-    deadline = time.monotonic() + 120
     while not list((tmp_path / "cache").glob("train/*.checkpoint")):
         assert driver.poll() is None, driver.stdout.read()
-        assert time.monotonic() < deadline
         time.sleep(0.1)
     (first,) = (tmp_path / "n" / "trials").glob("*/log.txt")
     on = first.read_text().split(" on nodes ")[1].split()[:2]
     head = nodes.head_node.node_id[:8]
     away = next(n for n in nodes.worker_nodes if n.node_id[:8] in on)
     nodes.remove_node(away, allow_graceful=False)
-    said, _ = driver.communicate(timeout=200)
+    said, _ = driver.communicate()
     assert driver.returncode == 0, said
     records = {record.recipe: record for _, record in records_in(tmp_path / "n")}
     assert [r.state for r in records.values()] == ["complete"] * 2

@@ -100,12 +100,11 @@ def test_a_killed_driver_repeats_and_loses_nothing(tmp_path):
         driver = subprocess.Popen(
             [sys.executable, "-c", code], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 120
-        while len(list(records_in(tmp_path / "k" / "trials"))) < 2 * (round_ + 1) and time.monotonic() < deadline:
+        while len(list(records_in(tmp_path / "k" / "trials"))) < 2 * (round_ + 1) and driver.poll() is None:
             time.sleep(0.1)
         driver.send_signal(signal.SIGKILL)
         driver.wait()
-    done = subprocess.run([sys.executable, "-c", again], env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run([sys.executable, "-c", again], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     counts = evaluations(tmp_path)
     assert len(counts["end"]) == len(list(records_in(tmp_path / "k"))) == 6
