@@ -32,17 +32,20 @@ test: .venv/tested
 test-all: .venv/tested
 	$(PY) -m pytest -m "not chaos"
 
-# What computes with PyTorch, under other instructions, threads and compute types: every two values of two of these four meet in
-# one of six runs. What a processor does not have is ignored by the libraries. Left out is what only asks of many recipes whether
-# their results are finite, or differ at all. The last line says how many runs failed; TESTS=… takes a part.
-MACHINES := avx2:DEFAULT:1:bfloat16 default:DEFAULT:2:float32 avx2:AVX2:2:float32 default:AVX2:1:bfloat16 \
-            avx2:AVX512_CORE:1:float32 default:AVX512_CORE:2:bfloat16
+# What computes with numbers, under other instructions (PyTorch's, oneDNN's, NumPy's), threads and compute types: every two values
+# of two of these five meet in one of six runs. What a processor does not have is ignored by the libraries. Left out is what only
+# asks of many recipes whether their results are finite, or differ at all. The last line says how many runs failed; TESTS=…
+# takes a part.
+MACHINES := avx2:DEFAULT:Haswell:1:bfloat16 default:DEFAULT:Prescott:2:float32 avx2:AVX2:Haswell:2:float32 \
+            default:AVX2:Prescott:1:bfloat16 avx2:AVX512_CORE:Prescott:1:float32 default:AVX512_CORE:Haswell:2:bfloat16
 test-machines: .venv/tested
 	@failed=0; for machine in $(MACHINES); do \
-	  IFS=: read -r aten onednn threads dtype <<< "$$machine"; \
-	  echo "ATEN_CPU_CAPABILITY=$$aten ONEDNN_MAX_CPU_ISA=$$onednn OMP_NUM_THREADS=$$threads GOLFLAB_TEST_DTYPE=$$dtype"; \
-	  ATEN_CPU_CAPABILITY=$$aten ONEDNN_MAX_CPU_ISA=$$onednn OMP_NUM_THREADS=$$threads GOLFLAB_TEST_DTYPE=$$dtype \
-	    $(PY) -m pytest -m "numerical and not chaos and not full" -k "not every_pair and not every_bound and not every_knob" $(TESTS) || failed=$$((failed + 1)); \
+	  IFS=: read -r aten onednn blas threads dtype <<< "$$machine"; \
+	  set -- ATEN_CPU_CAPABILITY=$$aten ONEDNN_MAX_CPU_ISA=$$onednn OPENBLAS_CORETYPE=$$blas OMP_NUM_THREADS=$$threads \
+	    GOLFLAB_TEST_DTYPE=$$dtype; \
+	  echo "$$@"; \
+	  env "$$@" $(PY) -m pytest -m "numerical and not chaos and not full" \
+	      -k "not every_pair and not every_bound and not every_knob" $(TESTS) || failed=$$((failed + 1)); \
 	done; echo "$$failed of $(words $(MACHINES)) runs failed"; test $$failed = 0
 
 check: .venv/tested

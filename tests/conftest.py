@@ -31,10 +31,10 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark what computes with PyTorch as ``numerical``: what `make test-machines` runs."""
+    """Mark what computes with PyTorch or NumPy as ``numerical``: what `make test-machines` runs."""
     for item in items:
         used = {getattr(v, "__module__", None) or getattr(v, "__name__", "") for v in vars(item.module).values()}
-        if "torch" in vars(item.module) or used & HELPERS:
+        if {"torch", "np"} & set(vars(item.module)) or used & HELPERS:
             item.add_marker("numerical")
 
 

@@ -1,7 +1,8 @@
 """What a test run may be told about the machine, so that one processor can stand for others; see `make test-machines`.
 
-The choice of instructions is made by the libraries themselves (``ONEDNN_MAX_CPU_ISA``, ``ATEN_CPU_CAPABILITY``). Threads and
-the compute type are chosen by golflab, which reads no environment variables, so they are set here:
+The choice of instructions is made by the libraries themselves (``ATEN_CPU_CAPABILITY``, ``ONEDNN_MAX_CPU_ISA``,
+``OPENBLAS_CORETYPE``). Threads and the compute type are chosen by golflab, which reads no environment variables, so they are
+set here:
 
 * ``OMP_NUM_THREADS``: threads a test computes with; one where it is not set.
 * ``GOLFLAB_TEST_DTYPE``: ``bfloat16`` or ``float32``, in place of what suits the processor, wherever ``auto`` chooses.
