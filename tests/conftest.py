@@ -10,9 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
+# The same examples in every run, and no verdict from the time they take; `make fuzz` draws new ones.
+settings.register_profile(
+    "golflab", derandomize="GOLFLAB_FUZZ" not in os.environ, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("golflab")
 HELPERS = {"tests.contract_helpers", "tests.scoring", "tests.matrices", "tests.processes", "real_runs"}
 
 
