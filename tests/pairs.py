@@ -24,17 +24,12 @@ def alone(first: Technique, second: Technique) -> Recipe | None:
         recipe = recipe_with(second, recipe_with(first)).with_(tokens=3 * BATCH)
     except ValueError:
         return None
-    return recipe if {first, second} <= tenants(recipe) else None
-
-
-def tenants(recipe: Recipe) -> set[Technique]:
-    """Everything that is on, what fills a slot by default included."""
-    return {t for slot in SLOTS for t in recipe.tenants(slot)}
+    return recipe if {first.name, second.name} <= set(names_in(recipe)) else None
 
 
 def names_in(recipe: Recipe) -> list[str]:
-    """The techniques that are on with the knobs this suite gives them."""
-    return sorted(t.name for t in tenants(recipe) if t == default(t.name))
+    """Everything that is on, what fills a slot by default included."""
+    return sorted({t.name for slot in SLOTS for t in recipe.tenants(slot)})
 
 
 def pairs_in(recipe: Recipe) -> set[Pair]:
