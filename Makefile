@@ -1,7 +1,9 @@
 # make search   a first search, from nothing to a report (installs what it needs into .venv); NAME=… for another one
 # make test     the tests;  make check: ruff and mypy;  make bench: the search benchmark
+# make test-all what `make test` does by a smaller design, in full;  make test-machines: as on other processors
 # make fuzz     20,000 damaged artifacts;  make chaos: many kills
 
+SHELL := bash
 PYTHON ?= python3
 has = $(shell $(1) -c 'import importlib.util as u, sys; print("yes" if $(2) else "")' 2>/dev/null)
 HAS_TORCH := $(call has,$(PYTHON),u.find_spec("torch"))
@@ -12,13 +14,33 @@ OWN := $(if $(wildcard .venv/bin/python),$(call has,.venv/bin/python,u.find_spec
 PY := $(if $(ACTIVE),$(PYTHON),.venv/bin/python)
 NAME ?= first
 
-.PHONY: search test check chaos bench fuzz clean
+.PHONY: search test test-all test-machines check chaos bench fuzz clean
 
 search: .venv/installed
 	$(PY) -m search.cli first --name $(NAME)
 
 test: .venv/tested
 	$(PY) -m pytest
+
+# Every pair of techniques is trained by itself too.
+test-all: .venv/tested
+	$(PY) -m pytest -m "not chaos"
+
+# What computes with numbers, under other instructions (PyTorch's, oneDNN's, NumPy's), threads and compute types: every two values
+# of two of these five meet in one of six runs. What a processor does not have is ignored by the libraries. Left out is what only
+# asks of many recipes whether their results are finite, or differ at all. The last line says how many runs failed; TESTS=…
+# takes a part.
+MACHINES := avx2:DEFAULT:Haswell:1:bfloat16 default:DEFAULT:Prescott:2:float32 avx2:AVX2:Haswell:2:float32 \
+            default:AVX2:Prescott:1:bfloat16 avx2:AVX512_CORE:Prescott:1:float32 default:AVX512_CORE:Haswell:2:bfloat16
+test-machines: .venv/tested
+	@failed=0; for machine in $(MACHINES); do \
+	  IFS=: read -r aten onednn blas threads dtype <<< "$$machine"; \
+	  set -- ATEN_CPU_CAPABILITY=$$aten ONEDNN_MAX_CPU_ISA=$$onednn OPENBLAS_CORETYPE=$$blas OMP_NUM_THREADS=$$threads \
+	    GOLFLAB_TEST_DTYPE=$$dtype; \
+	  echo "$$@"; \
+	  env "$$@" $(PY) -m pytest -m "numerical and not chaos and not full" \
+	      -k "not every_pair and not every_bound and not every_knob" $(TESTS) || failed=$$((failed + 1)); \
+	done; echo "$$failed of $(words $(MACHINES)) runs failed"; test $$failed = 0
 
 check: .venv/tested
 	$(PY) -m ruff check .

@@ -14,6 +14,8 @@ from model.recipe import Recipe
 
 # Coefficients of the quintic that drives singular values to about 1 (Keller Jordan, Muon, 2024).
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+# What Newton–Schulz computes in: the fastest type for products on a GPU, and precise enough for a direction.
+WORKING = torch.bfloat16
 
 
 @torch.no_grad()
@@ -21,14 +23,14 @@ def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
     """Newton–Schulz: replace every singular value of each matrix by about one.
 
     Args:
-        matrices: (..., rows, columns) of any type; worked on in bfloat16 where the device multiplies that fast.
+        matrices: (..., rows, columns) of any type; worked on in `WORKING`.
         steps: iterations.
 
     Returns:
         The same shape, in the working type.
     """
     a, b, c = NEWTON_SCHULZ
-    x = matrices.to(torch.bfloat16)
+    x = matrices.to(WORKING)
     tall = x.size(-2) > x.size(-1)
     if tall:
         x = x.mT

@@ -158,6 +158,7 @@ class FittingSampler(BaseSampler):
         known = self._rows(entered)
         self._size.know(known[-LATELY:], [self._overrun(t) for t in entered[-LATELY:]])
         trained, twins = self._twins(trials, told, sign * values, rng)
+        full = self._full(trials, len(trained))
         if (len(trained) or sum(t.state == TrialState.COMPLETE for t in told)) < self._design:
             rankings = {
                 "variant": self._different(known, self._size.fitting(twins)[0]),
@@ -179,7 +180,9 @@ class FittingSampler(BaseSampler):
                 if size >= walk.ceiling:
                     continue
                 params = self._canonical(self._encoding.params(row))
-                if source != "variant" or self._training_of(params) in trained:
+                if source == "variant" and self._training_of(params) not in trained:
+                    continue
+                if not full or self._training_of(params) not in full:
                     walk.weigh(params, promise, size)
             if walk.found is not None:
                 return walk.result(source)
@@ -194,9 +197,7 @@ class FittingSampler(BaseSampler):
             return set(), none
         order = [told[i] for i in np.argsort(values, kind="stable") if told[i].state == TrialState.COMPLETE]
         best = {self._told(t).training: self._told(t).row for t in reversed(order)}  # the best one of each training
-        started = [t for t in trials if t.params]
-        reused = len(started) - len({self._told(t).training for t in started})
-        if reused >= self._variants * len(best):
+        if self._full(trials, len(best)):
             return set(best), none
         trunks = [self._told(t) for t in order if self._told(t).row is best[self._told(t).training]][:TRUNKS]
         chosen = [trunks[i % len(trunks)] for i in range(2 * POOL if trunks else 0)]
@@ -207,6 +208,11 @@ class FittingSampler(BaseSampler):
         often = rng.choice([1.5 / self._later.sum(), 0.5], size=len(rows))
         redrawn = (rng.random(rows.shape) < often[:, None]) & free
         return set(best), self._encoding.settled(np.where(redrawn, self._encoding.draw(len(rows), rng), rows))
+
+    def _full(self, trials: Sequence[FrozenTrial], finished: int) -> set[Hashable]:
+        """Trainings that no further trial may reuse: all of them once there are as many variants as were asked for."""
+        started = [self._told(t).training for t in trials if t.params] if self._variants else []
+        return set(started) if len(started) - len(set(started)) >= self._variants * finished else set()
 
     def _free_columns(self, trunk: _Told) -> np.ndarray:
         """(columns,) which parameters can change without another training; one that is read while training cannot."""

@@ -1,13 +1,64 @@
-"""Shared by all tests: one local Ray cluster a session, started when first asked for, with workers that find `fake_runs`."""
+"""Shared by all tests: how they are dealt out, what they start from, and one local Ray cluster a session.
+
+The cluster is started when first asked for, with workers that find `fake_runs`.
+"""
 
 import os
+import random
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
+# The same examples in every run, and no verdict from the time they take; `make fuzz` draws new ones.
+settings.register_profile(
+    "golflab", derandomize="GOLFLAB_FUZZ" not in os.environ, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("golflab")
+HELPERS = {"tests.contract_helpers", "tests.scoring", "tests.matrices", "tests.processes", "real_runs"}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Whole files go to one process of the test run, and all files that need Ray to the same: it starts one cluster."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.split("::", 1)[0]
+            return "ray" if "ray_cluster" in (HERE.parent / file).read_text() else file
+
+    return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what computes with PyTorch or NumPy as ``numerical``: what `make test-machines` runs."""
+    for item in items:
+        used = {getattr(v, "__module__", None) or getattr(v, "__name__", "") for v in vars(item.module).values()}
+        if {"torch", "np"} & set(vars(item.module)) or used & HELPERS:
+            item.add_marker("numerical")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def machine():
+    from tests.machine import prepare
+
+    prepare()
+
+
+@pytest.fixture(autouse=True)
+def seeds():
+    """What a test draws depends on no test before it."""
+    import torch
+
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +68,7 @@ def ray_cluster():
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), before or ""])
     try:
-        with cluster(cpus=2) as found:
+        with cluster(cpus=1) as found:  # each search starts a worker a core, which imports for seconds
             yield found
     finally:
         if before is None:

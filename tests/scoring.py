@@ -10,8 +10,9 @@ from model.gpt import GPT
 from model.initialize import initialize
 from model.recipe import Recipe, Shape
 from model.technique import parse
+from tests.machine import prepare
 
-torch.set_num_threads(1)
+prepare()
 
 SHAPE = Shape(layers=3, width=16, heads=2, kv_heads=1, hidden=32, vocabulary=64, context=32)
 RECIPE = Recipe(shape=SHAPE)

@@ -287,7 +287,7 @@ def test_the_artifact_is_read_back_exactly(name):
 
 @every
 def test_the_seed_decides_everything(name):
-    recipe = with_(name).with_(tokens=3 * 64)
+    recipe = with_(name).with_(tokens=2 * 64)
     first = observed(recipe)
     _trained.cache_clear()
     observed.cache_clear()

@@ -11,60 +11,71 @@ import torch
 
 from model.artifact import unpack
 from model.recipe import Recipe
-from model.technique import SLOTS, Technique, catalogue
+from model.technique import SLOTS, catalogue
 from tests.contract_helpers import (
     BASE,
     NAMES,
-    TRAINED_STAGES,
     awake,
     default,
     finished,
     ids_and_targets,
-    recipe_with,
+    refused,
     scored,
     trained,
 )
+from tests.pairs import all_pairs, alone, design, pairs_in
 
-every = pytest.mark.parametrize("name", NAMES)
-
-
-@every
-def test_every_pair_that_does_not_clash_trains_three_finite_steps(name):
-    """With every later technique of the catalogue: three steps, then bytes, then scores, all finite."""
-    first, failures = default(name), []
-    for second in map(default, NAMES[NAMES.index(name) + 1 :]):
-        recipe = pair(first, second)
-        if recipe is None:
-            continue
-        try:
-            result = trained(recipe)
-            assert all(math.isfinite(point["loss"]) for point in result.curve)
-            weights = result.chosen(recipe.tenant("average"))
-            assert all(torch.isfinite(w).all() for w in weights.values())
-            if meets_after_training(first, second):
-                _, blob = finished(recipe, weights)
-                assert np.isfinite(scored(recipe, unpack(blob))[:32]).all()
-        except Exception as error:  # every failing pair is listed, not the first
-            failures.append(f"{first} + {second}: {type(error).__name__}: {error}")
-    assert not failures, "\n".join(failures)
+SHARES = 8  # of the combined recipes, so that the processes of a test run can share them
 
 
-def meets_after_training(first: Technique, second: Technique) -> bool:
-    """Whether both act after training, or one runs the trained model once more for what it needs to know."""
-    later = [t for t in (first, second) if t.stage() not in TRAINED_STAGES]
-    return len(later) == 2 or any(t.slot in ("adapt", "rounding") for t in later)
-
-
-def pair(first: Technique, second: Technique) -> Recipe | None:
-    """Both on the base, three steps long; None where they share a slot that holds one, or refuse each other."""
-    if first.slot == second.slot and not SLOTS[first.slot].many:
-        return None
+def failure(recipe: Recipe) -> str | None:
+    """What goes wrong in three steps, then bytes, then scores; None where all is finite."""
     try:
-        recipe = recipe_with(second, recipe_with(first)).with_(tokens=3 * 64)
-    except ValueError:
-        return None
-    here = {t.name for slot in SLOTS for t in recipe.tenants(slot)}
-    return recipe if {first.name, second.name} <= here else None
+        result = trained(recipe)
+        assert all(math.isfinite(point["loss"]) for point in result.curve), "a loss is not finite"
+        weights = result.chosen(recipe.tenant("average"))
+        assert all(torch.isfinite(w).all() for w in weights.values()), "a weight is not finite"
+        _, blob = finished(recipe, weights)
+        assert np.isfinite(scored(recipe, unpack(blob))[:32]).all(), "a score is not finite"
+    except Exception as error:  # every failing pair is listed, not the first
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def smallest_failing(recipe: Recipe) -> Recipe:
+    """A failing recipe without every technique it fails without too: what is left is the pair, or whatever is guilty."""
+    before = None
+    while before != recipe:
+        before = recipe
+        for technique in before.techniques:
+            less = recipe.without(technique.name)
+            if refused(less) is None and failure(less) is not None:
+                recipe = less
+    return recipe
+
+
+def test_the_combined_recipes_hold_every_pair():
+    assert all_pairs() <= set().union(*map(pairs_in, design()))
+    assert len(all_pairs()) > 20 * len(design()), "hardly better than a recipe for each pair"
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_every_pair_that_does_not_clash_trains_three_finite_steps(share):
+    """In recipes that hold many pairs at once; of one that fails, the few techniques that fail together are named."""
+    for recipe in design()[share::SHARES]:
+        if failure(recipe) is not None:
+            guilty = smallest_failing(recipe)
+            pytest.fail(f"{' + '.join(map(str, guilty.techniques))}: {failure(guilty)}")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", NAMES)
+def test_every_pair_by_itself_trains_three_finite_steps(name):
+    """With every later technique of the catalogue."""
+    recipes = {later: alone(default(name), default(later)) for later in NAMES[NAMES.index(name) + 1 :]}
+    found = {later: failure(recipe) for later, recipe in recipes.items() if recipe is not None}
+    failures = [f"{name} + {later}: {why}" for later, why in found.items() if why is not None]
+    assert not failures, "\n".join(failures)
 
 
 @pytest.mark.parametrize("slot", [s.name for s in SLOTS.values() if s.many])

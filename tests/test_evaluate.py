@@ -45,7 +45,7 @@ def test_bits_per_byte_equal_a_straightforward_count():
     texts, gpt = documents(), model_of()
     expected, size = straightforward(gpt, texts)
     score = evaluate(gpt, texts, TOKENIZER, RECIPE)
-    assert score.bpb == pytest.approx(expected, rel=1e-9)
+    assert score.bpb == pytest.approx(expected, rel=1e-6)  # a mean of nats that float32 knows to some 1e-7 each
     assert score.bytes.sum() == size
     assert score.tokens == sum(map(len, texts)) - 1
 
@@ -70,7 +70,8 @@ def test_trimmed_and_batched_windows_score_what_whole_ones_do_one_by_one(windows
     run = evaluator(windows)
     text = np.concatenate(documents())
     slow = nats_one_by_one(run.model, text, run.plan(len(text) - 1, np.flatnonzero(text == 1)))
-    assert np.abs(run.score(text) - slow).max() < 2e-6
+    # Nats of up to 8, whose logits are sums in float32 in another order: some ten roundings of half of 2⁻²⁰ each.
+    assert np.abs(run.score(text) - slow).max() < 2e-5
 
 
 def test_a_stride_of_the_context_is_chunked_to_the_last_bit():

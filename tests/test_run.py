@@ -58,7 +58,7 @@ def test_a_record_tells_everything(recipe, cache, tmp_path):
 def test_recipes_that_differ_after_training_share_one(recipe, cache, tmp_path, trainings):
     """Averages, bits, codecs and windows: five records, one training; a different matrix rate trains again."""
     base = recipe.with_(seed=7)
-    later = ["int6_rows", "zlib_codec", "sliding_window:stride=8", "swa:threshold=0.4"]
+    later = ["int6_rows", "zstd_codec", "sliding_window:stride=8", "swa:threshold=0.4"]
     records = [run(r, None, cache, device="cpu") for r in (base, *(base.with_(parse(text)) for text in later))]
     assert len(trainings) == 1
     assert [r.trained for r in records] == [True, False, False, False, False]

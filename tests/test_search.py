@@ -1,6 +1,5 @@
 """Whole searches on a real Ray cluster, with instant runs: what ends, what is resumed, what survives a kill."""
 
-import itertools
 import json
 import os
 import signal
@@ -61,16 +60,17 @@ def test_crashes_and_lost_workers_are_told_apart(ray_cluster, tmp_path):
 
 def test_a_search_goes_on_when_ray_ends_a_worker_for_want_of_memory(ray_cluster, tmp_path, monkeypatch):
     """Tune itself gives up then, with trials running."""
-    step, calls = TuneController.step, itertools.count()
+    step, given_up = TuneController.step, []
 
     def interrupted(controller):
         step(controller)
-        if next(calls) == 40:
+        if not given_up and any(trial.status == "RUNNING" for trial in controller.get_trials()):
+            given_up.append(controller)
             raise RuntimeError("Caught unexpected exception") from OutOfMemoryError("1 worker(s) were killed")
 
     monkeypatch.setattr(TuneController, "step", interrupted)
     result = search(name="m", runs=str(tmp_path), runner="fake_runs:slow", trials=6, **FAKE)
-    assert next(calls) > 40
+    assert given_up
     assert (result.finished, result.counts["complete"], result.counts["failed"]) == (True, 6, 0)
     study = optuna.load_study(study_name="m", storage=open_storage(None, tmp_path / "m"))
     assert any("its worker was lost" in " ".join(t.user_attrs.get(HISTORY, [])) for t in study.trials)
@@ -100,12 +100,11 @@ def test_a_killed_driver_repeats_and_loses_nothing(tmp_path):
         driver = subprocess.Popen(
             [sys.executable, "-c", code], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 120
-        while len(list(records_in(tmp_path / "k" / "trials"))) < 2 * (round_ + 1) and time.monotonic() < deadline:
+        while len(list(records_in(tmp_path / "k" / "trials"))) < 2 * (round_ + 1) and driver.poll() is None:
             time.sleep(0.1)
         driver.send_signal(signal.SIGKILL)
         driver.wait()
-    done = subprocess.run([sys.executable, "-c", again], env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run([sys.executable, "-c", again], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     counts = evaluations(tmp_path)
     assert len(counts["end"]) == len(list(records_in(tmp_path / "k"))) == 6

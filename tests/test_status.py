@@ -110,7 +110,7 @@ def test_the_dashboard_serves_the_searchs_own_storage(experiment):
         server.wait()
 
 
-def _patiently(url, seconds=120):
+def _patiently(url, seconds=600):
     """What a server that is starting answers."""
     deadline = time.monotonic() + seconds
     while True:

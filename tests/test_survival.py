@@ -94,10 +94,17 @@ def bpb(record: Record) -> float:
     return record.bpb
 
 
-def test_half_the_tokens_in_flight_change_a_training_by_rounding_only(recipe, tmp_path):
+def test_half_the_tokens_in_flight_change_a_training_by_rounding_only(recipe, tmp_path, monkeypatch):
+    """In float32 and over one step.
+
+    Adam's first step is the gradient's sign: it can differ where the gradient is rounding itself (1e-7), and there the loss
+    does not depend on the weight, so that the score of the weights before they are packed differs by rounding too.
+    """
+    monkeypatch.setattr("model.place._bfloat16_is_faster", lambda: False)
+    recipe = recipe.with_(tokens=recipe.schedule.batch_tokens)
     whole = run(recipe, None, tmp_path / "a", device="cpu")
     halved = run(recipe, tmp_path / "t", tmp_path / "b", device="cpu", micro_tokens=recipe.shape.context)
-    assert bpb(halved) == pytest.approx(bpb(whole), abs=5e-3)
+    assert halved.bpb_float == pytest.approx(whole.bpb_float, rel=1e-4)
     assert halved.notes == [f"out of memory at micro_tokens={recipe.schedule.micro_tokens}; ran at {recipe.shape.context}"]
     assert halved.recipe == whole.recipe
     assert halved.training == whole.training

@@ -1,0 +1,33 @@
+"""What a test run may be told about the machine, so that one processor can stand for others; see `make test-machines`.
+
+The choice of instructions is made by the libraries themselves (``ATEN_CPU_CAPABILITY``, ``ONEDNN_MAX_CPU_ISA``,
+``OPENBLAS_CORETYPE``). Threads and the compute type are chosen by golflab, which reads no environment variables, so they are
+set here:
+
+* ``OMP_NUM_THREADS``: threads a test computes with; one where it is not set.
+* ``GOLFLAB_TEST_DTYPE``: ``bfloat16`` or ``float32``, in place of what suits the processor, wherever ``auto`` chooses.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+import model.place
+
+THREADS = int(os.environ.get("OMP_NUM_THREADS") or 1)
+DTYPE = os.environ.get("GOLFLAB_TEST_DTYPE", "")
+
+
+def prepare() -> None:
+    """Set threads and compute type of this process.
+
+    Raises:
+        ValueError: the compute type is neither ``bfloat16`` nor ``float32``.
+    """
+    torch.set_num_threads(THREADS)
+    if DTYPE not in ("", "bfloat16", "float32"):
+        raise ValueError(f"GOLFLAB_TEST_DTYPE={DTYPE!r}; choose bfloat16 or float32, or leave it out.")
+    if DTYPE:
+        model.place._bfloat16_is_faster = lambda: DTYPE == "bfloat16"
