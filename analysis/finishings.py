@@ -33,7 +33,7 @@ COLUMNS = [
 
 
 def finishings(table: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
-    """Average the paired differences that each training was finished with (`model.finish.finish`) over trainings.
+    """Average the paired differences that each training was finished with (`model.ways.compare`) over trainings.
 
     A training is quantised, packed and scored with a technique and without it. Both sides share the weights and the text, so a
     difference varies far less than two trainings do. Every training is judged on a text of its own; the error is the spread of

@@ -47,7 +47,7 @@ class Record:
         curve: training curve: dictionaries with step, tokens, seconds, loss, and bpb and bytes at rungs.
         notes: anything a reader should know (what was retried, what was clipped).
         machine: versions and hardware.
-        finishings: what else the training was finished with, and the paired differences: see `model.finish.finish`.
+        finishings: what else the training was finished with, and the paired differences: see `model.ways.compare`.
     """
 
     recipe: str

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from model.artifact import pack, unpack
 from model.calibration import Calibration
 from model.evaluate import Score, evaluate
-from model.finish import Way, collected, finish
 from model.forecast import Forecast, forecast, inventory
 from model.gpt import GPT
 from model.layers import parameters_of
@@ -34,6 +33,7 @@ from model.script import code_bytes, script
 from model.stages import Cache, stage_keys
 from model.tokens import TokenData, prepare
 from model.train import Source, Trained, TrainingFailed, average_key, riding, train
+from model.ways import Way, collected, compare
 
 RUNG_TOKENS = 16_384  # dev text scored at a rung
 RUNG_STRETCH = 1_024  # of which this many make a document, so that a few long ones still give pairs to compare
@@ -275,7 +275,7 @@ def _finished(job: _Job, trained: Trained) -> list[dict[str, Any]]:
     """Compare what else the training could have been finished with."""
     with job.timed("finish"):
         ways = collected(job.ways, trained)
-        return finish(job.recipe, trained, _empty_model(job), job.data, ways)
+        return compare(job.recipe, trained, _empty_model(job), job.data, ways)
 
 
 def _trained(job: _Job) -> Trained:

@@ -20,7 +20,7 @@ from model.technique import SLOTS, STAGES
 ROOT = Path(__file__).resolve().parent.parent
 START = "model.standalone"
 # Only search, report and export use these; what a run imports from them lazily, a travelling run does without.
-LEFT_BEHIND = {"model.script", "model.resume", "model.forecast", "model.calibration", "model.variants", "model.finish"}
+LEFT_BEHIND = {"model.script", "model.resume", "model.forecast", "model.calibration", "model.variants", "model.ways"}
 LEFT_BEHIND |= {"model.inspection", "model.overlap"}
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "pb": 0, "dict_size": 1 << 24}]
 

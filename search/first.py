@@ -147,8 +147,8 @@ def _timed(body: dict[str, Any], cache: str, finish: tuple[str, ...]) -> tuple[f
     """Seconds of training and of all that follows, in a process of its own."""
     import torch
 
-    from model.finish import Way
     from model.run import run
+    from model.ways import Way
 
     torch.set_num_threads(1)
     recipe, began = Recipe.from_json(body), time.perf_counter()

@@ -55,7 +55,7 @@ class Options:
         local_disk: folder of each node's own that token shards are copied to once; None reads them where they are.
         storage: Optuna URL; None keeps a journal file in the experiment's folder.
         cache: folder of finished stages; None keeps it in ``runs/cache``.
-        finish: what else every training is finished with, as `model.finish.Way.parse` reads it.
+        finish: what else every training is finished with, as `model.ways.Way.parse` reads it.
         rungs: whether runs are measured, and may be stopped, on their way.
         float_score: whether weights are scored before quantisation too.
         confirm: fresh seeds on which the best found and the preset are compared at the end, on the test part; 0 for none.

@@ -13,9 +13,9 @@ from analysis.finishings import finishings
 from analysis.intervals import half_width
 from analysis.table import from_records
 from model import run as story
-from model.finish import Way, finish
 from model.run import run
 from model.script import code_bytes
+from model.ways import Way, compare
 from tests.contract_helpers import BASE, BATCH, made_up_corpus
 
 WAYS = ("int8_rows", "mse_clip@int8_rows", "ema", "sliding_window:stride=8", "zstd_codec", "int4_rows")
@@ -52,7 +52,7 @@ def test_each_way_is_compared_with_the_recipe_as_it_is(record):
 
 def test_a_difference_is_that_of_two_whole_runs(recipe, cache, monkeypatch):
     """On the whole text, a comparison says what two runs of their own say."""
-    monkeypatch.setattr(story, "finish", functools.partial(finish, tokens=10**9))
+    monkeypatch.setattr(story, "compare", functools.partial(compare, tokens=10**9))
     way = Way.parse("int8_rows")
     told = run(recipe, None, cache, device="cpu", ways=[way]).finishings[0]
     base, eight = (run(side, None, cache, device="cpu") for side in way.sides(recipe))

@@ -70,7 +70,7 @@ class Way:
         return without, without.with_(parse(self.technique))
 
 
-def finish(
+def compare(
     recipe: Recipe, trained: Trained, model: GPT, data: TokenData, ways: Sequence[Way], tokens: int = TOKENS
 ) -> list[dict[str, Any]]:
     """Finish a training in further ways and compare each with the recipe as it is.
