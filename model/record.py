@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from model.files import write_atomic
+
 STATES = ("complete", "pruned", "failed", "not_fitting")
 
 
@@ -129,17 +131,3 @@ def disk_full(error: OSError) -> str:
     full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
     where = f" ({error.filename})" if error.filename else ""
     return f"nothing more can be written{where}: {os.strerror(error.errno)}" if error.errno in full else ""
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write ``content`` so that ``path`` holds either all of it or what it held before, even after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)  # half a file helps nobody, least of all a disk that is full
-        raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from model import rungs
 from model import run as story
 from model.artifact import unpack
 from model.record import Record, load_documents
@@ -120,9 +121,9 @@ def test_what_cannot_work_is_refused_before_anything_is_done(recipe, tmp_path):
 def test_a_rung_scores_stretches_that_begin_with_bos_and_cover_the_text_once():
     long = np.concatenate([[1], np.arange(100, 3600)])
     short = np.concatenate([[1], np.arange(5000, 5010)])
-    found = story._stretches([long, short])
+    found = rungs.stretches([long, short])
     assert all(stretch[0] == 1 for stretch in found)
     assert np.array_equal(np.concatenate([s[1:] for s in found]), np.concatenate([long[1:], short[1:]]))
-    assert max(map(len, found)) == story.RUNG_STRETCH + 1
-    many = story._stretches([long] * 20)
-    assert sum(len(s) - 1 for s in many) == story.RUNG_TOKENS
+    assert max(map(len, found)) == rungs.RUNG_STRETCH + 1
+    many = rungs.stretches([long] * 20)
+    assert sum(len(s) - 1 for s in many) == rungs.RUNG_TOKENS
