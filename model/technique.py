@@ -143,7 +143,7 @@ def knob(
 
 
 def plain_value(value: Any, kind: type, what: str) -> Any:
-    """A value as its field holds it, so that equal values are written alike: whole floats as int, 1 as True where it is meant so.
+    """A value as its field holds it, so that equal values are written alike: 1.0 as 1, and 1 as True where it is meant so.
 
     Args:
         value: what was given; numbers of NumPy and the like are understood.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model import rungs
 from model import run as story
+from model import rungs
 from model.artifact import unpack
 from model.record import Record, load_documents
 from model.run import run
