@@ -26,20 +26,19 @@ from model.forecast import Forecast, forecast, inventory
 from model.gpt import GPT
 from model.job import Job
 from model.machine import Conditions, describe
+from model.pace import alike, step_seconds, to_try, tried
 from model.place import Place
 from model.recipe import Recipe
 from model.record import Record
 from model.rungs import measure
 from model.script import code_bytes
+from model.sources import edited
 from model.stages import finishing_part, scoring_part, training_part
 from model.tokens import TokenData, prepare
 from model.train import source_of, train
 from model.trained import Trained, TrainingFailed, average_key
 from model.weights import empty_model, scored_model
 
-SAME_PACE = 1.25  # a training bounded by seconds serves a run that would do at most this many times more or less
-PACE_SHARE, PACE_SECONDS = 0.05, 10.0  # what is tried of it to find out: this share, and at most what took so long
-FEWEST_STEPS = 6  # of such a trial
 OnRung = Callable[[dict[str, Any]], str | None]
 OnStep = Callable[[dict[str, Any]], None]
 Together = Callable[[Recipe, dict[str, Any]], AbstractContextManager[Any]]  # takes what `assist` takes
@@ -160,6 +159,10 @@ def _done(job: Job, asked: _Asked, expected: Forecast, where: Mapping[str, str])
     except (TrainingFailed, StageFailed) as failure:
         record.reason = str(failure)
     record.notes += job.notes
+    if names := edited():
+        record.notes.append(
+            f"{', '.join(names)}: edited while this process ran, so its results are shared with no other process"
+        )
     if job.folder is not None:
         record.save(job.folder, None if score is None else score.bits, None if score is None else score.bytes)
     return record, blob
@@ -299,22 +302,16 @@ def _serves(job: Job, asked: _Asked, told: dict[str, Any]) -> bool:
     """
     if job.recipe.schedule.seconds is None or job.earlier is not None or job.is_own(told):
         return True
-    batch = job.recipe.schedule.batch_tokens
-    done, seconds = told["tokens"] // batch, max(told["seconds"], 1e-9)
-    steps = min(done, max(FEWEST_STEPS, int(done * min(PACE_SHARE, PACE_SECONDS / seconds))))
-    if steps < 2:
+    part = training_part(job.recipe)
+    if (short := to_try(part, told)) is None:
         return False
-    expected = seconds / done
-    part = training_part(job.recipe).with_(tokens=steps * batch, seconds=4 * steps * expected)  # enough to know, if it is slow
-    curve = _train(job, asked, part, None).curve
-    if len(curve) < 2:
+    try:
+        here, there = tried(_train(job, asked, short, None).curve), step_seconds(part, told)
+    except TrainingFailed:  # with this shorter schedule; it says nothing of the whole one
         return False
-    first, last = curve[0], curve[-1]  # the first step is none to judge by: much is done once
-    pace = (last["seconds"] - first["seconds"]) / (last["step"] - first["step"])
-    if 1 / SAME_PACE <= pace / expected <= SAME_PACE:
-        return True
-    job.notes.append(f"the training in the cache took {expected:.3g} s a step, this process takes {pace:.3g}; trained anew")
-    return False
+    if not alike(here, there):
+        job.notes.append(f"the training in the cache took {there:.3g} s a step, this process takes {here:.3g}; trained anew")
+    return alike(here, there)
 
 
 def _at_rung(job: Job, on_rung: OnRung, point: dict[str, Any], model: GPT) -> str | None:

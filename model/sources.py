@@ -25,6 +25,7 @@ Read = Callable[[str], bytes]  # dotted name of a module -> its source
 
 _BEGAN = time.time()
 _OWN = uuid.uuid4().bytes  # this process's
+_EDITED: set[str] = set()
 
 
 def path_of(name: str) -> Path:
@@ -75,9 +76,17 @@ def _code_hash(names: frozenset[str], read: Read) -> str:
     return content.hexdigest()
 
 
+def edited() -> list[str]:
+    """Modules, of those asked for so far, whose file was written while this process ran."""
+    return sorted(_EDITED)
+
+
 @functools.cache
 def _is_newer(name: str) -> bool:
-    return path_of(name).stat().st_mtime > _BEGAN
+    written = path_of(name).stat().st_mtime
+    if _BEGAN < written <= time.time():  # a time to come is a wrong clock and no edit
+        _EDITED.add(name)
+    return name in _EDITED
 
 
 class _Imports(NamedTuple):

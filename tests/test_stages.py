@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from model.initialize import initialize
 from model.machine import Conditions
 from model.optimize import Optimizers
 from model.recipe import Recipe
-from model.sources import ROOT, closure, code_hash, source
+from model.sources import ROOT, closure, code_hash, path_of, source
 from model.stages import Cache, finishing_part, later_keys, scoring_part, stage_keys, trained_key, training_part
 from model.technique import SLOTS, catalogue, parse
 from model.tensors import read_tensors, write_tensors
@@ -235,16 +236,27 @@ def test_a_library_of_another_version_changes_the_hash(monkeypatch):
     sources._code_hash.cache_clear()
 
 
-def test_a_file_written_after_the_process_began_is_shared_with_no_other_process(monkeypatch):
-    """Its module may have been imported before: what runs is unknown, so no other process may be given its results."""
-    before = code_hash({"model.kernels"})
-    monkeypatch.setattr(sources, "_is_newer", lambda name: name == "model.kernels")
+@pytest.mark.parametrize(("written", "apart"), [(-60.0, False), (60.0, True), (7200.0, False)])
+def test_a_file_written_after_the_process_began_is_shared_with_no_other_process(monkeypatch, written, apart):
+    """Its module may have been imported before: what runs is unknown, so no other process may be given its results.
+
+    Files with a time before the process began, or still to come (a wrong clock), are as they were.
+    """
+    stamp = path_of("model.kernels").stat().st_mtime
+    hashes = []
+    for own in (b"one process", b"another one"):
+        sources._code_hash.cache_clear()
+        sources._is_newer.cache_clear()
+        monkeypatch.setattr(sources, "_EDITED", set())
+        monkeypatch.setattr(sources, "_OWN", own)
+        monkeypatch.setattr(sources, "_BEGAN", stamp - written)
+        monkeypatch.setattr(sources, "time", SimpleNamespace(time=lambda: stamp - written + 3600.0))
+        monkeypatch.setattr(sources, "path_of", lambda name: path_of("model.kernels"))
+        hashes.append(code_hash({"model.kernels"}))
+        assert (sources.edited() != []) == apart
+    assert (hashes[0] != hashes[1]) == apart
     sources._code_hash.cache_clear()
-    mine = code_hash({"model.kernels"})
-    monkeypatch.setattr(sources, "_OWN", b"another process")
-    sources._code_hash.cache_clear()
-    assert len({before, mine, code_hash({"model.kernels"})}) == 3
-    sources._code_hash.cache_clear()
+    sources._is_newer.cache_clear()
 
 
 def test_tensors_come_back_as_they_were(tmp_path):
