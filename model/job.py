@@ -12,10 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
+from model.files import write_atomic
 from model.machine import Conditions
 from model.place import Place
 from model.recipe import Recipe
-from model.record import Record
 from model.script import script
 from model.stages import Cache, later_keys, train_key, trained_key
 from model.tokens import TokenData, prepare
@@ -119,10 +119,22 @@ class Job:
         return self.cache.path("train", f"{self.train_key}-{self.recipe.hash}", "checkpoint")
 
     @property
-    def owner(self) -> str:
-        """Tells this run from others that use the same training; empty where it leaves no record."""
-        return "" if self.folder is None else f"{self.recipe.hash} in {self.folder.resolve()}"
+    def _unrecorded(self) -> Path:
+        return self.cache.path("train", f"{self.train_key}-{self.recipe.hash}", "unrecorded")
 
-    def is_own(self, told: dict[str, Any]) -> bool:
-        """Whether a training in the cache is this run's own: it was interrupted after its training, before its record."""
-        return bool(self.owner) and told["owner"] == self.owner and Record.read(Path(str(self.folder))) is None
+    def claim(self) -> None:
+        """Note that this run has done its training and has no record yet; a full disk costs the note."""
+        with contextlib.suppress(OSError):
+            write_atomic(self._unrecorded, str(self.folder and self.folder.resolve()).encode())
+
+    def is_own(self) -> bool:
+        """Whether the training in the cache is this run's own: it was interrupted after its training, before its record."""
+        try:
+            return self._unrecorded.read_bytes() == str(self.folder and self.folder.resolve()).encode()
+        except FileNotFoundError:
+            return False
+
+    def settle(self) -> None:
+        """Forget the claim: the record is there."""
+        if self.trained_here:
+            self._unrecorded.unlink(missing_ok=True)

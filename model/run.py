@@ -165,6 +165,7 @@ def _done(job: Job, asked: _Asked, expected: Forecast, where: Mapping[str, str])
         )
     if job.folder is not None:
         record.save(job.folder, None if score is None else score.bits, None if score is None else score.bytes)
+    job.settle()
     return record, blob
 
 
@@ -196,6 +197,7 @@ def training(recipe: Recipe, cache: Path, *, on_step: OnStep | None = None, devi
         trained = _trained(job, _Asked(on_step=on_step))
     except TrainingFailed as failure:
         raise ValueError(f"the training of recipe {recipe.hash} failed: {failure}") from failure
+    job.settle()
     model = empty_model(recipe, job.place.device, job.place.dtype)
     return Training(job.training, trained.chosen(recipe.tenant("average")), model, job.data)
 
@@ -230,11 +232,12 @@ def _trained(job: Job, asked: _Asked) -> Trained:
             raise
         job.trained_here = True
         job.notes += done.notes
-        told = {"owner": job.owner, "own": uuid.uuid4().hex if job.recipe.schedule.seconds is not None else ""}
+        told = {"own": uuid.uuid4().hex if job.recipe.schedule.seconds is not None else ""}
         job.name_training(told)
         if done.stopped:
             job.checkpoint.unlink(missing_ok=True)  # the run is over; asked again, it would be stopped again
         else:
+            job.claim()
             tensors, facts = done.to_tensors()
             if job.keep("train", job.train_key, tensors, facts | told | {"micro_tokens": asked.micro_tokens}):
                 job.checkpoint.unlink(missing_ok=True)
@@ -281,7 +284,7 @@ def _found(job: Job, tensors: dict[str, Tensor], told: dict[str, Any]) -> Traine
     job.name_training(told)
     job.checkpoint.unlink(missing_ok=True)
     job.notes += _in_flight(job, told["micro_tokens"])
-    if job.is_own(told):
+    if job.is_own():
         job.trained_here = True
         job.notes += done.notes
     else:
@@ -300,7 +303,7 @@ def _serves(job: Job, asked: _Asked, told: dict[str, Any]) -> bool:
     Where seconds bound it, that depends on how much else the machine does, so a few steps are tried: a process that was
     slower or faster than this one has trained on another number of tokens.
     """
-    if job.recipe.schedule.seconds is None or job.earlier is not None or job.is_own(told):
+    if job.recipe.schedule.seconds is None or job.earlier is not None or job.is_own():
         return True
     part = training_part(job.recipe)
     if (short := to_try(part, told)) is None:

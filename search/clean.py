@@ -27,7 +27,7 @@ KINDS = {
     "artifacts": (("pack",), rf"{KEY}\.stage"),
     "scores": (("evaluate",), rf"{KEY}\.(stage|partial)"),
     "checkpoints": (("train",), rf"{KEY}(-{KEY})?\.checkpoint"),
-    "locks": (("train",), rf"{KEY}\.lock"),
+    "locks and notes": (("train",), rf"{KEY}(\.lock|-{KEY}\.unrecorded)"),
     "unfinished files": (("train", "pack", "evaluate", "data"), r"\..+\.([0-9a-f]{32}|[0-9]+)\.tmp"),
 }
 UNFINISHED_SECONDS = 3600.0  # a file that is being written is younger than that

@@ -80,23 +80,23 @@ def undisturbed(recipe, cache, tmp_path_factory):
 MOMENTS = ("in the second rung", "while packing", "when the size is told", "while scoring", "while saving")
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(("moment", "folder"), [*((moment, "killed") for moment in MOMENTS), ("while scoring", None)])
 def test_a_run_killed_at_any_moment_ends_with_the_record_of_an_undisturbed_one(
-    recipe, undisturbed, cache, tmp_path, monkeypatch, moment
+    recipe, undisturbed, cache, tmp_path, monkeypatch, moment, folder
 ):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     whole, rungs = undisturbed
     other = tmp_path / "cache"
     shutil.copytree(cache / "data", other / "data")
-    at, asked = interrupting(monkeypatch, moment)
+    (at, asked), folder = interrupting(monkeypatch, moment), folder and tmp_path / folder
     with pytest.raises(Interrupted):
-        run(recipe, tmp_path / "killed", other, device="cpu", on_rung=at)
-    resumed = run(recipe, tmp_path / "killed", other, device="cpu", on_rung=at)
+        run(recipe, folder, other, device="cpu", on_rung=at)
+    resumed = run(recipe, folder, other, device="cpu", on_rung=at)
     assert told(resumed) == told(whole)
     assert resumed.trained
     assert [p["step"] for p in resumed.curve if "bpb" in p] == [2, 4, 6] == rungs[:3]
     assert sorted(set(asked)) == rungs
-    assert not list(other.rglob("*.checkpoint"))
+    assert {path.suffix for path in (other / "train").iterdir()} == {".stage", ".lock"}
 
 
 def test_a_training_found_in_the_cache_brings_no_rungs_of_the_run_that_trained_it(recipe, cache, tmp_path):
