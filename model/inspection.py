@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from model.corpus import Corpus, ShardCorpus
+from model.files import write_atomic
 from model.overlap import BYTES, SHARE, TOKENS, overlap, said, text_array, worst
 from model.progress import Progress
-from model.record import write_atomic
 from model.shards import BOS, exchanged, read_shard, split_documents
 from model.tokens import SPACE, Tokenizer, check_ids
 

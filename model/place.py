@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass
 
 import torch
@@ -27,17 +26,6 @@ class Place:
         if dtype == "auto":
             dtype = "bfloat16" if name != "cpu" or _bfloat16_is_faster() else "float32"
         return Place(torch.device(name), getattr(torch, dtype))
-
-    def machine(self) -> dict[str, str]:
-        """Versions and hardware, as a record keeps them."""
-        own = platform.processor() or platform.machine()
-        return {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "device": torch.cuda.get_device_name() if self.device.type == "cuda" else own,
-            "dtype": str(self.dtype).removeprefix("torch."),
-            "system": platform.system(),
-        }
 
 
 def _bfloat16_is_faster() -> bool:

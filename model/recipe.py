@@ -12,11 +12,12 @@ import difflib
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from model.technique import SLOTS, Technique, find
+from model.technique import SLOTS, Technique, find, plain_value
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,10 @@ class Shape:
     tied: bool = True
 
     def __post_init__(self) -> None:
+        _make_plain(self, "shape")
         for name in ("layers", "width", "heads", "kv_heads", "hidden", "vocabulary", "context"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"shape: {name}={value!r} must be a whole number of at least 1.")
+            if getattr(self, name) < 1:
+                raise ValueError(f"shape: {name}={getattr(self, name)} must be a whole number of at least 1.")
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ValueError(f"shape: width={self.width} must be an even multiple of heads={self.heads}.")
         if self.heads % self.kv_heads:
@@ -76,6 +77,7 @@ class Schedule:
     micro_tokens: int = 4_096
 
     def __post_init__(self) -> None:
+        _make_plain(self, "schedule")
         if self.tokens is None and self.seconds is None:
             raise ValueError("schedule: give tokens, seconds or both, or the run would never end.")
         if self.batch_tokens < 1 or self.micro_tokens < 1 or self.batch_tokens % self.micro_tokens:
@@ -84,8 +86,8 @@ class Schedule:
             )
         if self.tokens is not None and self.tokens < self.batch_tokens:
             raise ValueError(f"schedule: tokens={self.tokens} is less than one step of {self.batch_tokens}.")
-        if self.seconds is not None and self.seconds <= 0:
-            raise ValueError(f"schedule: seconds={self.seconds} must be positive.")
+        if self.seconds is not None and not 0 < self.seconds < math.inf:
+            raise ValueError(f"schedule: seconds={self.seconds} must be a positive number.")
 
     @property
     def steps(self) -> int | None:
@@ -110,10 +112,27 @@ class Data:
     allow_overlap: bool = False
 
     def __post_init__(self) -> None:
+        _make_plain(self, "data")
         if self.split not in ("dev", "test"):
             raise ValueError(f"data: split={self.split!r} must be 'dev' or 'test'.")
         if not isinstance(self.allow_overlap, bool):
             raise ValueError(f"data: allow_overlap={self.allow_overlap!r} must be true or false.")
+
+
+_KINDS = {"bool": bool, "int": int, "float": float, "str": str}
+
+
+def _make_plain(part: Any, what: str) -> None:
+    """Give every plain field of a frozen dataclass the form its annotation says.
+
+    Raises:
+        ValueError: a value that does not mean one.
+    """
+    for spec in dataclasses.fields(part):
+        kind, _, none = str(spec.type).partition(" | ")
+        value = getattr(part, spec.name)
+        if kind in _KINDS and not (none and value is None):
+            object.__setattr__(part, spec.name, plain_value(value, _KINDS[kind], f"{what}: {spec.name}"))
 
 
 def _by_slot(techniques: Iterable[Technique]) -> dict[str, tuple[Technique, ...]]:
@@ -146,6 +165,7 @@ class Recipe:
     name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        self._check_parts()
         order = list(SLOTS)
         kept = {t.name: t for t in self.techniques}
         if len(kept) != len(self.techniques):
@@ -163,6 +183,18 @@ class Recipe:
             key=lambda t: (order.index(t.slot), t.name),
         )
         object.__setattr__(self, "techniques", tuple(told))
+
+    def _check_parts(self) -> None:
+        _make_plain(self, "recipe")
+        for part, kind in _PARTS.items():
+            if not isinstance(getattr(self, part), kind):
+                raise ValueError(f"recipe: {part}={getattr(self, part)!r} must be a {kind.__name__}.")
+        if strange := [t for t in self.techniques if not isinstance(t, Technique)]:
+            raise ValueError(f"recipe: {strange[0]!r} is no technique; `model.technique.parse` reads one from text.")
+        if self.limit < 1:
+            raise ValueError(f"recipe: limit={self.limit} must be a positive number of bytes.")
+        if self.seed < 0:
+            raise ValueError(f"recipe: seed={self.seed} must be a whole number of at least 0.")
 
     # ------------------------------------------------------------------ derive
 
@@ -264,7 +296,7 @@ class Recipe:
         try:
             parts = {part: cls(**body.get(part, {})) for part, cls in _PARTS.items()}
             techniques = tuple(find(name)(**settings) for name, settings in body.get("techniques", {}).items())
-        except TypeError as error:
+        except (TypeError, AttributeError) as error:
             raise ValueError(f"recipe: {error}.") from None
         rest = {key: body[key] for key in ("limit", "seed", "name") if key in body}
         return Recipe(techniques=techniques, **parts, **rest)

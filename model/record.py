@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from model.files import write_atomic
+
 STATES = ("complete", "pruned", "failed", "not_fitting")
 
 
@@ -47,6 +49,7 @@ class Record:
         curve: training curve: dictionaries with step, tokens, seconds, loss, and bpb and bytes at rungs.
         notes: anything a reader should know (what was retried, what was clipped).
         machine: versions and hardware.
+        overlap: how much of the held-out text stands in the training text: `model.overlap.overlap`.
         finishings: what else the training was finished with, and the paired differences: see `model.ways.compare`.
     """
 
@@ -71,6 +74,7 @@ class Record:
     curve: list[dict[str, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     machine: dict[str, str] = field(default_factory=dict)
+    overlap: dict[str, Any] = field(default_factory=dict)
     finishings: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -131,17 +135,3 @@ def disk_full(error: OSError) -> str:
     full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
     where = f" ({error.filename})" if error.filename else ""
     return f"nothing more can be written{where}: {os.strerror(error.errno)}" if error.errno in full else ""
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write ``content`` so that ``path`` holds either all of it or what it held before, even after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)  # half a file helps nobody, least of all a disk that is full
-        raise

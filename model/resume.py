@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from model.recipe import digest
-from model.stages import read_tensors, write_tensors
+from model.tensors import read_tensors, write_tensors
 
 SAVE_EVERY = 5.0  # seconds between two saves, at least
 SAVE_SHARE = 0.05  # of the time may go into saving: a text of 62 million tokens makes a file of a gigabyte

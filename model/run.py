@@ -6,40 +6,48 @@ Every stage is looked up in the stage cache first; what is scored is always what
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+import math
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from model.artifact import pack, unpack
+from model.artifact import unpack
+from model.batches import repetition
 from model.calibration import Calibration
 from model.evaluate import Score, evaluate
+from model.finish import artifact
 from model.forecast import Forecast, forecast, inventory
 from model.gpt import GPT
-from model.layers import parameters_of
+from model.job import Job
+from model.machine import Conditions, describe
+from model.pace import alike, step_seconds, to_try, tried
 from model.place import Place
-from model.quantize import quantise
 from model.recipe import Recipe
 from model.record import Record
-from model.script import code_bytes, script
-from model.stages import Cache, stage_keys
+from model.rungs import measure
+from model.script import code_bytes
+from model.sources import edited
+from model.stages import finishing_part, scoring_part, training_part
 from model.tokens import TokenData, prepare
-from model.train import Source, Trained, TrainingFailed, average_key, riding, train
+from model.train import source_of, train
+from model.trained import Trained, TrainingFailed, average_key
 from model.ways import Way, collected, compare
+from model.weights import empty_model, scored_model
 
-RUNG_TOKENS = 16_384  # dev text scored at a rung
-RUNG_STRETCH = 1_024  # of which this many make a document, so that a few long ones still give pairs to compare
 OnRung = Callable[[dict[str, Any]], str | None]
 OnStep = Callable[[dict[str, Any]], None]
 Together = Callable[[Recipe, dict[str, Any]], AbstractContextManager[Any]]  # takes what `assist` takes
+
+
+class StageFailed(RuntimeError):
+    """What comes after the training cannot be done with its weights; the message says why."""
 
 
 def alone(recipe: Recipe, settings: dict[str, Any]) -> AbstractContextManager[None]:
@@ -52,34 +60,17 @@ def forecast_bytes(recipe: Recipe, calibration: Calibration | None = None) -> Fo
     return forecast(inventory(recipe), recipe, code_bytes(recipe), calibration)
 
 
-@dataclass
-class _Job:
-    """One run in progress."""
+@dataclass(frozen=True)
+class _Asked:
+    """What the caller of a run wants to hear, and how it wants it trained."""
 
-    recipe: Recipe
-    cache: Cache
-    place: Place
-    data: TokenData
-    keys: dict[str, str]
-    on_rung: OnRung | None
-    on_step: OnStep | None
-    compiled: bool
+    on_rung: OnRung | None = None
+    on_step: OnStep | None = None
     micro_tokens: int | None = None
     together: Together = alone
-    rungs_measured: bool = True
-    float_scored: bool = True
+    rungs: bool = True
+    float_score: bool = True
     ways: Sequence[Way] = ()
-    stages: dict[str, float] = field(default_factory=dict)
-    rungs: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    trained_here: bool = False
-
-    @contextmanager
-    def timed(self, stage: str) -> Any:
-        """Add the seconds spent inside to the stage's."""
-        start = time.perf_counter()
-        yield
-        self.stages[stage] = round(self.stages.get(stage, 0.0) + time.perf_counter() - start, 3)
 
 
 def run(
@@ -117,43 +108,80 @@ def run(
         together: entered around a training with what `assist` takes, which it has other processes call; it initialises
             ``torch.distributed`` for all of them. By default this process trains alone.
         local_disk: folder of this node's own that token shards are copied to once, and read from.
-        where: added to the record's ``machine``: nodes, processes.
+        where: added to the record's ``machine``: ``nodes``, and ``processes``, how many train together.
         rungs: measure the run at its rungs; without, ``on_rung`` hears only of the finished artifact.
         float_score: score the weights before quantisation too, which takes as long as scoring the artifact.
         ways: what else to finish the training with; the paired differences are the record's ``finishings``.
 
     Returns:
-        The record, ``complete``, ``pruned`` or ``failed`` (the loss was not finite).
+        The record, ``complete``, ``pruned`` or ``failed`` (the loss, the weights or the score are not finite, or the weights
+        cannot be packed).
 
     Raises:
         ValueError: the recipe, its data or its tokenizer cannot work.
     """
-    job = _begun(recipe, cache, device, compiled, on_rung, on_step, local_disk)
-    job.micro_tokens, job.together = micro_tokens, together
-    job.rungs_measured, job.float_scored, job.ways = rungs, float_score, ways
+    job = Job.begin(recipe, cache, device, compiled, local_disk)
+    job.folder, job.processes = folder, int((where or {}).get("processes", "1"))
+    asked = _Asked(on_rung, on_step, micro_tokens, together, rungs, float_score, ways)
+    return _done(job, asked, forecast_bytes(recipe, calibration), where or {})[0]
+
+
+def again(recipe: Recipe, cache: Path, earlier: Record, device: str = "auto") -> tuple[Record, bytes]:
+    """Make the artifact of a recipe that completed once more, and score it.
+
+    Its training is taken from the stage cache where it still is, however it was trained; else it is trained here.
+
+    Args:
+        recipe: of the earlier run.
+        cache: the stage cache of its runs.
+        earlier: the earlier run's record.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Returns:
+        A record of what was made now, and the packed weights.
+
+    Raises:
+        ValueError: it did not complete now.
+    """
+    job = Job.begin(recipe, cache, device, None)
+    job.earlier = Conditions.of_record(earlier.machine)
+    record, blob = _done(job, _Asked(), forecast_bytes(recipe), {})
+    if blob is None or record.state != "complete":
+        raise ValueError(f"recipe {recipe.hash} completed earlier and ended {record.state} now: {record.reason}")
+    return record, blob
+
+
+def _done(job: Job, asked: _Asked, expected: Forecast, where: Mapping[str, str]) -> tuple[Record, bytes | None]:
+    """Do everything; the record, and the artifact if it came to that."""
+    recipe = job.recipe
     record = Record(recipe.hash, recipe.seed, recipe.name, "failed", recipe.to_json())
-    record.machine = job.place.machine() | dict(where or {})
-    if micro_tokens is not None:
-        record.notes.append(f"out of memory at micro_tokens={recipe.schedule.micro_tokens}; ran at {micro_tokens}")
-    record.bytes_forecast = dict(forecast_bytes(recipe, calibration).to_json())
-    record.training, record.stages = job.keys["train"], job.stages
-    score = None
+    record.machine = describe(job.place, job.compiled) | dict(where)
+    record.bytes_forecast = dict(expected.to_json())
+    record.training, record.stages = job.train_key, job.stages
+    blob, score = None, None
     try:
-        trained = _trained(job)
+        trained = _trained(job, asked)
         _tell_training(record, trained, job)
         if trained.stopped:
             record.state, record.reason = "pruned", trained.stopped
         else:
             blob = _packed(job, trained, record)
-            score = None if _refused(job, trained, record) else _evaluated(job, trained, blob, record)
-            if score is not None and job.ways:
-                record.finishings = _finished(job, trained)
-    except TrainingFailed as failure:
+            score = None if _refused(job, asked, trained, record) else _evaluated(job, asked, trained, blob, record)
+            if score is not None and asked.ways:
+                record.finishings = _compared(job, asked, trained)
+    except (TrainingFailed, StageFailed) as failure:
         record.reason = str(failure)
-    record.notes += job.notes
-    if folder is not None:
-        record.save(folder, None if score is None else score.bits, None if score is None else score.bytes)
-    return record
+    record.notes += [*job.notes, *job.data.facts.get("notes", [])]
+    record.notes += repetition(job.data.train, recipe.schedule.batch_tokens, recipe.schedule.tokens)
+    record.overlap = job.data.facts.get("overlap", {})
+    if names := edited():
+        record.notes.append(
+            f"{', '.join(names)}: edited while this process ran, so its results are shared with no other process"
+        )
+    if job.folder is not None:
+        record.save(job.folder, None if score is None else score.bits, None if score is None else score.bytes)
+    job.settle()
+    return record, blob
 
 
 @dataclass(frozen=True)
@@ -179,43 +207,14 @@ def training(recipe: Recipe, cache: Path, *, on_step: OnStep | None = None, devi
     Raises:
         ValueError: the recipe, its data or its tokenizer cannot work, or the loss was not finite.
     """
-    job = _begun(recipe, cache, device, None, None, on_step)
+    job = Job.begin(recipe, cache, device, None)
     try:
-        trained = _trained(job)
+        trained = _trained(job, _Asked(on_step=on_step))
     except TrainingFailed as failure:
         raise ValueError(f"the training of recipe {recipe.hash} failed: {failure}") from failure
-    return Training(job.keys["train"], trained.chosen(recipe.tenant("average")), _empty_model(job), job.data)
-
-
-def _begun(
-    recipe: Recipe,
-    cache: Path,
-    device: str,
-    compiled: bool | None,
-    on_rung: OnRung | None,
-    on_step: OnStep | None,
-    local_disk: Path | None = None,
-) -> _Job:
-    """Check the recipe and prepare its data."""
-    recipe.check()
-    place, started = Place.choose(device), time.perf_counter()
-    data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data", local_disk)
-    compiled = place.device.type == "cuda" if compiled is None else compiled
-    job = _Job(recipe, Cache(cache), place, data, _keys(recipe, data, place), on_rung, on_step, compiled)
-    job.stages["prepare"] = round(time.perf_counter() - started, 3)
-    return job
-
-
-def _empty_model(job: _Job) -> GPT:
-    model = GPT(job.recipe, job.place.dtype).to(job.place.device)
-    model.set_progress(1.0)
-    return model
-
-
-def _keys(recipe: Recipe, data: TokenData, place: Place) -> dict[str, str]:
-    usual = riding(recipe.without(own.name) if (own := recipe.tenant("average")) else recipe)
-    extra = [t for t in riding(recipe) if t not in usual]
-    return stage_keys(recipe, data.fingerprint, place.dtype, extra)
+    job.settle()
+    model = empty_model(recipe, job.place.device, job.place.dtype)
+    return Training(job.training, trained.chosen(recipe.tenant("average")), model, job.data)
 
 
 def packed(recipe: Recipe, cache: Path, device: str = "auto") -> bytes:
@@ -224,88 +223,52 @@ def packed(recipe: Recipe, cache: Path, device: str = "auto") -> bytes:
     Raises:
         ValueError: it is not there.
     """
-    data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data")
-    stored = Cache(cache).read("pack", _keys(recipe, data, Place.choose(device))["pack"])
-    if stored is None:
+    job = Job.begin(recipe, cache, device, None)
+    stored = job.cache.read("train", job.train_key) if recipe.schedule.seconds is not None else None
+    job.name_training({} if stored is None else stored[1])
+    if (found := job.cache.read("pack", job.later["pack"])) is None:
         raise ValueError(f"{cache} holds no artifact of recipe {recipe.hash}; run it first.")
-    return stored[0]["blob"].numpy().tobytes()
+    return found[0]["blob"].numpy().tobytes()
 
 
-def _tell_training(record: Record, trained: Trained, job: _Job) -> None:
-    record.trained = job.trained_here
-    record.tokens, record.seconds = trained.tokens, round(trained.seconds, 3)
-    record.tokens_per_second = round(trained.tokens / max(trained.seconds, 1e-9), 1)
-    record.curve = trained.curve + job.rungs
-    record.parameters = sum(w.numel() for w in trained.weights.values())
+# ---------------------------------------------------------------------- training
 
 
-def _packed(job: _Job, trained: Trained, record: Record) -> bytes:
-    """Average, quantise, pack: the artifact, and its size in the record."""
-    average = job.recipe.tenant("average")
-    if average is not None and average_key(average) not in trained.averages:
-        record.notes.append(f"{average.name} collected nothing; the last weights were exported.")
-    blob = artifact(job, _empty_model(job), trained.chosen(average))
-    record.code_bytes = len(script(job.recipe))
-    record.bytes = len(blob) + record.code_bytes
-    return blob
-
-
-def _refused(job: _Job, trained: Trained, record: Record) -> bool:
-    """Tell the finished size before anything is scored, and whether the run is to stop for it."""
-    if job.on_rung is None:
-        return False
-    told = {"step": trained.tokens // job.recipe.schedule.batch_tokens, "bytes": record.bytes, "trained": record.trained}
-    reason = job.on_rung(told | {"tokens": trained.tokens, "seconds": trained.seconds, "progress": 1.0})
-    record.state, record.reason = ("pruned", reason) if reason else (record.state, record.reason)
-    return bool(reason)
-
-
-def _evaluated(job: _Job, trained: Trained, blob: bytes, record: Record) -> Score:
-    """Score the weights as the artifact holds them and, for comparison, before they were quantised."""
-    recipe, model = job.recipe, _empty_model(job)
-    if job.float_scored and recipe.tenant("adapt") is None:  # with it, scoring a second time can cost more than the training
-        record.bpb_float = _scored(job, model, trained.chosen(recipe.tenant("average")), "float").bpb
-    score = _scored(job, model, unpack(blob), "evaluate")
-    record.bpb = score.bpb
-    record.state = "complete"
-    return score
-
-
-def _finished(job: _Job, trained: Trained) -> list[dict[str, Any]]:
-    """Compare what else the training could have been finished with."""
-    with job.timed("finish"):
-        ways = collected(job.ways, trained)
-        return compare(job.recipe, trained, _empty_model(job), job.data, ways)
-
-
-def _trained(job: _Job) -> Trained:
+def _trained(job: Job, asked: _Asked) -> Trained:
     """The training, from the stage cache or from scratch (continuing from its checkpoint)."""
-    recipe, key = job.recipe, job.keys["train"]
-    checkpoint = job.cache.path("train", key, "checkpoint")
-    with job.timed("train"), job.cache.lock("train", key):
-        if (stored := job.cache.read("train", key)) is not None:
-            return _read_trained(*stored)
-        settings: dict[str, Any] = {
-            "dtype": job.place.dtype,
-            "checkpoint": checkpoint,
-            "compiled": job.compiled,
-            "micro_tokens": job.micro_tokens,
-        }
-        with job.together(recipe, settings | {"fingerprint": job.data.fingerprint}):
-            on_rung = functools.partial(_at_rung, job) if job.on_rung and job.rungs_measured else None
-            done = train(
-                recipe, _source(recipe, job.data), device=job.place.device, on_rung=on_rung, on_step=job.on_step, **settings
-            )
+    with job.timed("train"), job.cache.lock("train", job.train_key):
+        if (stored := job.cache.read("train", job.train_key)) is not None and _serves(job, asked, stored[1]):
+            return _found(job, *stored)
+        job.notes += _in_flight(job, asked.micro_tokens)
+        try:
+            done = _train(job, asked, training_part(job.recipe), job.checkpoint)
+        except TrainingFailed:
+            job.checkpoint.unlink(missing_ok=True)
+            raise
         job.trained_here = True
         job.notes += done.notes
-        if not done.stopped:
-            tensors = {f"last.{n}": w for n, w in done.weights.items()}
-            for i, weights in enumerate(done.averages.values()):
-                tensors |= {f"{i}.{n}": w for n, w in weights.items()}
-            told = {"averages": list(done.averages), "curve": done.curve, "tokens": done.tokens, "seconds": done.seconds}
-            if _keep(job, "train", key, tensors, told):
-                checkpoint.unlink(missing_ok=True)
+        told = {"own": uuid.uuid4().hex if job.recipe.schedule.seconds is not None else ""}
+        job.name_training(told)
+        if done.stopped:
+            job.checkpoint.unlink(missing_ok=True)  # the run is over; asked again, it would be stopped again
+        else:
+            job.claim()
+            tensors, facts = done.to_tensors()
+            if job.keep("train", job.train_key, tensors, facts | told | {"micro_tokens": asked.micro_tokens}):
+                job.checkpoint.unlink(missing_ok=True)
         return done
+
+
+def _train(job: Job, asked: _Asked, part: Recipe, checkpoint: Path | None) -> Trained:
+    """Train a part of the recipe here, with all processes that train it together."""
+    settings: dict[str, Any] = {"dtype": job.place.dtype, "checkpoint": checkpoint, "compiled": job.compiled}
+    settings |= {"micro_tokens": asked.micro_tokens}
+    seen = part.with_(corpus=job.recipe.data.corpus, tokenizer=job.recipe.data.tokenizer)  # the others open it themselves
+    on_rung = functools.partial(_at_rung, job, asked.on_rung) if asked.on_rung and asked.rungs and checkpoint else None
+    on_step = asked.on_step if checkpoint else None
+    with asked.together(seen, settings | {"fingerprint": job.data.fingerprint}):
+        source = source_of(part, job.data.train)
+        return train(part, source, device=job.place.device, on_rung=on_rung, on_step=on_step, **settings)
 
 
 def assist(
@@ -314,7 +277,7 @@ def assist(
     """Train along as a further process of a data-parallel run, whose first process keeps what comes of it.
 
     Args:
-        recipe: what is trained.
+        recipe: what is trained: what a training sees of the recipe, and its data.
         cache: the stage cache, the same as the first process's.
         fingerprint: of the first process's data.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -327,94 +290,138 @@ def assist(
     data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data", local_disk)
     if data.fingerprint != fingerprint:
         raise RuntimeError(f"corpus {recipe.data.corpus!r} is not the same on all nodes; give one that all of them see.")
-    train(recipe, _source(recipe, data), device=Place.choose(device).device, **settings)
+    train(recipe, source_of(recipe, data.train), device=Place.choose(device).device, **settings)
 
 
-def _source(recipe: Recipe, data: TokenData) -> Source:
-    batches: Any = recipe.tenant("batches")
-    return batches.build(recipe.shape)(data.train, recipe.schedule.batch_tokens, recipe.seed)
+def _found(job: Job, tensors: dict[str, Tensor], told: dict[str, Any]) -> Trained:
+    """A training from the stage cache; what was measured at its rungs belongs to the run that trained it."""
+    done = Trained.from_tensors(tensors, told)
+    job.name_training(told)
+    job.checkpoint.unlink(missing_ok=True)
+    job.notes += _in_flight(job, told["micro_tokens"])
+    if job.is_own():
+        job.trained_here = True
+        job.notes += done.notes
+    else:
+        done.rungs = []
+    return done
 
 
-def _keep(job: _Job, stage: str, key: str, tensors: dict[str, Tensor], told: dict[str, Any]) -> bool:
-    """Put a stage's result into the cache, if that works: a disk that is full costs the entry, not the run."""
-    try:
-        job.cache.write(stage, key, tensors, told)
-    except OSError as error:
-        job.notes.append(f"the result of stage {stage!r} could not be kept: {error.strerror}")
+def _in_flight(job: Job, micro_tokens: int | None) -> list[str]:
+    usual = job.recipe.schedule.micro_tokens
+    return [] if micro_tokens is None else [f"out of memory at micro_tokens={usual}; ran at {micro_tokens}"]
+
+
+def _serves(job: Job, asked: _Asked, told: dict[str, Any]) -> bool:
+    """Whether a training in the cache is the one this run would do.
+
+    Where seconds bound it, that depends on how much else the machine does, so a few steps are tried: a process that was
+    slower or faster than this one has trained on another number of tokens.
+    """
+    if job.recipe.schedule.seconds is None or job.earlier is not None or job.is_own():
+        return True
+    part = training_part(job.recipe)
+    if (short := to_try(part, told)) is None:
         return False
-    return True
+    try:
+        here, there = tried(_train(job, asked, short, None).curve), step_seconds(part, told)
+    except TrainingFailed:  # with this shorter schedule; it says nothing of the whole one
+        return False
+    if not alike(here, there):
+        job.notes.append(f"the training in the cache took {there:.3g} s a step, this process takes {here:.3g}; trained anew")
+    return alike(here, there)
 
 
-def _read_trained(tensors: dict[str, Tensor], told: dict[str, Any]) -> Trained:
-    sets: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        which, _, parameter = name.partition(".")
-        sets.setdefault(which, {})[parameter] = tensor
-    averages = {key: sets[str(i)] for i, key in enumerate(told["averages"])}
-    return Trained(sets["last"], averages, told["curve"], told["tokens"], told["seconds"])
+def _at_rung(job: Job, on_rung: OnRung, point: dict[str, Any], model: GPT) -> str | None:
+    """Measure a run in progress and ask what to do."""
+    documents = job.data.split(job.recipe.data.split)
+    measured, shares = measure(job.recipe, model, documents, job.data.tokenizer, job.code_bytes)
+    point |= measured
+    return on_rung(point | {"documents": shares})
 
 
-def _at_rung(job: _Job, point: dict[str, Any], model: GPT) -> str | None:
-    """Measure a run in progress: really quantise and pack its weights, score a part of dev, and ask what to do."""
-    assert job.on_rung is not None
-    weights = {name: p.detach() for name, p in model.named_parameters()}
-    # Plain rounding and plain scoring: Hessians and adapters cost more than the run's next steps, and change bytes by little.
-    plain = dataclasses.replace(
-        job.recipe, techniques=tuple(t for t in job.recipe.techniques if t.slot != "rounding" and t.stage() != "evaluate")
-    )
-    blob = pack(quantise(weights, parameters_of(model), plain), plain)
-    score = evaluate(model, _stretches(job.data.split(job.recipe.data.split)), job.data.tokenizer, plain)
-    point |= {"bpb": score.bpb, "bytes": len(blob) + code_bytes(job.recipe)}
-    job.rungs.append(point)
-    bits_per_byte = score.bits / np.maximum(score.bytes, 1)
-    return job.on_rung(point | {"documents": [round(float(b), 6) for b in bits_per_byte]})
+def _tell_training(record: Record, trained: Trained, job: Job) -> None:
+    record.trained, record.training = job.trained_here, job.training
+    record.tokens, record.seconds = trained.tokens, round(trained.seconds, 3)
+    record.tokens_per_second = round(trained.tokens / max(trained.seconds, 1e-9), 1)
+    record.curve = trained.curve + trained.rungs
+    record.parameters = sum(w.numel() for w in trained.weights.values())
+    record.machine |= {"compiled": "yes" if trained.graphs else "no", "graphs": str(trained.graphs)}
 
 
-def _stretches(documents: Iterable[np.ndarray]) -> list[np.ndarray]:
-    """The first `RUNG_TOKENS` of a split, cut into short documents that each begin with BOS."""
-    found, left = [], RUNG_TOKENS
-    for document in documents:
-        for start in range(0, len(document) - 1, RUNG_STRETCH):
-            found.append(np.concatenate([document[:1], document[start + 1 : start + 1 + min(RUNG_STRETCH, left)]]))
-            left -= len(found[-1]) - 1
-            if left <= 0:
-                return found
-    return found
+# ---------------------------------------------------------------------- what comes after it
 
 
-def artifact(job: _Job, model: GPT, weights: dict[str, Tensor]) -> bytes:
-    """The packed weights, from the stage cache or made now."""
-    recipe, key = job.recipe, job.keys["pack"]
+def _packed(job: Job, trained: Trained, record: Record) -> bytes:
+    """Average, quantise, pack: the artifact, and its size in the record."""
+    average = job.recipe.tenant("average")
+    if average is not None and average_key(average) not in trained.averages:
+        record.notes.append(f"{average.name} collected nothing; the last weights were exported.")
     with job.timed("pack"):
-        if (stored := job.cache.read("pack", key)) is not None:
-            return stored[0]["blob"].numpy().tobytes()
-        load_weights(model, weights)
-        quantised = quantise(weights, parameters_of(model), recipe, _hessians(job, model))
-        blob = pack(quantised, recipe)
-        _keep(job, "pack", key, {"blob": torch.frombuffer(bytearray(blob), dtype=torch.uint8)}, {})
-        return blob
+        if (stored := job.cache.read("pack", job.later["pack"])) is not None:
+            blob = stored[0]["blob"].numpy().tobytes()
+        else:
+            blob = _artifact(job, trained.chosen(average))
+    record.code_bytes = job.code_bytes
+    record.bytes = len(blob) + record.code_bytes
+    return blob
 
 
-def _hessians(job: _Job, model: GPT) -> dict[str, Tensor] | None:
-    """What the rounding needs to know about each matrix's inputs, if it needs anything."""
-    rounding: Any = job.recipe.tenant("rounding")
-    return rounding.calibrate(model, job.data.train, job.recipe) if hasattr(rounding, "calibrate") else None
+def _artifact(job: Job, weights: dict[str, Tensor]) -> bytes:
+    part = finishing_part(job.recipe)
+    try:
+        blob = artifact(part, empty_model(part, job.place.device, job.place.dtype), weights, job.data.train, job.code_bytes)
+    except ValueError as error:  # numbers that no file can hold, or that no rounding can be found for
+        raise StageFailed(str(error)) from error
+    job.keep("pack", job.later["pack"], {"blob": torch.frombuffer(bytearray(blob), dtype=torch.uint8)}, {})
+    return blob
 
 
-def _scored(job: _Job, model: GPT, weights: dict[str, Tensor], stage: str) -> Score:
-    """Score weights on the recipe's split, or find the score."""
-    recipe, resume = job.recipe, job.cache.path("evaluate", job.keys[stage], "partial")
+def _refused(job: Job, asked: _Asked, trained: Trained, record: Record) -> bool:
+    """Tell the finished size before anything is scored, and whether the run is to stop for it."""
+    if asked.on_rung is None:
+        return False
+    told = {"step": trained.tokens // job.recipe.schedule.batch_tokens, "bytes": record.bytes, "trained": record.trained}
+    reason = asked.on_rung(told | {"tokens": trained.tokens, "seconds": trained.seconds, "progress": 1.0})
+    record.state, record.reason = ("pruned", reason) if reason else (record.state, record.reason)
+    return bool(reason)
+
+
+def _evaluated(job: Job, asked: _Asked, trained: Trained, blob: bytes, record: Record) -> Score:
+    """Score the weights as the artifact holds them and, for comparison, before they were quantised."""
+    # An adapter can take longer to score a second time than the training took.
+    if asked.float_score and job.recipe.tenant("adapt") is None:
+        record.bpb_float = _scored(job, trained.chosen(job.recipe.tenant("average")), "float").bpb
+    score = _scored(job, unpack(blob), "evaluate")
+    record.bpb = score.bpb
+    record.state = "complete"
+    return score
+
+
+def _compared(job: Job, asked: _Asked, trained: Trained) -> list[dict[str, Any]]:
+    """Compare what else the training could have been finished with."""
+    with job.timed("finish"):
+        model = empty_model(job.recipe, job.place.device, job.place.dtype)
+        return compare(job.recipe, trained, model, job.data, collected(asked.ways, trained))
+
+
+def _scored(job: Job, weights: dict[str, Tensor], stage: str) -> Score:
+    """Score weights on the recipe's split, or find the score.
+
+    Raises:
+        StageFailed: they cannot be scored, or what they predict is not finite.
+    """
+    part, key = scoring_part(job.recipe), job.later[stage]
     with job.timed("evaluate"):
-        if (stored := job.cache.read("evaluate", job.keys[stage])) is not None:
+        if (stored := job.cache.read("evaluate", key)) is not None:
             return Score.from_tensors(*stored)
-        load_weights(model, weights)
-        score = evaluate(model, job.data.split(recipe.data.split), job.data.tokenizer, recipe, resume=resume)
-        _keep(job, "evaluate", job.keys[stage], *score.to_tensors())
+        model = scored_model(part, weights, job.place.device, job.place.dtype)
+        documents, resume = job.data.split(job.recipe.data.split), job.cache.path("evaluate", key, "partial")
+        try:
+            score = evaluate(model, documents, job.data.tokenizer, part, resume=resume)
+        except ValueError as error:
+            raise StageFailed(str(error)) from error
+        if not math.isfinite(score.bpb):
+            raise StageFailed(f"the {'artifact' if stage == 'evaluate' else 'weights'} scored {score.bpb} bits per byte")
+        job.keep("evaluate", key, *score.to_tensors())
         return score
-
-
-def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copy float weights by name into a model, on whatever device it is."""
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])

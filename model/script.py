@@ -12,12 +12,11 @@ import base64
 import functools
 import json
 import lzma
-from pathlib import Path
 
 from model.recipe import Recipe
+from model.sources import ROOT, closure, path_of, source
 from model.technique import SLOTS, STAGES
 
-ROOT = Path(__file__).resolve().parent.parent
 START = "model.standalone"
 # Only search, report and export use these; what a run imports from them lazily, a travelling run does without.
 LEFT_BEHIND = {"model.script", "model.resume", "model.forecast", "model.calibration", "model.variants", "model.ways"}
@@ -102,34 +101,15 @@ def carried(recipe: Recipe) -> frozenset[str]:
 
 
 def _closure(names: set[str]) -> frozenset[str]:
-    found, open_ends = set[str](), set(names)
-    while open_ends:
-        name = open_ends.pop()
-        found.add(name)
-        open_ends |= _imports(name) - found - LEFT_BEHIND
     # `technique.find` looks into every stage's folder, so all of them exist, most of them empty.
-    packages = {name.rpartition(".")[0] for name in found} | {f"model.techniques.{stage}" for stage in STAGES}
-    return frozenset(found | packages | {"model.techniques"})
-
-
-@functools.cache
-def _imports(name: str) -> frozenset[str]:
-    """Modules of this package that ``name`` imports anywhere in its source."""
-    tree = ast.parse(_path(name).read_text(encoding="utf-8"))
-    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    return frozenset(node.module for node in froms if node.module and node.module.startswith("model."))
-
-
-def _path(name: str) -> Path:
-    path = ROOT.joinpath(*name.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return closure(names, without=LEFT_BEHIND) | {f"model.techniques.{stage}" for stage in STAGES} | {"model.techniques"}
 
 
 @functools.lru_cache(maxsize=1024)
 def _packed(modules: frozenset[str]) -> str:
     """The modules' stripped sources as one base-85 string; like beside like, so that the compressor sees repetition."""
     order = sorted(modules, key=lambda name: (name.count("."), name))
-    files = {_path(name).relative_to(ROOT).as_posix(): _stripped(name) for name in order}
+    files = {path_of(name).relative_to(ROOT).as_posix(): _stripped(name) for name in order}
     raw = json.dumps(files, separators=(",", ":"), ensure_ascii=False).encode()
     return base64.b85encode(lzma.compress(raw, lzma.FORMAT_RAW, filters=FILTERS)).decode()
 
@@ -137,7 +117,7 @@ def _packed(modules: frozenset[str]) -> str:
 @functools.cache
 def _stripped(name: str) -> str:
     """A module's source without comments, docstrings, annotations of functions, sources and doubts."""
-    return ast.unparse(_Stripper().visit(ast.parse(_path(name).read_text(encoding="utf-8"))))
+    return ast.unparse(_Stripper().visit(ast.parse(source(name))))
 
 
 class _Stripper(ast.NodeTransformer):

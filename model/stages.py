@@ -1,56 +1,143 @@
 """What is cached between stages, and under which key: train once, finish many times.
 
-A stage's key is the hash of everything that can change its result: the key of the stage before it, its own techniques and
-knobs, and the source code it runs. Two recipes that differ only after training therefore share one training.
+A stage's key is the hash of everything that can change its result: the key of the stage before it, the part of the recipe
+it can see, the conditions it runs under, and the source of all code it can run (`model.sources`). Two recipes that differ
+only after training therefore share one training. Each stage is given its part of the recipe and no more, so that it cannot
+read what its key does not hold.
+
+A training bounded by seconds does what the machine does in that time, so its result is looked for only on machines of the same
+kind, and is used only where this process is as fast (`model.run`). What comes after it is keyed by that very training: the one
+in the cache may be replaced by another that did more.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
-import functools
-import hashlib
-import json
-import re
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from model.recipe import Recipe, digest
-from model.record import write_atomic
+from model.machine import Conditions
+from model.recipe import Data, Recipe, digest
+from model.script import script
+from model.sources import Read, code_hash, source
 from model.technique import SLOTS, Technique
+from model.tensors import read_tensors, write_tensors
+from model.trained import riding
 
-_CODE = {
-    "train": ["kernels", "layers", "rotary", "gpt", "initialize", "optimize", "train", "fake_quant", "tokens", "batches"],
-    "pack": ["layers", "gpt", "quantize", "gptq", "artifact", "coder"],
-    "evaluate": ["kernels", "layers", "gpt", "tokens", "windows", "adapt", "evaluate"],
+# The modules whose functions are a stage; the rest of its code follows from what they and the techniques import.
+DOORS = {
+    "train": ("model.tokens", "model.train"),
+    "pack": ("model.finish",),
+    "evaluate": ("model.weights", "model.evaluate"),
 }
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], told: dict[str, Any]) -> None:
-    """Write tensors and a JSON value as one file that begins with its own checksum; atomic."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    payload = save_tensors(plain, {"told": json.dumps(told)})
-    write_atomic(path, hashlib.sha256(payload).digest() + payload)
+# ---------------------------------------------------------------------- the parts of a recipe that stages see
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Read `write_tensors`' file; None where it is missing or damaged, so that it is computed again."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    payload = content[32:]
-    if hashlib.sha256(payload).digest() != content[:32]:
-        return None
-    header = json.loads(payload[8 : 8 + int.from_bytes(payload[:8], "little")])
-    return load_tensors(payload), json.loads(header["__metadata__"]["told"])
+def training_part(recipe: Recipe) -> Recipe:
+    """What a training can see: no text but the batches it is given, no limit, and no average that rides along anyway."""
+    part = _part(recipe, "data", "model", "train")
+    average = part.tenant("average")
+    return part if average is None or average not in _usual(part) else part.without(average.name)
+
+
+def finishing_part(recipe: Recipe) -> Recipe:
+    """What quantising and packing can see: all but the evaluation, and the limit only where something trims to it."""
+    part = _part(recipe, "data", "model", "train", "quantise", "pack")
+    return part.with_(limit=recipe.limit) if part.tenant("trim") is not None else part
+
+
+def scoring_part(recipe: Recipe) -> Recipe:
+    """What an evaluation can see: not how its weights were packed."""
+    return _part(recipe, "data", "model", "train", "evaluate")
+
+
+def _part(recipe: Recipe, *stages: str) -> Recipe:
+    """A recipe's techniques of these stages and of the slots that they read, without data, limit and name."""
+    return dataclasses.replace(recipe, techniques=tuple(_tenants(recipe, *stages)), data=Data(), limit=Recipe.limit, name="")
+
+
+def _tenants(recipe: Recipe, *stages: str) -> list[Technique]:
+    """The techniques in all slots of these stages, defaults included, and in the slots of later stages that they read."""
+    open_ends, found = [slot.name for slot in SLOTS.values() if slot.stage in stages], dict[str, tuple[Technique, ...]]()
+    while open_ends:
+        if (name := open_ends.pop(0)) not in found:
+            found[name] = recipe.tenants(name)
+            open_ends += [read for t in found[name] for read in t.reads]
+    return [t for tenants in found.values() for t in tenants]
+
+
+def _usual(recipe: Recipe) -> list[Technique]:
+    """The averages that ride along in every training."""
+    own = recipe.tenant("average")
+    return riding(recipe if own is None else recipe.without(own.name))
+
+
+# ---------------------------------------------------------------------- keys
+
+
+def train_key(recipe: Recipe, fingerprint: str, conditions: Conditions, read: Read = source) -> str:
+    """Key of a recipe's training.
+
+    Args:
+        recipe: the recipe.
+        fingerprint: of the tokenised corpus.
+        conditions: it is trained under.
+        read: gives a module's source.
+    """
+    part = training_part(recipe)
+    averages = riding(part)
+    told = part.to_json() | {"averages": [{t.name: t.settings()} for t in averages], "text": fingerprint}
+    under = conditions if recipe.schedule.seconds is not None else dataclasses.replace(conditions, pace="")
+    code = _code("train", [*_tenants(recipe, "data", "model", "train"), *averages], read)
+    return digest([told, dataclasses.asdict(under), code])
+
+
+def later_keys(recipe: Recipe, trained: str, conditions: Conditions, read: Read = source) -> dict[str, str]:
+    """Keys of what comes after a training.
+
+    Args:
+        recipe: the recipe.
+        trained: names the training: its key, or `trained_key` where seconds bound it.
+        conditions: the weights are packed and scored under; how they were trained is part of ``trained``.
+        read: gives a module's source.
+
+    Returns:
+        Keys of ``pack`` (quantise and pack), ``evaluate`` (the artifact) and ``float`` (the same weights before quantisation).
+    """
+    place = [conditions.device, conditions.dtype]
+    finish, scoring, average = finishing_part(recipe), scoring_part(recipe), recipe.tenant("average")
+    room = None if recipe.tenant("trim") is None else recipe.limit - len(script(recipe))
+    weights = [trained, None if average is None else {average.name: average.settings()}]
+    pack = digest([weights, finish.to_json(), room, place, _code("pack", _tenants(recipe, "quantise", "pack"), read)])
+    scored = [scoring.to_json(), recipe.data.split, place, _code("evaluate", _tenants(recipe, "evaluate"), read)]
+    return {"pack": pack, "evaluate": digest([pack, scored]), "float": digest([weights, scored])}
+
+
+def trained_key(key: str, told: dict[str, Any]) -> str:
+    """What names a training that is in the cache: its key, and which one it was where several can have the same key."""
+    return digest([key, told["own"]]) if told.get("own") else key
+
+
+def stage_keys(recipe: Recipe, fingerprint: str, conditions: Conditions, read: Read = source) -> dict[str, str]:
+    """`train_key` and `later_keys` of a recipe whose training is not bounded by seconds."""
+    key = train_key(recipe, fingerprint, conditions, read)
+    return {"train": key} | later_keys(recipe, key, conditions, read)
+
+
+def _code(stage: str, techniques: Collection[Technique], read: Read) -> str:
+    """Hash of all code that a stage with these techniques can run."""
+    return code_hash({*DOORS[stage], *(type(t).__module__ for t in techniques)}, read)
+
+
+# ---------------------------------------------------------------------- the cache
 
 
 class Cache:
@@ -68,8 +155,12 @@ class Cache:
         return self.folder / stage / f"{key}.{kind}"
 
     def read(self, stage: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """A stage's tensors and facts, or None."""
-        return read_tensors(self.path(stage, key))
+        """A stage's tensors and facts, or None. The file's time becomes now, so that its age is how long nobody needed it."""
+        found = read_tensors(self.path(stage, key))
+        if found is not None:
+            with contextlib.suppress(OSError):  # a folder that may only be read
+                os.utime(self.path(stage, key))
+        return found
 
     def write(self, stage: str, key: str, tensors: dict[str, Tensor], told: dict[str, Any]) -> None:
         """Keep a stage's result."""
@@ -77,78 +168,27 @@ class Cache:
 
     @contextlib.contextmanager
     def lock(self, stage: str, key: str) -> Iterator[None]:
-        """Hold the right to compute a stage on this machine; another process waits, then finds the result."""
+        """Hold the right to compute a stage; another process waits, then finds the result.
+
+        Between processes of one machine this holds always. Between nodes that share the folder it holds where the file
+        system passes ``flock`` on to its server (NFS 4, Lustre mounted with ``flock``, CephFS). Where it does not, two nodes
+        may compute the same stage at the same time: that costs time and nothing else, for files are written under names of
+        their own and then renamed, and the last one stays.
+        """
         path = self.path(stage, key, "lock")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        while True:
+            with open(path, "w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if not _is_same(file.fileno(), path):
+                    continue  # it was removed while we waited for it: `golflab clean` removes locks that nobody holds
+                yield
+                return
 
 
-def stage_keys(recipe: Recipe, fingerprint: str, dtype: torch.dtype, averages: list[Technique]) -> dict[str, str]:
-    """Keys of the stages of ``recipe``.
-
-    Args:
-        recipe: the recipe.
-        fingerprint: of the tokenised corpus.
-        dtype: compute type; it changes the result's last bits.
-        averages: the averages that ride along in the training.
-
-    Returns:
-        Keys of ``train``, ``pack`` (average, quantise and pack), ``evaluate`` (the artifact) and ``float`` (the same weights
-        before quantisation).
-    """
-    average = recipe.tenant("average")
-    in_training = [t for t in _tenants(recipe, "data", "model", "train") if t.slot != "average"]
-    later = [t for slot in sorted({s for t in in_training for s in t.reads}) for t in recipe.tenants(slot)]
-    body = recipe.to_json()
-    train = digest(
-        {
-            "shape": body["shape"],
-            "schedule": body["schedule"],
-            "seed": recipe.seed,
-            "data": fingerprint,
-            "dtype": str(dtype),
-            "techniques": _told([*in_training, *later, *averages]),
-            "code": _code("train", [*in_training, *later, *averages]),
-        }
-    )
-    finish = _tenants(recipe, "quantise", "pack")
-    scoring = _tenants(recipe, "evaluate")
-    limit = recipe.limit if recipe.tenant("trim") is not None else None
-    pack = digest([train, _told([*finish, *([average] if average else [])]), limit, _code("pack", finish)])
-    scored = [_told(scoring), recipe.data.split, _code("evaluate", scoring)]
-    return {
-        "train": train,
-        "pack": pack,
-        "evaluate": digest([pack, *scored]),
-        "float": digest([train, _told([average] if average else []), *scored]),
-    }
-
-
-def _tenants(recipe: Recipe, *stages: str) -> list[Technique]:
-    return [t for slot in SLOTS.values() if slot.stage in stages for t in recipe.tenants(slot.name)]
-
-
-def _told(techniques: list[Technique]) -> list[str]:
-    return [json.dumps({t.name: t.settings()}, sort_keys=True) for t in techniques]
-
-
-def _code(stage: str, techniques: list[Technique]) -> str:
-    """Hash of the source of a stage's modules and of its techniques."""
-    names = {f"model.{module}" for module in _CODE[stage]}
-    for t in techniques:
-        names |= _with_imports(type(t).__module__)
-    return digest([hashlib.sha256(_source(name)).hexdigest() for name in sorted(names)])
-
-
-@functools.cache
-def _with_imports(name: str) -> frozenset[str]:
-    """A technique's module and the techniques it imports."""
-    imported = re.findall(rb"from (model\.techniques\.[\w.]+) import", _source(name))
-    return frozenset({name}).union(*(_with_imports(other.decode()) for other in imported))
-
-
-@functools.cache
-def _source(name: str) -> bytes:
-    return Path(__file__).parent.parent.joinpath(*name.split(".")).with_suffix(".py").read_bytes()
+def _is_same(descriptor: int, path: Path) -> bool:
+    """Whether an open file is the one that lies at ``path``."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from model.artifact import pack, unpack
+from model.artifact import unpack
 from model.evaluate import evaluate
+from model.files import write_atomic
+from model.finish import artifact
 from model.gpt import GPT
-from model.layers import parameters_of
 from model.place import Place
-from model.quantize import quantise
 from model.recipe import Recipe
-from model.record import write_atomic
 from model.tokens import TokenData, Tokenizer, prepare
-from model.train import train
+from model.train import source_of, train
+from model.weights import empty_model, load_weights
 
 
 def main(body: dict[str, Any], code_bytes: int) -> None:
@@ -62,9 +61,7 @@ def _options() -> argparse.Namespace:
 
 def _model(recipe: Recipe, options: argparse.Namespace) -> GPT:
     place = Place.choose(options.device, options.dtype)
-    model = GPT(recipe, place.dtype).to(place.device)
-    model.set_progress(1.0)
-    return model
+    return empty_model(recipe, place.device, place.dtype)
 
 
 def _data(recipe: Recipe, options: argparse.Namespace) -> TokenData:
@@ -72,30 +69,21 @@ def _data(recipe: Recipe, options: argparse.Namespace) -> TokenData:
 
 
 def _train(recipe: Recipe, options: argparse.Namespace, code_bytes: int) -> dict[str, Any]:
-    data, batches = _data(recipe, options), recipe.tenant("batches")
-    assert batches is not None
-    source = batches.build(recipe.shape)(data.train, recipe.schedule.batch_tokens, recipe.seed)
-    place = Place.choose(options.device, options.dtype)
+    data, place = _data(recipe, options), Place.choose(options.device, options.dtype)
+    source = source_of(recipe, data.train)
     done = train(recipe, source, device=place.device, dtype=place.dtype, on_step=lambda point: print(point, file=sys.stderr))
-    weights, model = done.chosen(recipe.tenant("average")), _model(recipe, options)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
-    rounding: Any = recipe.tenant("rounding")
-    hessians = rounding.calibrate(model, data.train, recipe) if hasattr(rounding, "calibrate") else None
-    blob = pack(quantise(weights, parameters_of(model), recipe, hessians, code_bytes), recipe)
-    write_atomic(options.artifact, blob)
+    weights = done.chosen(recipe.tenant("average"))
+    write_atomic(options.artifact, artifact(recipe, _model(recipe, options), weights, data.train, code_bytes))
     return {"tokens": done.tokens, "seconds": done.seconds}
 
 
 def _score(recipe: Recipe, options: argparse.Namespace, code_bytes: int) -> dict[str, Any]:
     blob, model = options.artifact.read_bytes(), _model(recipe, options)
     weights = unpack(blob)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name not in weights or weights[name].shape != parameter.shape:
-                raise ValueError(f"{options.artifact}: it holds no fitting tensor {name!r}; it was packed by another recipe.")
-            parameter.copy_(weights[name])
+    for name, parameter in model.named_parameters():
+        if name not in weights or weights[name].shape != parameter.shape:
+            raise ValueError(f"{options.artifact}: it holds no fitting tensor {name!r}; it was packed by another recipe.")
+    load_weights(model, weights)
     tokenizer, documents = _documents(recipe, options)
     score = evaluate(model, documents, tokenizer, recipe)
     return {"bpb": score.bpb, "bytes": len(blob) + code_bytes, "code_bytes": code_bytes}

@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import functools
 import importlib
+import os
 import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -152,6 +153,34 @@ def knob(
     return field(default=default, metadata={"knob": rule, "later": later})
 
 
+def plain_value(value: Any, kind: type, what: str) -> Any:
+    """A value as its field holds it, so that equal values are written alike: 1.0 as 1, and 1 as True where it is meant so.
+
+    Args:
+        value: what was given; numbers of NumPy and the like are understood.
+        kind: bool, int, float or str, which the field holds.
+        what: how the field is called in an error.
+
+    Raises:
+        ValueError: it does not mean a value of this kind.
+    """
+    if hasattr(value, "item") and not isinstance(value, str):
+        value = value.item()
+    if kind is str and isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is bool and (isinstance(value, bool) or (number and value in (0, 1))):
+        return bool(value)
+    if kind is int and number and value == value // 1:
+        return int(value)
+    if kind is float and number:
+        return float(value) + 0.0  # -0.0 is 0.0
+    if kind is str and isinstance(value, str):
+        return str(value)
+    named = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    raise ValueError(f"{what}={value!r} must be {named[kind]}.")
+
+
 class Technique:
     """Base of all techniques: subclass it with ``@dataclass(frozen=True)`` and fill one slot.
 
@@ -180,22 +209,11 @@ class Technique:
 
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(self):  # type: ignore[arg-type]
-            value, rule = getattr(self, spec.name), spec.metadata.get("knob")
+            value = plain_value(getattr(self, spec.name), type(spec.default), f"{self.name}: {spec.name}")
+            object.__setattr__(self, spec.name, value)  # 1 and 1.0 are the same knob and the same hash
+            rule = spec.metadata.get("knob")
             if rule is not None and not rule.allows(value):
                 raise ValueError(f"{self.name}: {spec.name}={value!r} is out of range; it must be {rule}.")
-            if type(value) is not type(spec.default):
-                object.__setattr__(self, spec.name, self._as_declared(spec, value))
-
-    def _as_declared(self, spec: dataclasses.Field[Any], value: Any) -> Any:
-        """A value in the type of its knob's default: 1 and 1.0, or 1 and True, are the same knob value and the same hash.
-
-        Raises:
-            ValueError: the value is no such number.
-        """
-        kind: Any = type(spec.default)
-        if kind(value) != value:
-            raise ValueError(f"{self.name}: {spec.name}={value!r} is out of range; it must be of type {kind.__name__}.")
-        return kind(value)
 
     def build(self, shape: Shape, layer: int | None = None) -> Any:
         """Return what the slot calls: a module, a function, or None where there is nothing to do in this layer."""

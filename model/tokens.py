@@ -20,9 +20,9 @@ import numpy as np
 import sentencepiece
 
 from model.corpus import Corpus, ShardCorpus, load_corpus
+from model.files import write_atomic
 from model.progress import Progress
 from model.recipe import Data, digest
-from model.record import write_atomic
 from model.shards import BOS, Stream, exchanged, read_shard, split_documents, stage, write_shard
 
 SAMPLE_BYTES = 20_000_000  # text a tokenizer is trained on, at most

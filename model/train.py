@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,12 +13,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from model.clock import Clock
+from model.compiled import compile_all, compiling
 from model.gpt import GPT
 from model.initialize import initialize
 from model.optimize import Optimizers
 from model.recipe import Recipe
-from model.stages import read_tensors, write_tensors
-from model.technique import Technique, catalogue, find
+from model.technique import Technique
+from model.tensors import read_tensors, write_tensors
+from model.trained import Average, Trained, TrainingFailed, average_key, riding
 
 RUNGS = (0.25, 0.5, 0.75)  # shares of the run at which a run is measured and may be stopped
 CURVE_POINTS = 100
@@ -32,85 +33,6 @@ class Source(Protocol):
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
         """This process's inputs and targets (rows, T) of a step."""
-
-
-class Average(Protocol):
-    """What the slot ``average`` builds: see `model.techniques.train.ema`."""
-
-    sums: list[Tensor]
-
-    def start(self, weights: list[Tensor]) -> None: ...
-    def update(self, weights: list[Tensor], step: int, progress: float, multiplier: float) -> None: ...
-    def value(self) -> list[Tensor] | None: ...
-
-
-class TrainingFailed(RuntimeError):
-    """The run cannot go on: the loss is not finite."""
-
-
-@dataclass
-class Trained:
-    """What training leaves: last weights, every average that rode along, and how it went.
-
-    Attributes:
-        weights: last weights by parameter name, float32 on the CPU.
-        averages: averaged weights by `average_key`; an average that collected nothing is missing.
-        curve: dictionaries with step, tokens, seconds and the mean loss in nats since the last point.
-        tokens: tokens trained on.
-        seconds: seconds on the training clock.
-        stopped: why the run was stopped at a rung; empty if it was not.
-        notes: what a reader of the record should know: a checkpoint that could not be read or written.
-    """
-
-    weights: dict[str, Tensor]
-    averages: dict[str, dict[str, Tensor]]
-    curve: list[dict[str, float]] = field(default_factory=list)
-    tokens: int = 0
-    seconds: float = 0.0
-    stopped: str = ""
-    notes: list[str] = field(default_factory=list)
-
-    def chosen(self, average: Technique | None) -> dict[str, Tensor]:
-        """The weights that ``average`` exports; the last weights where it is None or collected nothing."""
-        return self.weights if average is None else self.averages.get(average_key(average), self.weights)
-
-
-def average_key(average: Technique) -> str:
-    """The name under which an average's weights are kept."""
-    return json.dumps({average.name: average.settings()}, sort_keys=True)
-
-
-def riding(recipe: Recipe) -> list[Technique]:
-    """The averages kept in a training: the usual ones always, so that they share it, and the recipe's own.
-
-    An exported script carries only its own average, so the usual ones are those that are there.
-    """
-    there = [name for name in ("ema", "swa") if name in catalogue()]
-    usual = [find(name)(**knobs) for name in there for knobs in find(name).rides]  # type: ignore[attr-defined]
-    own = recipe.tenant("average")
-    return usual if own is None or own in usual else [*usual, own]
-
-
-class Clock:
-    """Seconds of training; pauses for whatever is not training."""
-
-    def __init__(self) -> None:
-        self._before, self._since = 0.0, time.perf_counter()
-
-    def seconds(self) -> float:
-        """Seconds on the clock."""
-        return self._before + time.perf_counter() - self._since
-
-    def set(self, seconds: float) -> None:
-        """Continue from ``seconds``."""
-        self._before, self._since = seconds, time.perf_counter()
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Do not count what happens inside."""
-        seconds = self.seconds()
-        yield
-        self.set(seconds)
 
 
 class Run:
@@ -132,6 +54,9 @@ class Run:
         self.curve: list[dict[str, float]] = []
         self.losses: list[float] = []
         self.notes: list[str] = []
+        self.rungs: list[dict[str, Any]] = []  # what was measured there
+        self.answered = 0.0  # progress at the last rung that was answered
+        self.graphs: list[str] = []  # one entry for each that was compiled
 
     def progress(self) -> float:
         """How far the run is, in [0, 1]: by steps or by the clock, whichever is further."""
@@ -157,6 +82,9 @@ class Run:
             "curve": self.curve,
             "losses": self.losses,
             "averages": scalars,
+            "notes": self.notes,
+            "rungs": self.rungs,
+            "answered": self.answered,
         }
         if _place()[0] == 0:
             try:
@@ -192,20 +120,40 @@ class Run:
                     total.copy_(tensors[f"average.{i}.{name}"])
                 vars(average).update(told["averages"][i])
         state = {key.removeprefix("optimizer."): t for key, t in tensors.items() if key.startswith("optimizer.")}
-        self.optimizers.load({key: t.to(self.device) if t.dim() else t for key, t in state.items()})
+        # Numbers too: fused Adam keeps its count of steps beside the parameters.
+        self.optimizers.load({key: t.to(self.device) for key, t in state.items()})
         self.step, self.curve, self.losses = told["step"], told["curve"], told["losses"]
+        self.notes, self.rungs, self.answered = told["notes"], told["rungs"], told["answered"]
         self.clock.set(told["seconds"])
         return True
 
+    def due(self) -> bool:
+        """Whether a rung is reached that was not answered yet; of several at once only the last one counts."""
+        progress = self.progress()
+        return progress < 1.0 and any(self.answered < rung <= progress for rung in RUNGS)
+
+    def point(self) -> dict[str, Any]:
+        """Where the run is."""
+        tokens = self.step * self.recipe.schedule.batch_tokens
+        return {"step": self.step, "tokens": tokens, "progress": self.progress(), "seconds": self.clock.seconds()}
+
     def result(self, stopped: str) -> Trained:
-        """What is left when the loop ends."""
+        """What is left when the loop ends.
+
+        Raises:
+            TrainingFailed: a weight is not finite.
+        """
         averages = {}
         for technique, average in self.averages:
             if (value := average.value()) is not None:
                 averages[average_key(technique)] = {n: v.cpu() for n, v in zip(self.names, value, strict=True)}
         weights = {n: p.detach().cpu().clone() for n, p in zip(self.names, self.parameters, strict=True)}
+        for kind, tensors in (("weights", weights), *averages.items()):
+            if bad := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
+                raise TrainingFailed(f"after step {self.step}, the last, {bad[0]} holds NaN or infinity ({kind})")
         tokens = self.step * self.recipe.schedule.batch_tokens
-        return Trained(weights, averages, self.curve, tokens, self.clock.seconds(), stopped, self.notes)
+        told = (self.curve, tokens, self.clock.seconds(), stopped, self.notes, self.rungs, len(self.graphs))
+        return Trained(weights, averages, *told)
 
 
 def train(
@@ -242,46 +190,69 @@ def train(
     run = Run(recipe, torch.device(device), dtype)
     if checkpoint is not None:
         run.load(checkpoint)
-    forward: Callable[[Tensor, Tensor], Tensor] = run.model
     fake, penalties = _watchers(recipe, run.model)
     micro_tokens = micro_tokens or recipe.schedule.micro_tokens
-    if compiled:
-        forward = _compile(run, source, fake, micro_tokens)
-    schedule_of, clip = _build(recipe, "schedule"), _build(recipe, "clip_grad")
-    steps, last_saved, stopped = recipe.schedule.steps, time.monotonic(), ""
-    due = [r for r in RUNGS if r > run.progress()]
-    run.clock.set(run.clock.seconds() if run.step else 0.0)
-    while (progress := run.progress()) < 1.0:
-        multiplier = schedule_of(progress)
-        run.model.set_progress(progress)
-        if fake is not None:
-            fake.update(multiplier)
-        loss = _gradients(run, forward, source, penalties, multiplier, micro_tokens)
-        if clip is not None:
-            clip(run.parameters)
-        run.optimizers.step(multiplier, progress)
-        run.step += 1
-        progress = run.progress()
-        for _, average in run.averages:
-            average.update(run.parameters, run.step, progress, multiplier)
-        run.losses.append(loss)
-        if not math.isfinite(loss):
-            raise TrainingFailed(f"the loss became {loss} at step {run.step}")
-        if progress >= 1.0 or run.step % max(1, (steps or 1000) // CURVE_POINTS) == 0:
-            _mark(run, on_step)
-        if checkpoint is not None and _agreed(time.monotonic() - last_saved, run.device) > CHECKPOINT_SECONDS:
-            with run.clock.paused():
-                run.save(checkpoint)
-            last_saved = time.monotonic()
-        if due and progress >= due[0] and progress < 1.0:
-            due = [r for r in due if r > progress]
-            with run.clock.paused():
-                point = {"step": run.step, "tokens": run.step * recipe.schedule.batch_tokens, "progress": progress}
-                point |= {"seconds": run.clock.seconds()}
-                stopped = _verdict(on_rung(point, run.model) if on_rung else None, run.device)
-            if stopped:
+    forward: Callable[[Tensor, Tensor], Tensor] = run.model
+    with contextlib.ExitStack() as stack:
+        if compiled:
+            stack.enter_context(compiling())
+            ids, targets = (t.to(run.device) for t in source.batch(0, *_place()))
+            forward, run.graphs = compile_all(run.model, _micro_batches(ids, targets, micro_tokens), fake)
+        schedule_of, clip = _build(recipe, "schedule"), _build(recipe, "clip_grad")
+        steps, last_saved, stopped = recipe.schedule.steps, time.monotonic(), ""
+        run.clock.start()  # what came before, loading and compiling, is no training
+        while True:
+            if run.due() and (stopped := _asked(run, on_rung)):
                 break
-    return run.result(stopped)
+            if (progress := run.progress()) >= 1.0:
+                break
+            multiplier = schedule_of(progress)
+            run.model.set_progress(progress)
+            if fake is not None:
+                fake.update(multiplier)
+            loss = _gradients(run, forward, source, penalties, multiplier, micro_tokens)
+            if clip is not None:
+                clip(run.parameters)
+            run.optimizers.step(multiplier, progress)
+            run.step += 1
+            progress = run.progress()
+            for _, average in run.averages:
+                average.update(run.parameters, run.step, progress, multiplier)
+            run.losses.append(loss)
+            if not math.isfinite(loss):
+                raise TrainingFailed(f"the loss became {loss} at step {run.step}")
+            if run.step % max(1, (steps or 1000) // CURVE_POINTS) == 0:
+                _mark(run, on_step)
+            if checkpoint is not None and _agreed(time.monotonic() - last_saved, run.device) > CHECKPOINT_SECONDS:
+                with run.clock.paused():
+                    run.save(checkpoint)
+                last_saved = time.monotonic()
+        if run.losses and not stopped:
+            _mark(run, on_step)
+        with run.clock.paused():
+            return run.result(stopped)
+
+
+def source_of(recipe: Recipe, text: Any) -> Source:
+    """The batches a recipe trains on, from its training tokens (a `model.shards.Stream`).
+
+    Raises:
+        ValueError: the text is too short for a batch, or the batch does not divide into sequences.
+    """
+    batches: Any = recipe.tenant("batches")
+    made: Source = batches.build(recipe.shape)(text, recipe.schedule.batch_tokens, recipe.seed)
+    return made
+
+
+def _asked(run: Run, on_rung: Callable[[dict[str, Any], nn.Module], str | None] | None) -> str:
+    """Ask at a rung, while the clock stands still; why the run must stop, or an empty text."""
+    with run.clock.paused():
+        point = run.point()
+        stopped = _verdict(on_rung(point, run.model) if on_rung else None, run.device)
+    if not stopped:
+        run.answered = point["progress"]
+        run.rungs += [point] if on_rung else []
+    return stopped
 
 
 def _gradients(
@@ -343,22 +314,6 @@ def _watchers(recipe: Recipe, model: nn.Module) -> tuple[Any, list[Any]]:
     for watcher in [*penalties, *([fake] if fake else [])]:
         watcher.attach(model, recipe)
     return fake, penalties
-
-
-def _compile(run: Run, source: Source, fake: Any, micro_tokens: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """Compile every graph the run will use and prime it on one micro-batch, so that the clock measures training only.
-
-    Late quantisation and depth recurrence switch graphs in mid-run; a compilation there would cost the clock its seconds.
-    """
-    forward = torch.compile(run.model, dynamic=False)
-    ids, targets = (t.to(run.device) for t in source.batch(0, *_place()))
-    ids, targets = _micro_batches(ids, targets, micro_tokens)[0]
-    for progress, multiplier in ((1.0, 0.0), (1.0, 1.0), (0.0, 0.0), (0.0, 1.0)):
-        run.model.set_progress(progress)
-        if fake is not None:
-            fake.update(multiplier)
-        forward(ids, targets).backward()
-    return forward
 
 
 def _build(recipe: Recipe, slot: str) -> Any:

@@ -15,15 +15,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from model.artifact import pack, unpack
+from model.artifact import unpack
+from model.finish import artifact
 from model.gpt import GPT
-from model.layers import parameters_of
-from model.quantize import quantise
 from model.recipe import Recipe
 from model.script import code_bytes
 from model.technique import SLOTS, parse
 from model.tokens import TokenData
-from model.train import Trained, average_key
+from model.trained import Trained, average_key
 from model.variants import FINISHING, Bits, Ruler
 
 TOKENS = 4_096  # of the split that each way is scored on
@@ -92,7 +91,7 @@ def compare(
         left out.
     """
     text = _stretch(data, recipe, tokens)
-    bench, out = _Bench(trained, model, data, text, recipe), []
+    bench, out = _Bench(trained, model, data, text), []
     for way in ways:
         began = time.perf_counter()
         without, with_ = way.sides(recipe)
@@ -120,9 +119,8 @@ def compare(
 class _Bench:
     """One training's weights, each way of storing and scoring them worked out once."""
 
-    def __init__(self, trained: Trained, model: GPT, data: TokenData, text: np.ndarray, recipe: Recipe) -> None:
+    def __init__(self, trained: Trained, model: GPT, data: TokenData, text: np.ndarray) -> None:
         self._trained, self._model, self._data, self._text = trained, model, data, text
-        self._plain = Ruler(model, recipe, [text], data.tokenizer, len(text))
         self._stored: dict[tuple[str, ...], tuple[dict[str, Tensor], int]] = {}
         self._scores: dict[tuple[str, ...], Bits] = {}
 
@@ -142,12 +140,7 @@ class _Bench:
 
     def _packed(self, recipe: Recipe) -> tuple[dict[str, Tensor], int]:
         weights = self._trained.chosen(recipe.tenant("average"))
-        rounding: Any = recipe.tenant("rounding")
-        hessians = None
-        if hasattr(rounding, "calibrate"):
-            self._plain.load(weights)
-            hessians = rounding.calibrate(self._model, self._data.train, recipe)
-        blob = pack(quantise(weights, parameters_of(self._model), recipe, hessians), recipe)
+        blob = artifact(recipe, self._model, weights, self._data.train, code_bytes(recipe))
         return unpack(blob), len(blob)
 
     def _scored(self, recipe: Recipe, weights: dict[str, Tensor]) -> Bits:

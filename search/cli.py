@@ -321,7 +321,8 @@ def export(
     from search.export import find_trial
 
     recipe, record = find_trial(_experiment(runs, name), trial)
-    for file, size in write(recipe, record, runs.resolve() / "cache", to.resolve()).items():
+    say = lambda sentence: err.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    for file, size in write(recipe, record, runs.resolve() / "cache", to.resolve(), say).items():
         out.print(f"{size:>12,}  {to / file}", highlight=False, soft_wrap=True)
 
 

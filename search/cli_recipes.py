@@ -123,6 +123,20 @@ def cost(
     show.emit(told.to_json()) if as_json else show.cost(out, recipe, told, marginal(recipe, code))
 
 
+@app.command()
+def clean(
+    runs: Runs = Path("runs"),
+    older_than: Annotated[str, typer.Option(help="Remove what nobody has used for so long: 7d, 12h, 90m.")] = "7d",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what the stage cache holds, and remove what has not been used for a while; what runs need stays."""
+    from search import clean as cleaning
+
+    kinds = cleaning.clean(runs.resolve(), cleaning.seconds_of(older_than), dry_run)
+    show.emit(cleaning.as_json(kinds, dry_run)) if as_json else cleaning.report(kinds, dry_run, out)
+
+
 # ---------------------------------------------------------------------- what there is
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from model.corpus import SHARD, ShardCorpus, load_corpus
+from model.files import write_atomic
 from model.inspection import check_bytes, incomplete, overlap_of, refuse_overlap
 from model.overlap import SHARE, worst
-from model.record import write_atomic
 from model.shards import read_shard, split_documents
 from model.tokens import beside, encode_to, tokenizer_for
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from model.files import write_atomic
 from model.recipe import Recipe
-from model.record import Record, records_in, write_atomic
+from model.record import Record, records_in
 from search.status import recipe_numbered
 
 
@@ -39,35 +41,51 @@ def find_trial(folder: Path, which: str) -> tuple[Recipe, Record]:
     return Recipe.from_json(matching[0].spec), matching[0]
 
 
-def export(recipe: Recipe, record: Record, cache: Path, to: Path) -> dict[str, int]:
+MEASURED = ("bpb", "bpb_float", "bytes", "code_bytes", "tokens")  # what may be another number than the search's
+
+
+def export(
+    recipe: Recipe, record: Record, cache: Path, to: Path, tell: Callable[[str], None] = lambda sentence: None
+) -> dict[str, int]:
     """Write ``train_gpt.py``, ``model.bin``, ``recipe.json`` and ``record.json``; return each file's bytes.
+
+    ``record.json`` describes the files beside it: they are made and measured now. Where that gives other numbers than the
+    search had (the code has changed since, or the training was gone and was done again), it keeps those under ``search``.
 
     Args:
         recipe: a complete trial's; what of it is no longer in the stage cache is computed again.
         record: of that trial.
         cache: the stage cache of its runs.
         to: folder, created if missing.
+        tell: is told in a sentence where a number differs.
 
     Raises:
-        ValueError: the trial did not complete, or the folder cannot be written.
+        ValueError: the trial did not complete, or does not now, or the folder cannot be written.
     """
-    from model.run import packed, run
+    from model.run import again
     from model.script import script
     from search.sweep import writable
 
     if record.state != "complete":
         raise ValueError(f"trial {record.recipe} is {record.state}; only a complete one can be exported.")
     writable(to)
-    run(recipe, None, cache)  # at once, from the stage cache, unless that is gone or the code has changed
+    made, blob = again(recipe, cache, record)
+    before = {key: getattr(record, key) for key in MEASURED if getattr(record, key) != getattr(made, key)}
+    for key, value in before.items():
+        tell(f"{key} of what is exported: {_shown(getattr(made, key))}; the search had {_shown(value)}.")
     contents = {
         "train_gpt.py": script(recipe),
-        "model.bin": packed(recipe, cache),
+        "model.bin": blob,
         "recipe.json": json.dumps(recipe.to_json(), indent=1).encode(),
-        "record.json": json.dumps(record.summary(), indent=1).encode(),
+        "record.json": json.dumps(made.summary() | ({"search": before} if before else {}), indent=1).encode(),
     }
     for name, content in contents.items():
         write_atomic(to / name, content)
     return {name: len(content) for name, content in contents.items()}
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.5f}"
 
 
 def judge(target: str, scale: str, runs: Path) -> Any:

@@ -18,8 +18,9 @@ from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from model.files import write_atomic
 from model.recipe import Recipe
-from model.record import Record, write_atomic
+from model.record import Record
 from model.script import code_bytes
 from search import tally
 from search.book import Book

@@ -20,7 +20,7 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from model.record import write_atomic
+from model.files import write_atomic
 
 JOURNAL = "study.journal"
 

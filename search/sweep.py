@@ -20,8 +20,9 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution
 
+from model.files import write_atomic
 from model.recipe import Recipe
-from model.record import Record, disk_full, records_in, write_atomic
+from model.record import Record, disk_full, records_in
 from search.difference import short
 from search.feasible import check_plan, check_space
 from search.ledger import Ledger

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-
+from model.machine import Conditions
 from model.recipe import Recipe
-from model.stages import stage_keys
+from model.stages import train_key
 from model.technique import SLOTS, find
-from model.train import riding
 from spaces.space import Space
 
 
 def training_key(recipe: Recipe) -> str:
-    """Key of the training a recipe needs, as the stage cache computes it; recipes that share it train once."""
-    own = recipe.tenant("average")
-    usual = riding(recipe.without(own.name) if own is not None else recipe)
-    extra = [t for t in riding(recipe) if t not in usual]
-    return stage_keys(recipe, f"{recipe.data.corpus} {recipe.data.tokenizer}", torch.float32, extra)["train"]
+    """Names the training a recipe needs: recipes that share it train once, on one kind of machine."""
+    return train_key(recipe, f"{recipe.data.corpus} {recipe.data.tokenizer}", Conditions("cpu", "float32"))
 
 
 def later(space: Space) -> list[str]:

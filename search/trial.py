@@ -23,8 +23,9 @@ from typing import Any
 
 from ray import tune
 
+from model.files import write_atomic
 from model.recipe import Recipe
-from model.record import Record, disk_full, write_atomic
+from model.record import Record, disk_full
 from model.ways import Way
 from search.crew import Crew, Lost, load, node, own_device
 from search.forecast import Told

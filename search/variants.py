@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from model.finish import calibration
 from model.layers import parameters_of
 from model.recipe import Recipe
-from model.run import OnStep, Training, load_weights, training
+from model.run import OnStep, Training, training
 from model.variants import CHOICES, Ruler, Variant, combinations, ranked, variants
+from model.weights import load_weights
 from search.single import share_done
 from search.sweep import writable
 
@@ -152,11 +154,7 @@ def _calibration(done: Training) -> Callable[[Recipe], dict[str, Tensor] | None]
     """What collects the Hessians a recipe's rounding needs, of the trained weights."""
 
     def calibrate(recipe: Recipe) -> dict[str, Tensor] | None:
-        rounding: Any = recipe.tenant("rounding")
-        if not hasattr(rounding, "calibrate"):
-            return None
         load_weights(done.model, done.weights)
-        hessians: dict[str, Tensor] = rounding.calibrate(done.model, done.data.train, recipe)
-        return hessians
+        return calibration(recipe, done.model, done.data.train)
 
     return calibrate

@@ -25,7 +25,8 @@ from model.quantize import Quantised, quantise
 from model.recipe import Recipe, Schedule, Shape
 from model.shards import Stream
 from model.technique import SLOTS, Knob, Technique, catalogue, find, parse
-from model.train import Trained, train
+from model.train import train
+from model.trained import Trained
 from tests.machine import prepare
 
 prepare()

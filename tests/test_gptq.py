@@ -4,6 +4,7 @@ import torch
 from model.gptq import collect, factorise, generate, gptq_round, weighted_error
 from model.layers import Linear, Table
 from model.quantize import grid_of, round_to
+from tests.contract_helpers import BASE, awake, ids_and_targets
 from tests.matrices import matrix
 
 GRID = grid_of(4)
@@ -147,3 +148,18 @@ def test_own_text_is_deterministic_and_begins_as_told():
     assert not torch.equal(first, other)
     assert first.shape == (3, 9)
     assert (first[:, 0] == 4).all()
+
+
+def test_matrices_share_second_moments_by_what_they_read_and_not_by_its_shape():
+    """In a body whose inputs mostly have one width: query, key and value share; nothing else does."""
+    model = awake(BASE)
+    hessians = collect(model, [ids_and_targets()[0]])
+    owners = {id(h): sorted(n for n, other in hessians.items() if other is h) for h in hessians.values()}
+    shared = [names for names in owners.values() if len(names) > 1]
+    assert shared == [[f"blocks.{i}.attention.{name}.weight" for name in ("key", "query", "value")] for i in range(4)]
+    assert len(owners) == 4 * 4 + 1  # of each block: attention's inputs and output, the MLP's two; and the table's
+    inputs = []
+    model.blocks[2].mlp.up.observe = inputs.append
+    model.logits(ids_and_targets()[0])
+    rows = inputs[0].reshape(-1, inputs[0].shape[-1])
+    torch.testing.assert_close(hessians["blocks.2.mlp.up.weight"], rows.T @ rows / len(rows), atol=1e-5, rtol=1e-4)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.recipe import Data, Recipe, Schedule, Shape
 from model.technique import catalogue, find, parse
+from spaces.presets import preset
 
 R = Recipe(techniques=(parse("smear_gate"), parse("xsa:last=2")), name="r")
 
@@ -124,3 +127,75 @@ def test_any_recipe_survives_json(names, seed):
     taken: dict[str, str] = {find(n).slot: n for n in names}
     recipe = Recipe(seed=seed).with_(*(find(n)() for n in taken.values()))
     assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("make", "same"),
+    [
+        (lambda: Recipe().with_(seconds=60), lambda: Recipe().with_(seconds=60.0)),
+        (lambda: Recipe().with_(tokens=524288.0), lambda: Recipe().with_(tokens=524288)),
+        (lambda: Recipe().with_(limit=1e6, seed=3.0), lambda: Recipe().with_(limit=1_000_000, seed=3)),
+        (lambda: Recipe().with_(seed=np.int64(3), layers=np.int32(5)), lambda: Recipe().with_(seed=3, layers=5)),
+        (lambda: Recipe().with_(width=512.0, tied=1), lambda: Recipe()),
+        (lambda: Recipe().with_(find("ema")(correct=1)), lambda: Recipe().with_(find("ema")(correct=True))),
+        (lambda: Recipe().with_(find("ema")(decay=0)), lambda: Recipe().with_(find("ema")(decay=0.0))),
+        (lambda: Recipe().with_(find("ema")(decay=-0.0)), lambda: Recipe().with_(find("ema")())),
+        (lambda: Recipe().with_(find("xsa")(last=np.float64(3.0))), lambda: Recipe().with_(find("xsa")(last=3))),
+        (lambda: Recipe().with_(corpus=Path("a") / "b"), lambda: Recipe().with_(corpus="a/b")),
+        (lambda: Recipe(techniques=[parse("xsa")]), lambda: Recipe(techniques=(parse("xsa"),))),
+    ],
+)
+def test_equal_values_make_equal_recipes_with_equal_hashes(make, same):
+    a, b = make(), same()
+    assert a == b
+    assert a.hash == b.hash
+    assert json.dumps(a.to_json()) == json.dumps(b.to_json())
+    assert a.schedule.steps is None or isinstance(a.schedule.steps, int)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Recipe(seed="x"), "recipe: seed='x' must be a whole number"),
+        (lambda: Recipe(seed=True), "seed=True must be a whole number"),
+        (lambda: Recipe(seed=1.5), "seed=1.5"),
+        (lambda: Recipe(seed=-1), "seed=-1"),
+        (lambda: Recipe(limit=-1), "limit=-1 must be a positive number of bytes"),
+        (lambda: Recipe(limit=0), "limit=0"),
+        (lambda: Recipe(name=3), "name=3 must be a text"),
+        (lambda: Recipe(shape={"layers": 3}), "shape=.* must be a Shape"),
+        (lambda: Recipe(techniques=("xsa",)), "'xsa' is no technique"),
+        (lambda: Shape(layers="9"), "layers='9' must be a whole number"),
+        (lambda: Shape(width=512.5), "width=512.5"),
+        (lambda: Shape(tied="yes"), "tied='yes' must be true or false"),
+        (lambda: Shape(tied=2), "tied=2"),
+        (lambda: Schedule(tokens="many"), "tokens='many'"),
+        (lambda: Schedule(seconds=float("nan")), "seconds=nan must be a positive number"),
+        (lambda: Schedule(seconds=float("inf")), "seconds=inf"),
+        (lambda: Schedule(batch_tokens=True), "batch_tokens=True"),
+        (lambda: Data(corpus=3), "corpus=3 must be a text"),
+        (lambda: find("xsa")(last=2.5), "xsa: last=2.5 must be a whole number"),
+        (lambda: find("ema")(correct="true"), "ema: correct='true' must be true or false"),
+        (lambda: find("ema")(horizon="0.1"), "horizon='0.1' must be a number"),
+        (lambda: find("gptq")(order=1), "order=1 must be a text"),
+        (lambda: Recipe.from_json({"techniques": ["xsa"]}), "recipe"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_at_once(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def test_every_knob_of_the_catalogue_says_what_kind_it_holds():
+    """Whatever a space or a file writes for a default comes back as that default."""
+    for cls in catalogue().values():
+        for name, default in cls().settings().items():
+            other = {bool: int, int: float, float: np.float64, str: str}[type(default)](default)
+            assert cls(**{name: other}) == cls()
+            assert json.dumps(cls(**{name: other}).settings()) == json.dumps(cls().settings())
+
+
+def test_recipes_keep_the_hashes_under_which_experiments_know_them():
+    assert preset("baseline", "proxy").hash == "6485e1d029fa"
+    assert preset("baseline", "full").hash == "44ef713f6c38"
+    assert Recipe(techniques=(parse("xsa:last=2"), parse("ema"))).with_(seconds=600.0, seed=1).hash == "0892598211b7"

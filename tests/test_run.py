@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 
 from model import run as story
+from model import rungs
+from model import train as loop
 from model.artifact import unpack
+from model.evaluate import evaluate
+from model.gpt import GPT
+from model.machine import Conditions
+from model.place import Place
 from model.record import Record, load_documents
 from model.run import run
 from model.technique import parse
+from model.tokens import prepare
+from model.weights import scored_model
 from tests.contract_helpers import BASE, BATCH, made_up_corpus
 
 
@@ -120,9 +131,97 @@ def test_what_cannot_work_is_refused_before_anything_is_done(recipe, tmp_path):
 def test_a_rung_scores_stretches_that_begin_with_bos_and_cover_the_text_once():
     long = np.concatenate([[1], np.arange(100, 3600)])
     short = np.concatenate([[1], np.arange(5000, 5010)])
-    found = story._stretches([long, short])
+    found = rungs.stretches([long, short])
     assert all(stretch[0] == 1 for stretch in found)
     assert np.array_equal(np.concatenate([s[1:] for s in found]), np.concatenate([long[1:], short[1:]]))
-    assert max(map(len, found)) == story.RUNG_STRETCH + 1
-    many = story._stretches([long] * 20)
-    assert sum(len(s) - 1 for s in many) == story.RUNG_TOKENS
+    assert max(map(len, found)) == rungs.RUNG_STRETCH + 1
+    many = rungs.stretches([long] * 20)
+    assert sum(len(s) - 1 for s in many) == rungs.RUNG_TOKENS
+
+
+# ---------------------------------------------------------------------- what is packed, scored and shared
+
+
+def test_what_is_packed_and_scored_is_the_model_at_the_end_of_its_training(recipe, cache, monkeypatch):
+    """With a recurrence that switches on in mid-training, the model before it is another one."""
+    recipe = recipe.with_(parse("depth_recurrence:first=0,final=1,begin=0.5"), parse("gptq:tokens=256"), tokens=8 * BATCH)
+    seen = []
+    for name in ("artifact", "evaluate"):
+        honest = getattr(story, name)
+
+        def watched(*arguments, honest=honest, **options):
+            seen.append(next(model for model in arguments if isinstance(model, GPT)).order)
+            return honest(*arguments, **options)
+
+        monkeypatch.setattr(story, name, watched)
+    record = run(recipe, None, cache, device="cpu")
+    assert seen == [[0, 1, 2, 3, 0, 1]] * 3
+    model = scored_model(recipe, unpack(story.packed(recipe, cache, "cpu")), dtype=Place.choose("cpu").dtype)
+    data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data")
+    scores = []
+    for progress in (1.0, 0.0):
+        model.set_progress(progress)
+        scores.append(evaluate(model, data.dev, data.tokenizer, recipe).bpb)
+    assert record.bpb == scores[0] != scores[1]
+
+
+def test_an_artifact_trimmed_for_other_code_is_not_used_again(recipe, cache):
+    plain = recipe.with_(seed=36, tokens=4 * BATCH)
+    size = run(plain, None, cache, device="cpu").bytes
+    trimmed = plain.with_(parse("selective_prune:tolerance=0.01"), limit=size - 200)
+    first = run(trimmed, None, cache, device="cpu")
+    mixed = trimmed.with_(parse("hedge_mixer"))
+    room = mixed.with_(limit=mixed.limit + run(mixed, None, cache, device="cpu").code_bytes - first.code_bytes)
+    assert first.bytes <= trimmed.limit
+    assert run(room, None, cache, device="cpu").bytes <= room.limit
+    assert len(story.packed(mixed, cache, "cpu")) < len(story.packed(trimmed, cache, "cpu"))
+
+
+def test_a_training_bounded_by_seconds_serves_only_who_would_do_the_same_work(recipe, cache, tmp_path, monkeypatch):
+    """A slow process trains 8 steps in its time, a fast one 16; each is given its own, and what follows from it."""
+    now, honest = {"now": 0.0, "step": 1.0}, loop._gradients
+
+    def gradients(*arguments):
+        now["now"] += now["step"]
+        return honest(*arguments)
+
+    monkeypatch.setattr("model.clock.time", SimpleNamespace(perf_counter=lambda: now["now"]))
+    monkeypatch.setattr(loop, "_gradients", gradients)
+    recipe = recipe.with_(seed=37, tokens=None, seconds=8.0)
+
+    def went(step, **options):
+        now["step"] = step
+        record = run(recipe.with_(**options), None, cache, device="cpu")
+        return record.tokens // BATCH, record.trained, record.training, record.bpb
+
+    slow, slow_again, fast, fast_again = went(1.0), went(1.1), went(0.5), went(0.5)
+    assert (slow[:2], slow_again[:2]) == ((8, True), (8, False))
+    assert (fast[:2], fast_again[:2]) == ((16, True), (16, False))
+    assert slow[2:] == slow_again[2:] != fast[2:] == fast_again[2:]
+    assert went(1.0)[:2] == (8, True)
+    assert len(story.packed(recipe, cache, "cpu")) > 0
+
+
+def test_conditions_tell_machines_apart_and_a_record_keeps_them(recipe, cache):
+    record = run(recipe, None, cache, device="cpu", where={"processes": "1", "nodes": "n"})
+    here = Conditions.here(Place.choose("cpu"))
+    assert Conditions.of_record(record.machine) == here
+    assert Conditions.of_record({"device": "x86_64"}) is None
+    assert record.machine["graphs"] == "0"
+    assert record.machine["nodes"] == "n"
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(before + 1)
+        assert Conditions.here(Place.choose("cpu")) != here
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_training_by_several_processes_is_not_that_of_one(recipe, cache, trainings):
+    """The first process of a run that others train along with; here nobody does."""
+    recipe = recipe.with_(seed=38, tokens=4 * BATCH)
+    records = [
+        run(recipe, None, cache, device="cpu", where={"processes": count} if count else None) for count in ("", "2", "2")
+    ]
+    assert len(trainings) == 2
+    assert records[0].training != records[1].training == records[2].training

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from model.stages import Cache, read_tensors, stage_keys, write_tensors
-from model.technique import parse
-from tests.contract_helpers import BASE
+from model import sources
+from model.gpt import GPT
+from model.initialize import initialize
+from model.machine import Conditions
+from model.optimize import Optimizers
+from model.recipe import Recipe
+from model.sources import ROOT, closure, code_hash, path_of, source
+from model.stages import Cache, finishing_part, later_keys, scoring_part, stage_keys, trained_key, training_part
+from model.technique import SLOTS, catalogue, parse
+from model.tensors import read_tensors, write_tensors
+from model.train import _watchers
+from model.trained import riding
+from tests.contract_helpers import BASE, default, of_stage, recipe_with
+
+ALL = {"train", "pack", "evaluate", "float"}
+TECHNIQUES = tuple(cls.__module__ for cls in catalogue().values())
 
 
-def keys(recipe, fingerprint="f", dtype=torch.float32):
-    return stage_keys(recipe, fingerprint, dtype, [])
+HERE = Conditions("cpu", "float32", pace="a slow one")
+
+
+def keys(recipe, fingerprint="f", conditions=HERE, read=source):
+    return stage_keys(recipe, fingerprint, conditions, read)
+
+
+def different(a, b):
+    return {stage for stage in a if a[stage] != b[stage]}
 
 
 @pytest.mark.parametrize(
@@ -39,9 +61,31 @@ def test_what_shares_what(change, same):
     assert {stage for stage in a if a[stage] == b[stage]} == set(same)
 
 
-def test_data_and_precision_are_part_of_every_key():
-    for other in (keys(BASE, fingerprint="g"), keys(BASE, dtype=torch.bfloat16)):
-        assert not set(keys(BASE).values()) & set(other.values())
+def test_the_text_is_part_of_every_key():
+    assert different(keys(BASE), keys(BASE, "g")) == ALL
+
+
+@pytest.mark.parametrize(
+    ("change", "seconds", "changed"),
+    [
+        ({"dtype": "bfloat16"}, None, ALL),
+        ({"device": "cuda"}, None, ALL),
+        ({"processes": 8}, None, ALL),
+        ({"compiled": True}, None, ALL),
+        ({"pace": "a fast one"}, None, set()),
+        ({"pace": "a fast one"}, 2.0, ALL),
+        ({"processes": 8}, 2.0, ALL),
+    ],
+)
+def test_conditions_are_part_of_the_keys_of_what_depends_on_them(change, seconds, changed):
+    recipe = BASE.with_(seconds=seconds)
+    assert different(keys(recipe), keys(recipe, conditions=dataclasses.replace(HERE, **change))) == changed
+
+
+def test_what_comes_after_a_training_bounded_by_seconds_belongs_to_that_very_training():
+    first, second = (later_keys(BASE, trained_key("k", {"own": own}), HERE) for own in ("a", "b"))
+    assert different(first, second) == {"pack", "evaluate", "float"}
+    assert trained_key("k", {"own": ""}) == trained_key("k", {}) == "k"
 
 
 def test_training_that_reads_the_export_grid_depends_on_it():
@@ -56,14 +100,163 @@ def test_the_limit_matters_where_something_trims_to_it():
     assert keys(trimmed)["train"] == keys(trimmed.with_(limit=9))["train"]
 
 
-def test_changed_code_changes_the_key(monkeypatch):
-    from model import stages
+def test_the_room_for_the_artifact_matters_where_something_trims_to_it():
+    """Whatever makes the script longer leaves less room, though it is no part of the pack stage."""
+    trimmed = BASE.with_(parse("selective_prune"))
+    assert different(keys(trimmed), keys(trimmed.with_(parse("hedge_mixer")))) == {"pack", "evaluate", "float"}
+    assert different(keys(BASE), keys(BASE.with_(parse("hedge_mixer")))) == {"evaluate", "float"}
 
-    before = keys(BASE)
-    original = stages._source
-    monkeypatch.setattr(stages, "_source", lambda name: original(name) + (b"#" if name == "model.optimize" else b""))
-    after = keys(BASE)
-    assert before["train"] != after["train"]
+
+# ---------------------------------------------------------------------- edited code
+
+EDITED = BASE.with_(parse("ste_qat"), parse("ema:decay=0.5"), parse("gptq"), parse("hedge_mixer"), parse("zlib_codec"))
+LATER = {"pack", "evaluate", "float"}
+
+
+def edited(name):
+    """A reader of sources that finds one module with one more constant in it."""
+    return lambda asked: source(asked) + (b"\n_EDITED = 1\n" if asked == name else b"")
+
+
+def closures(recipe):
+    """The modules each stage of the recipe can run, by what its function and its techniques import."""
+    modules = {stage: {type(t).__module__ for slot in SLOTS.values() if slot.stage == stage for t in recipe.tenants(slot.name)}
+               for stage in ("data", "model", "train", "quantise", "pack", "evaluate")}  # fmt: skip
+    averages = {type(t).__module__ for t in riding(recipe)}
+    read = {type(t).__module__ for slot in ("bits", "clip") for t in recipe.tenants(slot)}  # QAT rounds as the export does
+    trained = {"model.train", "model.tokens", *modules["data"], *modules["model"], *modules["train"], *averages, *read}
+    packed = {"model.finish", *modules["quantise"], *modules["pack"]}
+    return {
+        "train": closure(trained),
+        "pack": closure(packed),
+        "evaluate": closure({"model.weights", "model.evaluate", *modules["evaluate"]}),
+    }
+
+
+def test_every_edit_changes_the_keys_of_the_stages_that_can_run_it_and_no_others():
+    before, stages = keys(EDITED), closures(EDITED)
+    everything = closure({f"model.{path.stem}" for path in (ROOT / "model").glob("*.py")} | set(TECHNIQUES))
+    assert set(TECHNIQUES) < everything
+    for name in everything:
+        expected = set()
+        expected |= {"train", *LATER} if name in stages["train"] else set()
+        expected |= {"pack", "evaluate"} if name in stages["pack"] else set()
+        expected |= {"evaluate", "float"} if name in stages["evaluate"] else set()
+        assert different(before, keys(EDITED, read=edited(name))) == expected, name
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "changed"),
+    [
+        ("model.techniques.train.ema", BASE, ALL),
+        ("model.techniques.train.swa", BASE, ALL),
+        ("model.quantize", BASE, {"pack", "evaluate"}),
+        ("model.quantize", BASE.with_(parse("ste_qat")), ALL),
+        ("model.shards", BASE, ALL),
+        ("model.batches", BASE, ALL),
+        ("model.technique", BASE, ALL),
+        ("model.recipe", BASE, ALL),
+        ("model.optimize", BASE, ALL),
+        ("model.artifact", BASE, {"pack", "evaluate"}),
+        ("model.script", BASE, {"pack", "evaluate"}),
+        ("model.windows", BASE, {"evaluate", "float"}),
+        ("model.resume", BASE, {"evaluate", "float"}),
+        ("model.gptq", BASE, set()),
+        ("model.gptq", BASE.with_(parse("gptq")), {"pack", "evaluate"}),
+        ("model.techniques.quantise.gptq", BASE.with_(parse("gptq")), {"pack", "evaluate"}),
+        ("model.techniques.evaluate.hedge_mixer", BASE.with_(parse("hedge_mixer")), {"evaluate", "float"}),
+        ("model.techniques.model.smear_gate", BASE, set()),
+        ("model.forecast", BASE, set()),
+        ("model.calibration", BASE, set()),
+        ("model.audit", BASE, set()),
+        ("model.run", BASE, set()),
+    ],
+)
+def test_edits_that_were_once_overlooked(name, recipe, changed):
+    assert different(keys(recipe), keys(recipe, read=edited(name))) == changed
+
+
+def test_each_stage_is_given_no_more_of_the_recipe_than_its_key_holds():
+    """What two recipes with the same key hand to a stage is the same recipe."""
+    full = EDITED.with_(parse("crown_q"), limit=5000, corpus="x", split="test", name="n")
+    other = full.with_(parse("zstd_codec"), parse("nearest"), parse("ema"), limit=6000, corpus="y", split="dev")
+    other = other.without("hedge_mixer")
+    assert keys(full.with_(parse("ema")))["train"] == keys(other)["train"]
+    assert training_part(full.with_(parse("ema"))) == training_part(other)
+    assert training_part(full).tenant("average") == full.tenant("average")  # not one that rides along anyway
+    assert {t.slot for t in training_part(full).techniques if type(t).stage() not in ("data", "model", "train")} == {"bits"}
+    assert training_part(full.with_(parse("int6_rows"))).tenant("bits").name == "int6_rows"
+    assert finishing_part(full) == finishing_part(full.without("hedge_mixer").with_(limit=9, split="dev"))
+    assert scoring_part(full) == scoring_part(full.without("gptq").with_(parse("zstd_codec"), limit=9))
+
+
+def test_no_training_reads_a_slot_of_a_later_stage_that_it_does_not_declare(monkeypatch):
+    """A technique that asked the recipe for such a slot would be given the default: `reads` must name it."""
+    asked, honest, plain = set(), Recipe.tenants, GPT(BASE)
+    monkeypatch.setattr(Recipe, "tenants", lambda self, slot: (asked.add(slot), honest(self, slot))[1])
+    for name in [name for name, cls in catalogue().items() if cls.stage() in ("data", "model", "train")]:
+        recipe = recipe_with(default(name))
+        asked.clear()
+        model = initialize(GPT(recipe), recipe) if name in of_stage("model") else plain
+        Optimizers(model, recipe)
+        _watchers(recipe, model)
+        declared = {slot for t in recipe.techniques for slot in t.reads}
+        later = {slot for slot in asked if SLOTS[slot].stage in ("quantise", "pack", "evaluate")}
+        assert later <= declared, name
+
+
+# ---------------------------------------------------------------------- sources
+
+
+def test_imports_are_followed_wherever_they_stand_and_however_they_are_written():
+    texts = {
+        "model": b"",
+        "model.recipe": b"def f():\n    if 1:\n        import model.record as r, json",
+        "model.record": b"from model import files",
+        "model.files": b"from . import gpt",
+        "model.gpt": b"from .layers import Linear",
+        "model.layers": b"from model.nowhere import x\nimport torch\nfrom model.kernels import *",
+        "model.kernels": b"try:\n    from model.windows import lay\nexcept ImportError: pass",
+        "model.windows": b"# import model.adapt",
+        "model.techniques.pack": b"from ..model import rope",
+        "model.techniques": b"from ..model import rope",
+        "model.techniques.model": b"",
+        "model.techniques.model.rope": b"",
+    }
+    assert closure({"model.recipe"}, read=texts.__getitem__) == set(list(texts)[:8])
+    assert closure({"model.techniques.pack"}, read=texts.__getitem__) == {"model", *list(texts)[8:]}
+    assert "model.gpt" not in closure({"model.recipe"}, without={"model.files"}, read=texts.__getitem__)
+
+
+def test_a_library_of_another_version_changes_the_hash(monkeypatch):
+    before = code_hash({"model.kernels"})
+    sources._code_hash.cache_clear()
+    monkeypatch.setattr(sources, "_version", lambda library: "9.9" if library == "torch" else "")
+    assert code_hash({"model.kernels"}) != before
+    sources._code_hash.cache_clear()
+
+
+@pytest.mark.parametrize(("written", "apart"), [(-60.0, False), (60.0, True), (7200.0, False)])
+def test_a_file_written_after_the_process_began_is_shared_with_no_other_process(monkeypatch, written, apart):
+    """Its module may have been imported before: what runs is unknown, so no other process may be given its results.
+
+    Files with a time before the process began, or still to come (a wrong clock), are as they were.
+    """
+    stamp = path_of("model.kernels").stat().st_mtime
+    hashes = []
+    for own in (b"one process", b"another one"):
+        sources._code_hash.cache_clear()
+        sources._is_newer.cache_clear()
+        monkeypatch.setattr(sources, "_EDITED", set())
+        monkeypatch.setattr(sources, "_OWN", own)
+        monkeypatch.setattr(sources, "_BEGAN", stamp - written)
+        monkeypatch.setattr(sources, "time", SimpleNamespace(time=lambda: stamp - written + 3600.0))
+        monkeypatch.setattr(sources, "path_of", lambda name: path_of("model.kernels"))
+        hashes.append(code_hash({"model.kernels"}))
+        assert (sources.edited() != []) == apart
+    assert (hashes[0] != hashes[1]) == apart
+    sources._code_hash.cache_clear()
+    sources._is_newer.cache_clear()
 
 
 def test_tensors_come_back_as_they_were(tmp_path):

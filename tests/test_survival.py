@@ -143,7 +143,7 @@ def test_a_disk_that_fills_up_costs_checkpoints_and_cache_entries_but_not_the_tr
     def full(path, *_):
         raise OSError(28, os.strerror(28), str(path))
 
-    monkeypatch.setattr("model.stages.write_atomic", full)
+    monkeypatch.setattr("model.tensors.write_atomic", full)
     record = run(recipe, None, tmp_path / "b", device="cpu")
     assert bpb(record) == expected
     assert [note.partition(": ")[2] for note in record.notes] == [os.strerror(28)] * len(record.notes)

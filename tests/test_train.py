@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from model import train as loop
 from model.batches import Batches
-from model.stages import read_tensors
+from model.clock import Clock
+from model.recipe import Recipe
 from model.technique import parse
-from model.train import Clock, TrainingFailed, riding, train
+from model.tensors import read_tensors
+from model.train import Run, train
+from model.trained import TrainingFailed, riding
 from tests.contract_helpers import BASE, BATCH, TINY, _trained, stream, trained
 
 LONG = BASE.with_(parse("ema"), parse("adam_groups:weight_decay=0.01"), parse("clip_norm"), tokens=40 * BATCH)
@@ -171,3 +176,165 @@ def test_seeds_differ_and_repeat():
     _trained.cache_clear()
     assert same(a, trained(BASE))
     assert not same(a, trained(BASE.with_(seed=1)))
+
+
+# ---------------------------------------------------------------------- resumed runs
+
+
+class Interrupted(BaseException):
+    """What a kill looks like from inside: nothing of ours catches it."""
+
+
+@pytest.fixture
+def time_of(monkeypatch):
+    """A clock that only tests move: ``time_of["now"]``; a step of training takes a second of it."""
+    now, honest = {"now": 0.0, "step": 1.0}, loop._gradients
+
+    def gradients(*arguments):
+        now["now"] += now["step"]
+        return honest(*arguments)
+
+    monkeypatch.setattr("model.clock.time", SimpleNamespace(perf_counter=lambda: now["now"]))
+    monkeypatch.setattr(loop, "_gradients", gradients)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)  # after every step
+    return now
+
+
+SHORT = Recipe(dataclasses.replace(TINY, layers=1), LONG.schedule, techniques=(parse("ema"), parse("clip_norm"))).with_(
+    tokens=8 * BATCH
+)
+
+
+def killed_at(step):
+    def on_step(point):
+        if point["step"] == step:
+            raise Interrupted
+
+    return on_step
+
+
+@pytest.mark.parametrize("killed", [1, 7, 12])
+def test_a_resumed_run_goes_on_with_the_clock_and_does_not_pay_for_loading_and_compiling(
+    tmp_path, time_of, monkeypatch, killed
+):
+    def compile_slowly(model, parts, fake):
+        time_of["now"] += 15.0
+        return model, ["a graph"]
+
+    monkeypatch.setattr(loop, "compile_all", compile_slowly)
+    monkeypatch.setattr(loop, "CURVE_POINTS", 1000)
+    recipe, path = SHORT.with_(tokens=None, seconds=12.0), tmp_path / "c"
+    whole = train(recipe, source(recipe), compiled=True)
+    assert (whole.tokens, whole.seconds, whole.curve[-1]["seconds"]) == (12 * BATCH, 12.0, 12.0)
+    with pytest.raises(Interrupted):
+        train(recipe, source(recipe), compiled=True, checkpoint=path, on_step=killed_at(killed))
+    time_of["now"] += 100.0
+    resumed = train(recipe, source(recipe), compiled=True, checkpoint=path)
+    assert (resumed.tokens, resumed.seconds) == (whole.tokens, whole.seconds)
+    assert resumed.curve == whole.curve
+    assert same(resumed, whole)
+
+
+def test_the_clock_stands_still_until_it_is_started_and_while_it_is_paused(time_of):
+    clock = Clock()
+    time_of["now"] += 5.0
+    with clock.paused():
+        time_of["now"] += 5.0
+    assert clock.seconds() == 0.0
+    clock.set(3.0)
+    clock.start()
+    time_of["now"] += 2.0
+    with clock.paused():
+        time_of["now"] += 7.0
+        assert clock.seconds() == 5.0
+    time_of["now"] += 1.0
+    assert clock.seconds() == 6.0
+
+
+@pytest.mark.parametrize("rung", [0, 1, 2])
+@pytest.mark.parametrize("moment", ["before the answer", "after the answer"])
+def test_a_run_killed_at_a_rung_is_asked_there_again_and_forgets_no_other(tmp_path, time_of, rung, moment):
+    def answer(point, model):
+        point["bpb"] = float(model.table.weight.detach().abs().sum())
+
+    whole, path, asked = train(SHORT, source(SHORT), on_rung=answer), tmp_path / "c", []
+
+    def dies(point, model):
+        answer(point, model)
+        asked.append(point["step"])
+        if len(asked) == rung + 1 and moment == "before the answer":
+            raise Interrupted
+
+    last = 2 * (rung + 1) + 1
+    on_step = None if moment == "before the answer" else killed_at(last + 1)
+    with pytest.raises(Interrupted):
+        train(SHORT, source(SHORT), checkpoint=path, on_rung=dies, on_step=on_step)
+    again = train(SHORT, source(SHORT), checkpoint=path, on_rung=dies)
+    twice = [2 * (rung + 1)] if moment == "before the answer" else []
+    assert asked == sorted([2, 4, 6, *twice])
+    assert [point["step"] for point in again.rungs] == [2, 4, 6]
+    assert again.rungs == whole.rungs
+    assert same(again, whole)
+
+
+def test_everything_a_checkpoint_holds_goes_where_the_run_is(tmp_path):
+    """Fused Adam wants its count of steps, a tensor without dimensions, on the device of the parameters."""
+    recipe, path = SHORT, tmp_path / "c"
+    run = Run(recipe, torch.device("cpu"), torch.float32)
+    loop._gradients(run, run.model, source(recipe), [], 1.0, BATCH)
+    run.optimizers.step(1.0, 0.0)
+    run.save(path)
+    elsewhere, taken = Run(recipe, torch.device("cpu"), torch.float32), {}
+    elsewhere.device = torch.device("meta")
+    elsewhere.optimizers.load = taken.update
+    assert elsewhere.load(path)
+    assert {tensor.dim() for tensor in taken.values()} >= {0, 2}
+    assert {tensor.device.type for tensor in taken.values()} == {"meta"}
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+@pytest.mark.parametrize("what", ["weights", "average"])
+def test_weights_that_are_not_finite_at_the_very_end_end_the_run(monkeypatch, value, what):
+    honest = Run.result
+
+    def spoiled(self, stopped):
+        tensors = self.parameters if what == "weights" else self.averages[0][1].sums
+        with torch.no_grad():
+            tensors[3].view(-1)[0] = value
+        return honest(self, stopped)
+
+    monkeypatch.setattr(Run, "result", spoiled)
+    recipe = SHORT.with_(tokens=2 * BATCH)
+    with pytest.raises(TrainingFailed, match=r"after step 2, the last, .* holds NaN or infinity"):
+        train(recipe, source(recipe))
+
+
+# ---------------------------------------------------------------------- micro-batches
+
+
+@pytest.mark.parametrize(("rows", "held"), [(1, 1), (3, 2), (5, 2), (7, 3), (8, 8), (4, 100)])
+def test_a_batch_is_cut_into_as_few_parts_as_fit(rows, held):
+    ids = torch.arange(rows * 4).view(rows, 4)
+    parts = loop._micro_batches(ids, ids + 1, held * 4)
+    assert len(parts) == -(-rows // held) if held < rows else len(parts) == 1
+    assert max(part.size(0) for part, _ in parts) <= held
+    assert torch.equal(torch.cat([part for part, _ in parts]), ids)
+    assert torch.equal(torch.cat([part for _, part in parts]), ids + 1)
+
+
+def test_unequal_micro_batches_count_by_their_rows():
+    """Three rows as two and one: the gradient and the loss are those of the three together."""
+    recipe = BASE.with_(batch_tokens=3 * TINY.context, micro_tokens=3 * TINY.context)
+    found = []
+    for micro_tokens in (3 * TINY.context, 2 * TINY.context):
+        run = Run(recipe, torch.device("cpu"), torch.float32)
+        run.model.double()
+        run.model.dtype = torch.float64
+        loss = loop._gradients(run, run.model, source(recipe), [], 1.0, micro_tokens)
+        found.append((loss, [None if p.grad is None else p.grad.clone() for p in run.parameters]))
+    (loss, whole), (other, parts) = found
+    assert other == pytest.approx(loss, rel=1e-6)
+    for a, b in zip(whole, parts, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6)

@@ -16,8 +16,9 @@ from model.evaluate import evaluate
 from model.layers import parameters_of
 from model.quantize import dequantise, quantise
 from model.recipe import Recipe
-from model.run import load_weights, training
+from model.run import training
 from model.variants import CHOICES, Bits, combinations, ranked, stored_loss, variants
+from model.weights import load_weights
 from search import cli
 from search.variants import choices_of, finish
 from tests.contract_helpers import BASE, BATCH, made_up_corpus

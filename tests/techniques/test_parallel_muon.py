@@ -16,8 +16,8 @@ from torch import nn
 
 import model.optimize
 import model.train
-from model.stages import read_tensors
 from model.technique import parse
+from model.tensors import read_tensors
 from tests.contract_helpers import BASE, BATCH, TINY, stream, trained
 from tests.processes import spread, trainings
 

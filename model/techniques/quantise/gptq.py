@@ -14,6 +14,7 @@ from model.gptq import Factor, collect, factorise, generate, gptq_round
 from model.layers import Table
 from model.quantize import Grid, round_to, stored_roles
 from model.recipe import Recipe, Shape
+from model.shards import BOS
 from model.technique import Technique, knob
 
 ROWS = 8  # sequences per calibration batch
@@ -84,9 +85,8 @@ class Gptq(Technique):
 
     def _batches(self, model: Any, stream: Any, count: int, context: int, seed: int) -> Iterator[Tensor]:
         if self.text == "own":
-            first = int(stream.take(0, 1)[0])  # every stream begins with a document, hence with BOS
             for start in range(0, count, ROWS):
-                yield generate(model, min(ROWS, count - start), context, 0.8, seed + start, first)
+                yield generate(model, min(ROWS, count - start), context, 0.8, seed + start, BOS)
             return
         for start in range(0, count, ROWS):
             rows = [stream.take((start + row) * context, context) for row in range(min(ROWS, count - start))]

@@ -1,0 +1,140 @@
+"""A run in progress: its recipe, data and place, and where its results lie in the stage cache."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from model.files import write_atomic
+from model.machine import Conditions
+from model.place import Place
+from model.recipe import Recipe
+from model.script import script
+from model.stages import Cache, later_keys, train_key, trained_key
+from model.tokens import TokenData, prepare
+
+
+@dataclass
+class Job:
+    """One run in progress.
+
+    Attributes:
+        recipe: what is done.
+        cache: the stage cache.
+        place: where it computes.
+        data: what it trains on and is scored on.
+        compiled: whether the training is compiled.
+        processes: how many train together.
+        folder: where its record will lie, or None.
+        earlier: conditions of an earlier run whose training is used if it is still there.
+        stages: seconds spent by stage.
+        notes: for the record.
+        trained_here: whether this run trained, or found its training in the cache.
+        training: names the training, once there is one.
+    """
+
+    recipe: Recipe
+    cache: Cache
+    place: Place
+    data: TokenData
+    compiled: bool
+    processes: int = 1
+    folder: Path | None = None
+    earlier: Conditions | None = None
+    stages: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    trained_here: bool = False
+    training: str = ""
+
+    @staticmethod
+    def begin(recipe: Recipe, cache: Path, device: str, compiled: bool | None, local_disk: Path | None = None) -> Job:
+        """Check a recipe and prepare its data.
+
+        Raises:
+            ValueError: the recipe, its data or its tokenizer cannot work.
+        """
+        recipe.check()
+        place, started = Place.choose(device), time.perf_counter()
+        data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data", local_disk)
+        job = Job(recipe, Cache(cache), place, data, place.device.type == "cuda" if compiled is None else compiled)
+        job.stages["prepare"] = round(time.perf_counter() - started, 3)
+        return job
+
+    @contextlib.contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the seconds spent inside to the stage's."""
+        start = time.perf_counter()
+        yield
+        self.stages[stage] = round(self.stages.get(stage, 0.0) + time.perf_counter() - start, 3)
+
+    def keep(self, stage: str, key: str, tensors: dict[str, Tensor], told: dict[str, Any]) -> bool:
+        """Put a stage's result into the cache, if that works: a disk that is full costs the entry, not the run."""
+        try:
+            self.cache.write(stage, key, tensors, told)
+        except OSError as error:
+            self.notes.append(f"the result of stage {stage!r} could not be kept: {error.strerror}")
+            return False
+        return True
+
+    @functools.cached_property
+    def conditions(self) -> Conditions:
+        """What this run computes under."""
+        return Conditions.here(self.place, self.processes, self.compiled)
+
+    @functools.cached_property
+    def train_key(self) -> str:
+        """Of the training; of the earlier run's where that is asked for and still there."""
+        if self.earlier is not None:
+            key = train_key(self.recipe, self.data.fingerprint, self.earlier)
+            if self.cache.path("train", key).exists():
+                return key
+            self.earlier = None
+        return train_key(self.recipe, self.data.fingerprint, self.conditions)
+
+    def name_training(self, told: dict[str, Any]) -> None:
+        """Note which training it is that is used, from what the cache holds of it."""
+        self.training = trained_key(self.train_key, told)
+
+    @functools.cached_property
+    def later(self) -> dict[str, str]:
+        """Keys of what comes after the training, which must be there."""
+        assert self.training
+        return later_keys(self.recipe, self.training, self.conditions)
+
+    @functools.cached_property
+    def code_bytes(self) -> int:
+        """Of the script that travels with the weights."""
+        return len(script(self.recipe))
+
+    @property
+    def checkpoint(self) -> Path:
+        """Of the training. It holds what was measured at this recipe's rungs, so that other recipes do not go on from it."""
+        return self.cache.path("train", f"{self.train_key}-{self.recipe.hash}", "checkpoint")
+
+    @property
+    def _unrecorded(self) -> Path:
+        return self.cache.path("train", f"{self.train_key}-{self.recipe.hash}", "unrecorded")
+
+    def claim(self) -> None:
+        """Note that this run has done its training and has no record yet; a full disk costs the note."""
+        with contextlib.suppress(OSError):
+            write_atomic(self._unrecorded, str(self.folder and self.folder.resolve()).encode())
+
+    def is_own(self) -> bool:
+        """Whether the training in the cache is this run's own: it was interrupted after its training, before its record."""
+        try:
+            return self._unrecorded.read_bytes() == str(self.folder and self.folder.resolve()).encode()
+        except FileNotFoundError:
+            return False
+
+    def settle(self) -> None:
+        """Forget the claim: the record is there."""
+        if self.trained_here:
+            self._unrecorded.unlink(missing_ok=True)

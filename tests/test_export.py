@@ -1,0 +1,83 @@
+"""Exports: the files, and the record that describes them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from model import run as story
+from model.machine import Conditions
+from model.run import run
+from search.export import export
+from tests.contract_helpers import BASE, BATCH, made_up_corpus
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def recipe(runs):
+    return BASE.with_(corpus=str(made_up_corpus(runs)), tokens=4 * BATCH, limit=10**7, layers=1)
+
+
+@pytest.fixture(scope="module")
+def record(recipe, runs):
+    return run(recipe, None, runs / "cache", device="cpu")
+
+
+def exported(recipe, record, runs, to):
+    """What was said, and the record beside the files, which must describe them."""
+    said = []
+    sizes = export(recipe, record, runs / "cache", to, said.append)
+    assert sizes == {name: (to / name).stat().st_size for name in sizes}
+    told = json.loads((to / "record.json").read_text())
+    assert told["code_bytes"] == sizes["train_gpt.py"]
+    assert told["bytes"] == sizes["train_gpt.py"] + sizes["model.bin"]
+    assert (to / "model.bin").read_bytes() == story.again(recipe, runs / "cache", record)[1]
+    return said, told
+
+
+def test_what_is_in_the_cache_is_exported_with_the_record_of_the_search(recipe, record, runs, tmp_path):
+    said, told = exported(recipe, record, runs, tmp_path)
+    assert said == []
+    assert told == record.summary()
+
+
+def test_numbers_that_are_others_now_are_said_and_the_written_record_describes_the_files(recipe, record, runs, tmp_path):
+    """The search ran other code: its record tells of an artifact that is not the one exported."""
+    old = dataclasses.replace(record, bpb=4.5, bytes=record.bytes + 52)
+    said, told = exported(recipe, old, runs, tmp_path)
+    assert told == record.summary() | {"search": {"bpb": 4.5, "bytes": record.bytes + 52}}
+    assert said == [
+        f"bpb of what is exported: {record.bpb:.5f}; the search had 4.50000.",
+        f"bytes of what is exported: {record.bytes:,}; the search had {record.bytes + 52:,}.",
+    ]
+
+
+def test_a_training_under_other_conditions_is_exported_from_the_cache_and_not_done_again(recipe, runs, tmp_path, monkeypatch):
+    """Trained by two processes, or compiled, or elsewhere: an export takes the weights that the record is about."""
+    recipe = recipe.with_(seed=1)
+    record = run(recipe, None, runs / "cache", device="cpu", where={"processes": "2"})
+    assert Conditions.of_record(record.machine).processes == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(story, "train", None)
+        said, told = exported(recipe, record, runs, tmp_path)
+    assert (said, told) == ([], record.summary())
+
+
+def test_a_training_bounded_by_seconds_is_exported_as_it_was(recipe, runs, tmp_path, monkeypatch):
+    recipe = recipe.with_(seed=2, tokens=None, seconds=0.2)
+    record = run(recipe, None, runs / "cache", device="cpu")
+    monkeypatch.setattr(story, "train", None)
+    said, told = exported(recipe, record, runs, tmp_path)
+    assert (said, told) == ([], record.summary())
+
+
+def test_a_trial_that_cannot_be_made_again_is_not_exported(recipe, record, runs, tmp_path):
+    with pytest.raises(ValueError, match="only a complete one"):
+        export(recipe, dataclasses.replace(record, state="pruned"), runs / "cache", tmp_path / "a")
+    assert not (tmp_path / "a" / "record.json").exists()
