@@ -42,7 +42,7 @@ def different(a, b):
 @pytest.mark.parametrize(
     ("change", "same"),
     [
-        (lambda r: r.with_(parse("zlib_codec")), ("train", "float")),
+        (lambda r: r.with_(parse("zstd_codec")), ("train", "float")),
         (lambda r: r.with_(parse("int6_rows")), ("train", "float")),
         (lambda r: r.with_(parse("sd_clip")), ("train", "float")),
         (lambda r: r.with_(parse("ema")), ("train",)),
