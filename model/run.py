@@ -160,9 +160,7 @@ def _done(job: Job, asked: _Asked, expected: Forecast, where: Mapping[str, str])
         record.reason = str(failure)
     record.notes += job.notes
     if names := edited():
-        record.notes.append(
-            f"{', '.join(names)}: edited while this process ran, so its results are shared with no other process"
-        )
+        record.notes.append(f"{', '.join(names)}: edited while this process ran; its results are shared with no other")
     if job.folder is not None:
         record.save(job.folder, None if score is None else score.bits, None if score is None else score.bytes)
     job.settle()
