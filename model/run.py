@@ -175,9 +175,7 @@ def _done(job: Job, asked: _Asked, expected: Forecast, where: Mapping[str, str])
     record.notes += repetition(job.data.train, recipe.schedule.batch_tokens, recipe.schedule.tokens)
     record.overlap = job.data.facts.get("overlap", {})
     if names := edited():
-        record.notes.append(
-            f"{', '.join(names)}: edited while this process ran, so its results are shared with no other process"
-        )
+        record.notes.append(f"{', '.join(names)}: edited while this process ran; its results are shared with no other")
     if job.folder is not None:
         record.save(job.folder, None if score is None else score.bits, None if score is None else score.bytes)
     job.settle()
