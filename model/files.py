@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write ``content`` so that ``path`` holds either all of it or what it held before, even after a power cut.
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which becomes ``path`` at the end: that holds either all of it or what it held before.
 
     It is written under a name nobody else can choose, for process ids repeat on other machines that share the folder. Where
-    the process is killed in between, that file stays behind; `golflab clean` finds it by its ending, ``.tmp``.
+    the process is killed in between, that file stays behind; `golflab clean` finds it by its ending, ``.tmp``. It is flushed
+    to the disk before it is renamed, so that a power cut leaves the one or the other.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)  # half a file helps nobody, least of all a disk that is full
         raise
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path``: see `atomic`."""
+    with atomic(path) as file:
+        file.write(content)

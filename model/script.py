@@ -20,7 +20,7 @@ from model.technique import SLOTS, STAGES
 START = "model.standalone"
 # Only search, report and export use these; what a run imports from them lazily, a travelling run does without.
 LEFT_BEHIND = {"model.script", "model.resume", "model.forecast", "model.calibration", "model.variants", "model.ways"}
-LEFT_BEHIND |= {"model.inspection", "model.overlap"}
+LEFT_BEHIND |= {"model.inspection", "model.overlap", "model.sources"}
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "pb": 0, "dict_size": 1 << 24}]
 
 LOADER = '''\

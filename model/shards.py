@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from model.files import atomic
+
 MAGIC, VERSION, HEADER_BYTES = 20240520, 1, 1024
 BOS = 1  # id every document begins with, here and in the challenge; a tokenizer that has another exchanges the two
 
@@ -44,9 +46,8 @@ def read_shard(path: Path) -> np.ndarray:
 
 def write_shard(path: Path, pieces: Iterable[np.ndarray]) -> int:
     """Write token arrays one after another as one shard, atomically; return how many tokens it holds."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     count = 0
-    with open(temporary, "wb") as file:
+    with atomic(path) as file:
         file.write(bytes(HEADER_BYTES))
         for piece in pieces:
             file.write(np.ascontiguousarray(piece, dtype="<u2").tobytes())
@@ -55,9 +56,6 @@ def write_shard(path: Path, pieces: Iterable[np.ndarray]) -> int:
         header[:3] = MAGIC, VERSION, count
         file.seek(0)
         file.write(header.tobytes())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
     return count
 
 

@@ -26,7 +26,6 @@ from model.recipe import Data, digest
 from model.shards import BOS, Stream, exchanged, read_shard, split_documents, stage, write_shard
 
 SAMPLE_BYTES = 20_000_000  # text a tokenizer is trained on, at most
-VERSION = 2  # of what is cached; raise it when tokenisation changes
 SPACE = "\u2581"  # the mark SentencePiece puts for a space
 Look = Callable[[list[np.ndarray], list[np.ndarray]], dict[str, Any]]  # documents of dev and test -> facts
 
@@ -153,8 +152,8 @@ def prepare(data: Data, vocabulary: int, cache: Path, local_disk: Path | None = 
     """
     corpus = load_corpus(data.corpus)
     cache.mkdir(parents=True, exist_ok=True)
-    tokenizer = tokenizer_for(corpus, vocabulary, cache, data.tokenizer)
-    fingerprint = digest([corpus.fingerprint, tokenizer.fingerprint, VERSION])
+    tokenizer = tokenizer_for(corpus, vocabulary, cache, data.tokenizer, made_by("model.tokens") if inspected else "")
+    fingerprint = digest([corpus.fingerprint, tokenizer.fingerprint, made_by("model.tokens") if inspected else ""])
     folder = cache / f"tokens-{fingerprint}"
     with _locked(cache / f"{folder.name}.lock"):
         folder.mkdir(exist_ok=True)
@@ -169,6 +168,16 @@ def prepare(data: Data, vocabulary: int, cache: Path, local_disk: Path | None = 
         if isinstance(corpus, ShardCorpus):
             return _from_shards(corpus, tokenizer, fingerprint, look, local_disk)
         return _from_text(corpus, tokenizer, fingerprint, look, folder, local_disk)
+
+
+def made_by(module: str) -> str:
+    """Twelve hex digits that change with the code that makes what is cached: `module` and all that it imports.
+
+    An exported script does not ask: its cache is its own.
+    """
+    from model.sources import code_hash
+
+    return code_hash([module])[:12]
 
 
 def _from_text(
@@ -240,8 +249,10 @@ def check_ids(path: Path, tokens: np.ndarray, vocabulary: int) -> None:
 # ---------------------------------------------------------------------- tokenizers
 
 
-def tokenizer_for(corpus: Corpus | ShardCorpus, vocabulary: int, cache: Path, path: str = "auto") -> Tokenizer:
+def tokenizer_for(corpus: Corpus | ShardCorpus, vocabulary: int, cache: Path, path: str = "auto", code: str = "") -> Tokenizer:
     """The tokenizer at ``path``; with ``auto``, the one that came with the shards, or one trained on the corpus and cached.
+
+    ``code`` is `made_by` of the code that trains: another code's tokenizer is not used.
 
     Raises:
         ValueError: no such file, no way to know which tokenizer made the shards, or a vocabulary that does not match.
@@ -259,7 +270,7 @@ def tokenizer_for(corpus: Corpus | ShardCorpus, vocabulary: int, cache: Path, pa
         return tokenizer
     assert isinstance(corpus, Corpus)
     cache.mkdir(parents=True, exist_ok=True)
-    cached = cache / f"sp{vocabulary}-{corpus.fingerprint}-v{VERSION}.model"
+    cached = cache / f"sp{vocabulary}-{corpus.fingerprint}-{code}.model"
     with _locked(cached.with_suffix(".lock")):
         if not cached.exists():
             write_atomic(cached, train_tokenizer(corpus.train, vocabulary))

@@ -102,7 +102,7 @@ def test_a_run_killed_at_any_moment_ends_with_the_record_of_an_undisturbed_one(
 def test_a_training_found_in_the_cache_brings_no_rungs_of_the_run_that_trained_it(recipe, cache, tmp_path):
     recipe = recipe.with_(seed=30)
     run(recipe, tmp_path / "a", cache, device="cpu", on_rung=lambda point: None)
-    for other, folder in ((recipe.with_(parse("zlib_codec")), tmp_path / "b"), (recipe, None), (recipe, tmp_path / "a")):
+    for other, folder in ((recipe.with_(parse("zstd_codec")), tmp_path / "b"), (recipe, None), (recipe, tmp_path / "a")):
         record = run(other, folder, cache, device="cpu", on_rung=lambda point: None)
         assert (record.trained, [p for p in record.curve if "bpb" in p]) == (False, [])
 
@@ -114,7 +114,7 @@ def test_a_run_does_not_go_on_from_the_checkpoint_of_another_recipe(recipe, cach
     at, _ = interrupting(monkeypatch, "in the second rung")
     with pytest.raises(Interrupted):
         run(recipe, tmp_path / "a", cache, device="cpu", on_rung=at)
-    other = recipe.with_(parse("zlib_codec"))
+    other = recipe.with_(parse("zstd_codec"))
     run(other, tmp_path / "b", cache, device="cpu", on_rung=lambda point: asked.append(point["step"]))
     assert asked == [2, 4, 6, 8]
 

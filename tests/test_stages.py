@@ -91,7 +91,7 @@ def test_what_comes_after_a_training_bounded_by_seconds_belongs_to_that_very_tra
 def test_training_that_reads_the_export_grid_depends_on_it():
     qat = BASE.with_(parse("ste_qat"))
     assert keys(qat)["train"] != keys(qat.with_(parse("int6_rows")))["train"]
-    assert keys(qat)["train"] == keys(qat.with_(parse("zlib_codec")))["train"]
+    assert keys(qat)["train"] == keys(qat.with_(parse("zstd_codec")))["train"]
 
 
 def test_the_limit_matters_where_something_trims_to_it():

@@ -150,6 +150,8 @@ def test_the_clock_pauses(monkeypatch):
     now = [5.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     clock = Clock()
+    now[0] += 9.0
+    clock.start()
     now[0] += 2.0
     with clock.paused():
         now[0] += 30.0

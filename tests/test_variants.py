@@ -24,7 +24,7 @@ from search.variants import choices_of, finish
 from tests.contract_helpers import BASE, BATCH, made_up_corpus
 from tests.matrices import infos, weights
 
-FEW = {"codec": ("zlib_codec", "rans_codec"), "bits": ("int8_rows", "int4_rows"), "rounding": ("nearest", "gptq:tokens=256")}
+FEW = {"codec": ("zlib_codec", "rans_codec"), "bits": ("int8_rows", "int4_rows"), "rounding": ("nearest", "gptq:tokens=1024")}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_quantises_calibrates_and_scores_once_per_way_of_quantising():
         )
     )
     assert len(found) == 8
-    assert sorted(calibrated) == ["gptq:tokens=256", "nearest"]
+    assert sorted(calibrated) == ["gptq:tokens=1024", "nearest"]
     assert len(scored) == 4
     assert found[0].score is found[1].score
     assert found[0].bytes != found[1].bytes
