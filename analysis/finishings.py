@@ -49,7 +49,7 @@ def finishings(table: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
         bytes, bytes_se, bytes_low, bytes_high (change of the packed size, code included); instead_of, what the slot held
         otherwise; beside, what was on on both sides; doubt. Empty where no training was finished in further ways.
     """
-    rows = [_row(key, told, level) for key, told in _gathered(table).items()]
+    rows = [_row(key, told, level) for key, told in _most_frequent(_gathered(table)).items()]
     frame = pd.DataFrame(rows, columns=COLUMNS) if rows else pd.DataFrame(columns=COLUMNS)
     if rows:
         frame["q_bh"] = benjamini_hochberg(frame["p"].to_numpy(float))
@@ -73,6 +73,16 @@ def _gathered(table: pd.DataFrame) -> dict[Key, list[dict[str, Any]]]:
                 seen.add((key, training))
                 found[key].append(one)
     return found
+
+
+def _most_frequent(found: dict[Key, list[dict[str, Any]]]) -> dict[Key, list[dict[str, Any]]]:
+    """Of comparisons with several things a slot held otherwise, those with what it held most often."""
+    best: dict[tuple[str, tuple[str, ...]], Key] = {}
+    for key, told in found.items():
+        other = best.get((key[0], key[2]))
+        if other is None or len(told) > len(found[other]):
+            best[key[0], key[2]] = key
+    return {key: found[key] for key in best.values()}
 
 
 def _row(key: Key, told: list[dict[str, Any]], level: float) -> dict[str, Any]:

@@ -217,7 +217,7 @@ def _half(sources: Sequence[tuple[float, float]], alpha: float) -> float:
 
 def _p_value(delta: float, sources: Sequence[tuple[float, float]]) -> float:
     """The level at which the interval of `_half` just touches zero."""
-    gap, least = abs(delta), 1e-300
+    gap, least = abs(delta), 1e-60
     if gap == 0 or _half(sources, least) <= gap:
         return 1.0 if gap == 0 else least
     return float(np.exp(optimize.brentq(lambda log: _half(sources, np.exp(log)) - gap, np.log(least), 0.0)))

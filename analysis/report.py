@@ -180,8 +180,8 @@ def summary(told: Report) -> list[str]:
     """The report in words, a sentence or two an item, every number with its error."""
     counts, best, effects = told.counts, told.best, told.contributions
     out = [
-        f"{counts['asked']} recipes were proposed; {counts['not_fitting']} could not fit the byte limit and were "
-        f"never trained, {counts['trained']} trainings ran, "
+        f"{counts['asked']} recipes were proposed. {counts['not_fitting']} of them could not fit the byte limit, so no training "
+        f"was spent on that; {counts['trained']} trainings ran, "
         f"{counts['complete']} runs completed, {counts['pruned']} were stopped early ({counts['over_limit']} of them for "
         f"measuring over the limit) and {counts['failed']} failed."
     ]
@@ -265,7 +265,9 @@ def _grid(title: str, names: tuple[str, ...]) -> Any:
     grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name in names:
         words = name in ("technique", "doubt", "instead of")
-        grid.add_column(name, justify="left" if words else "right", overflow="fold", no_wrap=not words)
+        grid.add_column(
+            name, justify="left" if words else "right", overflow="fold", no_wrap=name not in ("doubt", "instead of")
+        )
     return grid
 
 

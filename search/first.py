@@ -24,10 +24,10 @@ from spaces.space import Space
 
 # What every training is finished with. Codecs change bytes only; a clip and a rounding are tried where bits are few.
 FINISH = (
-    *("int6_rows", "int5_rows", "mse_clip@int5_rows", "gptq@int5_rows", "ema", "swa", "sliding_window"),
-    *("zstd_codec", "lzma_codec", "rans_codec"),
+    *("int6_rows", "int5_rows", "int4_rows", "mse_clip@int5_rows", "gptq@int5_rows", "ema", "swa", "sliding_window"),
+    *("zstd_codec", "lzma_codec"),
 )
-NOISE = 0.005  # standard deviation of one run at the scale `nano`, bits per byte, interactions included: docs/first_search.md
+NOISE = 0.007  # standard deviation of one run at the scale `nano`, bits per byte, interactions included: docs/first_search.md
 MINUTES = 4.2
 PACE_STEPS = 16
 STARTING = 25.0  # seconds for Ray and its workers to start on a core that trains 20,000 tokens of `nano` a second
@@ -144,18 +144,20 @@ def measure(recipe: Recipe, cache: Path, finish: Sequence[str], workers: int) ->
 
 
 def _timed(body: dict[str, Any], cache: str, finish: tuple[str, ...]) -> tuple[float, float]:
-    """Seconds of training and of all that follows, in a process of its own."""
+    """Seconds of training and of all that follows, in a process of its own that has done the same before, as a worker has."""
     import torch
 
     from model.run import run
     from model.ways import Way
 
     torch.set_num_threads(1)
-    recipe, began = Recipe.from_json(body), time.perf_counter()
-    ways = [Way.parse(text) for text in finish]
-    record = run(recipe, None, Path(cache), ways=ways, rungs=False, float_score=False)
-    training = record.seconds or 0.0
-    return training, time.perf_counter() - began - training
+    recipe, ways = Recipe.from_json(body), [Way.parse(text) for text in finish]
+    for short in (recipe.with_(tokens=2 * recipe.schedule.batch_tokens), recipe):
+        began = time.perf_counter()
+        record = run(short, None, Path(cache), ways=ways, rungs=False, float_score=False)
+        training = record.seconds or 0.0
+        rest = time.perf_counter() - began - training
+    return training, rest
 
 
 def announce(pace: Pace, design: Design, preset: Recipe, minutes: float = MINUTES) -> list[str]:

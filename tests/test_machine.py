@@ -145,7 +145,7 @@ def test_an_address_where_nobody_listens_creates_nothing(tmp_path, monkeypatch):
 
 
 def test_a_local_cluster_listens_on_the_loopback_interface_only(ray_cluster):
-    assert ray.util.get_node_ip_address() == "127.0.0.1"
+    assert {node["NodeManagerAddress"] for node in ray.nodes()} == {"127.0.0.1"}
     ours = [psutil.Process(), *(p for p in psutil.process_iter() if _argument(p, ray_cluster.scratch))]
     heard = [c.laddr.ip for p in ours for c in p.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN]
     assert len(ours) > 2

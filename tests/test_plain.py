@@ -50,7 +50,8 @@ def test_the_reason_of_a_failure_is_shown_and_obeyed_in_nothing(kind):
     console = kind(file=io.StringIO(), width=300, force_terminal=True)
     show.status(console, status_of(FOREIGN))
     assert console.file.getvalue().count(SAFE) == 3
-    show.corpus(console, {"corpus": FOREIGN, "kind": "text", "fingerprint": "f", "splits": {FOREIGN: {"documents": 3}}})
+    told = {"corpus": FOREIGN, "kind": "text", "fingerprint": "f", "splits": {FOREIGN: {"documents": 3}}, "notes": []}
+    show.corpus(console, told | {"overlap": {"splits": {}}})
     show.presets(console, [{"name": FOREIGN, "shape": vars(preset("baseline").shape), "techniques": []}])
     recipe = preset("baseline")
     failed = Record(recipe.hash, 0, FOREIGN, "failed", recipe.to_json(), reason=FOREIGN, notes=[FOREIGN])
