@@ -166,14 +166,15 @@ def _after_training(told: Report) -> dict[str, Any]:
         "and two trainings differ by chance far more than two finishes of one training do: so the errors here are smaller. "
         f"Each difference is an average over {int(table['trainings'].max())} trainings, each on a stretch of text of its own."
     )
+    exact = (table["se"] == 0) & (table["delta_bpb"] == 0)
     shown = pd.DataFrame(
         {
             "technique": table["technique"],
             "instead of": table["instead_of"],
             "beside": table["beside"],
-            "Δ bpb": _signed(table["delta_bpb"], 5),
-            "± 95 %": _number(table["high"] - table["delta_bpb"], 5),
-            "BH q": _small(table["q_bh"]),
+            "Δ bpb": np.where(exact, "0, exactly", _signed(table["delta_bpb"], 5)),
+            "± 95 %": np.where(exact, "", _number(table["high"] - table["delta_bpb"], 5)),
+            "BH q": np.where(exact, "", _small(table["q_bh"])),
             "Δ bytes": _bytes_text(table["bytes"], (table["bytes_high"] - table["bytes"]).to_numpy()),
             "trainings": table["trainings"],
             "doubt": table["doubt"],

@@ -117,7 +117,7 @@ class Report:
             cells = (
                 row.technique,
                 "0, exactly" if row.se == 0 == row.delta_bpb else _with_error(row.delta_bpb, row.high - row.delta_bpb, 5),
-                f"{row.q_bh:.2g}" if np.isfinite(row.q_bh) else "–",
+                "" if row.se == 0 == row.delta_bpb else f"{row.q_bh:.2g}" if np.isfinite(row.q_bh) else "–",
                 str(row.trainings),
                 f"{row.bytes:+,.0f}",
                 row.instead_of + beside,
@@ -180,8 +180,8 @@ def summary(told: Report) -> list[str]:
     """The report in words, a sentence or two an item, every number with its error."""
     counts, best, effects = told.counts, told.best, told.contributions
     out = [
-        f"{counts['asked']} recipes were proposed. {counts['not_fitting']} of them could not fit the byte limit, so no training "
-        f"was spent on that; {counts['trained']} trainings ran, "
+        f"{counts['asked']} recipes were proposed. {counts['not_fitting']} of them could not fit the byte limit, so no "
+        f"training was spent on that; {counts['trained']} trainings ran, "
         f"{counts['complete']} runs completed, {counts['pruned']} were stopped early ({counts['over_limit']} of them for "
         f"measuring over the limit) and {counts['failed']} failed."
     ]

@@ -42,6 +42,16 @@ Processes = Annotated[
 LocalDisk = Annotated[
     str | None, typer.Option(help="Folder on each node's own disk, to which token shards are copied once.", show_default=False)
 ]
+Finish = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Finish every training with this too, and compare (int5_rows, or mse_clip@int5_rows: tried beside int5_rows)."
+    ),
+]
+Confirm = Annotated[
+    int,
+    typer.Option(help="Fresh seeds on which the best found and the preset are compared in the end, on the test part.", min=0),
+]
 Budget = Annotated[str | None, typer.Option(help="2h, 90m, 300s, 50trainings or 12gpuh; what is running is finished.")]
 Trials = Annotated[int | None, typer.Option(help="Trials in all.")]
 

@@ -15,8 +15,10 @@ from search.arguments import (
     Address,
     AllowOverlap,
     Budget,
+    Confirm,
     Corpus,
     Cpus,
+    Finish,
     Gpus,
     Json,
     Limit,
@@ -95,6 +97,8 @@ def search(
     storage: Annotated[
         str | None, typer.Option(help="Optuna storage URL; a journal file in the experiment's folder by default.")
     ] = None,
+    finish: Finish = None,
+    confirm: Confirm = 0,
     as_json: Json = False,
 ) -> None:
     """Search for the best combination that fits: Ray Tune schedules, Optuna proposes, the byte budget prunes."""
@@ -273,6 +277,7 @@ def ablate(
     gpus_per_trial: Gpus = None,
     processes: Processes = None,
     local_disk: LocalDisk = None,
+    finish: Finish = None,
     as_json: Json = False,
 ) -> None:
     """Measure what a preset's techniques are worth, by a designed set of runs."""
@@ -302,6 +307,7 @@ def ablate(
         "runs": str(runs),
     }
     options |= {"address": address, "cpus": cpus, "gpus_per_trial": gpus_per_trial, "trials": len(made.recipes)}
+    options |= {"finish": tuple(finish or ())}
     options |= {"processes": processes, "local_disk": local_disk}
     result = _watched(
         sweep.validated(sweep.Options(**options)), lambda watcher: sweep.run_plan(made.recipes, watcher, **options)

@@ -23,6 +23,7 @@ from optuna.distributions import CategoricalDistribution
 from model.files import write_atomic
 from model.recipe import Recipe
 from model.record import Record, disk_full, records_in
+from model.ways import Way
 from search.difference import short
 from search.feasible import check_plan, check_space
 from search.ledger import Ledger
@@ -205,7 +206,11 @@ def validated(options: Options) -> Options:
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"limit={options.limit} must be a positive number of bytes.")
     Budget.parse(options.budget)
+    if options.confirm < 0:
+        raise ValueError(f"confirm={options.confirm} must not be negative.")
     options.load_space()
+    for text in options.finish:
+        Way.parse(text).check(options.recipe())
     options.check_team()
     options.score_pruner()
     for dotted in (options.runner, options.forecaster):

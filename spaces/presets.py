@@ -26,7 +26,7 @@ PROXY_SCHEDULE = Schedule(tokens=524_288, batch_tokens=4_096, micro_tokens=4_096
 # Binds about as often as 16,000,000 does at full scale: benchmarks/proxy_limit.py measures it.
 PROXY_LIMIT = 730_000
 
-# The first search's body: 45,000 parameters that see 6.5 tokens each, in 144 steps of 2,048 tokens. Four bodies and lengths were
+# The body of a first search: 45,000 parameters, 144 steps of 2,048 tokens (6.5 tokens a parameter). Four bodies were
 # measured: docs/first_search.md.
 NANO_SHAPE = Shape(layers=4, width=32, heads=2, kv_heads=1, hidden=64, vocabulary=512, context=128)
 NANO_SCHEDULE = Schedule(tokens=294_912, batch_tokens=2_048, micro_tokens=2_048)
