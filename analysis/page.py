@@ -199,6 +199,8 @@ def _confirmed(told: Report) -> dict[str, Any]:
             "p": _small(table["p"]),
             "seeds": table["seeds"],
             "documents": table["documents"],
+            "largest bytes": [f"{v:,.0f}" for v in table["bytes"]],
+            "over the limit on": [f"{v} seed(s)" if v else "–" for v in table["over"]],
             "doubt": table["doubt"],
         }
     )

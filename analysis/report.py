@@ -110,17 +110,17 @@ class Report:
 
     def _finishing_grid(self) -> Any:
         """What acts after training: a `rich` table."""
-        title = "What acts after training was worth (each pair shares one training and one text, so errors are small)"
-        grid = _grid(title, ("technique", "Δ bpb ± 95 %", "q", "trainings", "bytes", "instead of"))
+        count = int(self.finishings["trainings"].max())
+        title = f"What acts after training was worth, on the same weights and text ({count} trainings)"
+        grid = _grid(title, ("technique", "Δ bpb ± 95 %", "q", "bytes", "instead of"))
         for row in self.finishings.itertuples(index=False):
-            beside = f" (beside {row.beside})" if row.beside else ""
+            exact = row.se == 0 == row.delta_bpb  # a codec changes no weight
             cells = (
-                row.technique,
-                "0, exactly" if row.se == 0 == row.delta_bpb else _with_error(row.delta_bpb, row.high - row.delta_bpb, 5),
-                "" if row.se == 0 == row.delta_bpb else f"{row.q_bh:.2g}" if np.isfinite(row.q_bh) else "–",
-                str(row.trainings),
+                row.technique + (f" beside {row.beside}" if row.beside else ""),
+                "0, exactly" if exact else _with_error(row.delta_bpb, row.high - row.delta_bpb, 5),
+                "" if exact else f"{row.q_bh:.2g}" if np.isfinite(row.q_bh) else "–",
                 f"{row.bytes:+,.0f}",
-                row.instead_of + beside,
+                row.instead_of,
             )
             grid.add_row(*cells, style=_tint(row.delta_bpb, row.q_bh))
         return grid
@@ -156,7 +156,7 @@ def report(folder: str | Path) -> Report:
         counts=count(table),
         model=model,
         finishings=finishings(table),
-        confirmed=confirmed(folder, best.iloc[0]) if len(best) else pd.DataFrame(),
+        confirmed=confirmed(folder, best.iloc[0], float(np.nanmedian(table["limit"]))) if len(best) else pd.DataFrame(),
     )
 
 

@@ -246,14 +246,15 @@ def _confirmed(options: Options, result: Result, watcher: Any) -> Result:
         return result
     found = Recipe.from_json(result.best.spec)
     seeds = [CONFIRMING + options.seed + k for k in range(options.confirm)]
-    arms = (found.with_(name=FOUND), preset.with_(limit=found.limit))
-    plan = [arm.with_(seed=seed, split="test") for seed in seeds for arm in arms]
+    room = 2 * preset.limit  # another seed packs into more or fewer bytes: that is to be seen, not to stop the run
+    plan = [arm.with_(seed=seed, split="test", limit=room) for seed in seeds for arm in (found.with_(name=FOUND), preset)]
     inside = dataclasses.replace(
         options,
         name=f"confirm-{result.best.recipe}",
         runs=str(options.folder),
         cache=str(options.cache_folder),
         storage=None,
+        limit=room,
         confirm=0,
         finish=(),
         variants=0,

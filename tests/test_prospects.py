@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from analysis.report import report, summary
+from search import show, sweep
 from search.options import UNBOUNDED, Options
 from search.prospects import prospects
 from spaces.catalogue import space
@@ -59,3 +60,50 @@ def test_luck_is_mentioned_only_where_a_score_shrank(tmp_path):
     lines = [line for line in summary(told) if "partly luck" in line]
     assert len(lines) == (f"{told.best['expected']:.4f}" != f"{told.best['bpb']:.4f}")
     assert f"expect {told.best['expected']:.4f}" in lines[0]
+
+
+class Standing:
+    """A ledger of which so many of its trials are done."""
+
+    def __init__(self, done, target):
+        self.target, self._done = target, done
+
+    def remaining(self):
+        return self.target - self._done
+
+
+@pytest.mark.parametrize(("trials", "budget", "warned"), [(24, "100s", True), (12, "100s", False), (UNBOUNDED, "100s", False)])
+def test_a_pace_that_will_not_reach_is_said_once(tmp_path, monkeypatch, trials, budget, warned):
+    now = [0.0]
+    monkeypatch.setattr(sweep.time, "monotonic", lambda: now[0])
+    clock = sweep._Clock(Options(trials=trials, budget=budget), Standing(3, trials), tmp_path)
+    now[0], clock._lasted = 20.0, [0.0, 6.0, 7.0, 7.0]  # three trials in 20 s: 15 in 100 s
+    said = clock.too_slow()
+    assert ("about 15 of 24 trials" in said) == warned
+    assert ("golflab resume search --budget" in said) == warned
+    assert clock.too_slow() == ""
+
+
+def test_a_search_that_ran_out_of_budget_is_not_called_finished(capsys):
+    told = {"name": "w", "state": "out of budget", "reason": "the budget of 265s is spent", "trials": 24, "seconds": 271.0}
+    told |= {"counts": dict.fromkeys(("complete", "pruned", "failed", "trained", "not_fitting", "asked"), 13), "running": []}
+    told |= {"spent": {"trainings": 13, "seconds": 618.0}, "budget": "265s", "rungs": [], "best": None, "failed": []}
+    screen = io.StringIO()
+    show.status(Console(file=screen, width=300), told | {"resume": "golflab resume w"})
+    text = screen.getvalue()
+    assert "w: out of budget, the budget of 265s is spent. 271 s on the clock" in text
+    assert "618 s of training summed over all workers" in text
+    assert "finished" not in text
+    assert "continue with: golflab resume w" in text
+    show.status(
+        Console(file=(again := io.StringIO()), width=300),
+        told | {"state": "interrupted", "reason": "interrupted; go on", "resume": "x"},
+    )
+    assert "w: interrupted, go on." in again.getvalue()
+
+
+@pytest.mark.parametrize(("text", "why"), [("xsa", "acts during training"), ("nothing_such", "no technique")])
+def test_what_cannot_finish_a_training_is_refused_before_anything_starts(tmp_path, text, why):
+    with pytest.raises(ValueError, match=why):
+        sweep.validated(Options(name="f", runs=str(tmp_path), finish=(text,)))
+    assert not list(tmp_path.iterdir())
