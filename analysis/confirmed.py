@@ -57,7 +57,7 @@ def in_words(table: pd.DataFrame) -> list[str]:
         )
         if r.over:
             lines.append(
-                f"The best found is over the byte limit on {r.over} of these {r.seeds} seed(s), with up to {r.bytes:,.0f} bytes: "
-                "leave a little room before you hand it in."
+                f"The best found is over the byte limit on {r.over} of these {r.seeds} seed(s), with up to {r.bytes:,.0f} "
+                "bytes: leave a little room before you hand it in."
             )
     return lines

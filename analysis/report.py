@@ -117,7 +117,7 @@ class Report:
             exact = row.se == 0 == row.delta_bpb  # a codec changes no weight
             cells = (
                 row.technique + (f" beside {row.beside}" if row.beside else ""),
-                "0, exactly" if exact else _with_error(row.delta_bpb, row.high - row.delta_bpb, 5),
+                "0, exactly" if exact else _with_error(row.delta_bpb, row.high - row.delta_bpb),
                 "" if exact else f"{row.q_bh:.2g}" if np.isfinite(row.q_bh) else "–",
                 f"{row.bytes:+,.0f}",
                 row.instead_of,
