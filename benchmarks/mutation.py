@@ -1,8 +1,8 @@
 """How many planted faults do the tests notice? ``python -m benchmarks.mutation --each 20``: half an hour on two cores.
 
 One fault at a time is planted in a copy of the project: a comparison turned round, a sum made a difference, a condition
-negated, a constant changed, a statement left out. Then the module's own tests run. A fault is *killed* where a test fails. One that
-survives is listed with its line: either a test is missing, or the fault changes nothing that anybody could see.
+negated, a constant changed, a statement left out. Then the module's own tests run. A fault is *killed* where a test fails.
+One that survives is listed with its line: either a test is missing, or the fault changes nothing that anybody could see.
 
 The faults are a sample, the same one for the same ``--seed``. Messages, annotations and imports are left alone.
 """

@@ -1,8 +1,11 @@
-"""Whether anything can fit the limit at all: asked before an experiment is created."""
+"""Whether anything can fit the limit at all, asked before an experiment is created; and what is the largest there is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+from optuna.distributions import CategoricalDistribution
 
 from model.recipe import Recipe
 from search.proposal import Forecasts, chance
@@ -50,3 +53,13 @@ def check_plan(recipes: Sequence[Recipe], forecaster: Forecasts) -> None:
 def _needs(recipe: Recipe, forecaster: Forecasts) -> str:
     told = forecaster(recipe)
     return f"{recipe.name or 'the first'} is forecast at {told['low']:,.0f} to {told['high']:,.0f}. Raise --limit."
+
+
+def largest(space: Space, forecaster: Forecasts) -> dict[str, Any]:
+    """The combination of a space that is forecast to be the largest, found one choice after the other; knobs stay."""
+    params = space.params(space.preset)
+    for name, rule in space.distributions().items():
+        if isinstance(rule, CategoricalDistribution) and (name in space.choices or name.startswith("shape.")):
+            sizes = {value: forecaster(space.recipe(params | {name: value}))["mid"] for value in rule.choices}
+            params[name] = max(sizes, key=lambda value: sizes[value])
+    return params

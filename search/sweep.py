@@ -14,30 +14,24 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optuna.distributions import CategoricalDistribution
-
 from model.files import write_atomic
 from model.recipe import Recipe
-from model.record import Record, disk_full, records_in
+from model.record import Record, records_in
 from model.ways import Way
-from search.difference import short
-from search.feasible import check_plan, check_space
+from search.clock import Clock
+from search.confirm import confirmation
+from search.feasible import check_plan, check_space, largest
 from search.ledger import Ledger
 from search.options import UNBOUNDED, Budget, Options
-from search.proposal import Forecasts
-from search.pruner import Agreement
-from search.storage import open_storage, read_experiment, write_experiment
+from search.storage import open_storage, read_experiment
 from search.walk import REFUSED
 from spaces.presets import PRESETS
-from spaces.space import Space
 
 PLAN = "plan.json"  # the recipes of an experiment that runs a list
-CONFIRMING = 1000  # first of the seeds that no trial has
-FOUND = "found"  # the label of the best found where it is confirmed: `analysis.confirmed` looks for it
 MOVABLE = {"trials", "budget", "address", "cpus", "cpus_per_trial", "gpus_per_trial", "processes", "local_disk"}  # by `resume`
 
 
@@ -147,16 +141,6 @@ def _ask_for_the_largest(ledger: Ledger) -> None:
         ledger.enqueue(params)
 
 
-def largest(space: Space, forecaster: Forecasts) -> dict[str, Any]:
-    """The combination of a space that is forecast to be the largest, found one choice after the other; knobs stay."""
-    params = space.params(space.preset)
-    for name, rule in space.distributions().items():
-        if isinstance(rule, CategoricalDistribution) and (name in space.choices or name.startswith("shape.")):
-            sizes = {value: forecaster(space.recipe(params | {name: value}))["mid"] for value in rule.choices}
-            params[name] = max(sizes, key=lambda value: sizes[value])
-    return params
-
-
 def _read_plan(folder: Path) -> list[Recipe] | None:
     path = folder / PLAN
     return [Recipe.from_json(body) for body in json.loads(path.read_text())] if path.exists() else None
@@ -236,38 +220,16 @@ def _run(
 
 
 def _confirmed(options: Options, result: Result, watcher: Any) -> Result:
-    """Run the best found and the preset again on fresh seeds, scored on the test part, as an experiment inside this one.
-
-    It shares the stage cache: a preset that was confirmed before is not trained again when a longer search finds another
-    best.
-    """
-    preset = options.recipe()
-    if not options.confirm or not result.finished or result.best is None or result.best.recipe == preset.hash:
+    """Confirm what was found, where that was asked for: see `search.confirm`."""
+    if not options.confirm or not result.finished or result.best is None or result.best.recipe == options.recipe().hash:
         return result
-    found = Recipe.from_json(result.best.spec)
-    seeds = [CONFIRMING + options.seed + k for k in range(options.confirm)]
-    room = 2 * preset.limit  # another seed packs into more or fewer bytes: that is to be seen, not to stop the run
-    plan = [arm.with_(seed=seed, split="test", limit=room) for seed in seeds for arm in (found.with_(name=FOUND), preset)]
-    inside = dataclasses.replace(
-        options,
-        name=f"confirm-{result.best.recipe}",
-        runs=str(options.folder),
-        cache=str(options.cache_folder),
-        storage=None,
-        limit=room,
-        confirm=0,
-        finish=(),
-        variants=0,
-        halving=None,
-        budget="",
-    )
+    inside, plan = confirmation(options, result.best)
     if watcher is not None:
         watcher.expects(len(plan))
-    changes = {f.name: getattr(inside, f.name) for f in dataclasses.fields(Options) if f.name not in ("design", "trials")}
     if (inside.folder / "experiment.json").exists():
         done = resume(inside.name, inside.runs, watcher)
     else:
-        done = run_plan(plan, watcher, **changes | {"design": "confirm"})
+        done = run_plan(plan, watcher, **{f.name: getattr(inside, f.name) for f in dataclasses.fields(Options)})
     return dataclasses.replace(result, finished=done.finished, seconds=result.seconds + done.seconds)
 
 
@@ -297,7 +259,8 @@ def _continued(options: Options, watcher: Any, prepare: Callable[[Ledger], None]
         ledger.reconcile()
         if prepare is not None:
             prepare(ledger)
-        clock = _Clock(options, ledger, folder)
+        plan = _read_plan(folder) if options.design == "first" else None
+        clock = Clock(options, ledger, None if plan is None else [recipe.hash for recipe in plan])
         clock.save("running")
         reason, interrupted = "", False
         if ledger.remaining() or ledger.has_orphans():
@@ -337,7 +300,7 @@ def open_ledger(options: Options) -> Ledger:
     )
 
 
-def _tune(options: Options, ledger: Ledger, watcher: Any, clock: _Clock) -> tuple[str, bool]:
+def _tune(options: Options, ledger: Ledger, watcher: Any, clock: Clock) -> tuple[str, bool]:
     """Run Tune until the ledger has nothing more; return why it ended and whether it was interrupted."""
     from search.cluster import cluster, placement
 
@@ -401,127 +364,6 @@ def _ending_like_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-class _Clock:
-    """Knows what has been spent, whether more may start, and keeps ``experiment.json`` current."""
-
-    def __init__(self, options: Options, ledger: Ledger, folder: Path) -> None:
-        self._options, self._ledger, self._folder = options, ledger, folder
-        self._budget, self.gpus_per_trial = Budget.parse(options.budget), options.gpus_per_trial or 0.0
-        path = folder / "experiment.json"
-        self._before = read_experiment(folder).get("seconds", 0.0) if path.exists() else 0.0
-        self._started, self._lasted, self._warned = time.monotonic(), [0.0], False
-        plan = _read_plan(folder) if options.design == "first" else None
-        self._planned = None if plan is None else [recipe.hash for recipe in plan]
-
-    def seconds(self) -> float:
-        """On the clock, over all resumes."""
-        return self._before + time.monotonic() - self._started
-
-    def may_start(self) -> str | None:
-        """Why no further trial may start, or None. A trial is expected to take as long as the median one did."""
-        spent = self._ledger.spent()
-        typical = sorted(self._lasted)[len(self._lasted) // 2]
-        if self.seconds() + typical > self._budget.seconds:
-            return f"the budget of {self._options.budget} is spent"
-        if spent["trainings"] >= self._budget.trainings or spent["seconds"] * self.gpus_per_trial >= self._budget.gpu_seconds:
-            return f"the budget of {self._options.budget} is spent"
-        return None
-
-    def too_slow(self) -> str:
-        """That the budget will not reach for all trials, once, as soon as the pace says so; else an empty text."""
-        done, left = self._ledger.target - self._ledger.remaining(), self._budget.seconds - self.seconds()
-        if self._warned or self._options.trials >= UNBOUNDED or not math.isfinite(left) or len(self._lasted) < 4:
-            return ""
-        expected = done + max(0.0, left) * (len(self._lasted) - 1) / self.seconds()
-        if expected >= self._options.trials:
-            return ""
-        self._warned = True
-        return (
-            f"At this pace about {expected:.0f} of {self._options.trials} trials will be done within the budget of "
-            f"{self._options.budget}. What they can tell will be said in the report; `{self._options.resume_command} "
-            "--budget …` goes on."
-        )
-
-    def standing(self) -> tuple[dict[str, float], list[Agreement]]:
-        """What has been spent, and how well rungs predict the end."""
-        return self._ledger.spent(), self._ledger.rungs()
-
-    def wrap(self, watcher: Any) -> Any:
-        """The watcher, with this clock listening too."""
-        return _Listening(watcher, self)
-
-    def lasted(self, seconds: float) -> None:
-        """Note how long a trial took, and save the counts."""
-        self._lasted.append(seconds)
-        self.save("running")
-
-    def save(self, state: str, reason: str = "") -> None:
-        """Write ``experiment.json``, if there is room for it: it only repeats what the ledger knows."""
-        try:
-            self._write(state, reason)
-        except OSError as error:
-            if not disk_full(error):
-                raise
-
-    def _write(self, state: str, reason: str) -> None:
-        write_experiment(
-            self._folder,
-            {
-                "name": self._options.name,
-                "state": state,
-                "reason": reason,
-                "options": asdict(self._options),
-                # A plan, or a search that only screens, never looks at a score before it proposes: no analysis need doubt that.
-                "design": self._options.design or ("screen" if (self._options.screen or 0) >= self._options.trials else None),
-                "counts": self._ledger.counts(),
-                "spent": self._ledger.spent(),
-                "seconds": self.seconds(),
-                "resume": self._options.resume_command,
-                "planned": self._planned,
-                "refusal": self._refusal(),
-            },
-        )
-
-    def _refusal(self) -> dict[str, Any] | None:
-        """The first combination that was refused for its size: in words, and its forecast bytes."""
-        told = self._ledger.refusal()
-        if told is None:
-            return None
-        recipe, preset = Recipe.from_json(told["recipe"]), self._ledger.space.preset
-        return {"words": short(recipe, preset), "recipe": recipe.hash, "bytes": told["bytes"], "limit": preset.limit}
-
-
-class _Listening:
-    """Passes events on and times the trials."""
-
-    def __init__(self, watcher: Any, clock: _Clock) -> None:
-        self._watcher, self._clock = watcher, clock
-        self._began: dict[int, float] = {}
-
-    def placed(self, what: str) -> None:
-        self._watcher.placed(what)
-
-    def expects(self, trials: int) -> None:
-        self._watcher.expects(trials)
-
-    def note(self, text: str) -> None:
-        self._watcher.note(text)
-
-    def started(self, proposal: Any) -> None:
-        self._began[proposal.number] = time.monotonic()
-        self._watcher.started(proposal)
-
-    def rung(self, number: int, rung: dict[str, Any]) -> None:
-        self._watcher.rung(number, rung)
-
-    def finished(self, number: int, record: Record) -> None:
-        self._clock.lasted(time.monotonic() - self._began.pop(number, time.monotonic()))
-        self._watcher.finished(number, record)
-        self._watcher.standing(*self._clock.standing())
-        if warning := self._clock.too_slow():
-            self._watcher.note(warning)
 
 
 def _load(dotted: str) -> Callable[..., Any]:

@@ -7,7 +7,9 @@ import pytest
 from rich.console import Console
 
 from analysis.report import report, summary
+from search import clock as clocks
 from search import show, sweep
+from search.clock import Clock
 from search.options import UNBOUNDED, Options
 from search.prospects import prospects
 from spaces.catalogue import space
@@ -75,8 +77,8 @@ class Standing:
 @pytest.mark.parametrize(("trials", "budget", "warned"), [(24, "100s", True), (12, "100s", False), (UNBOUNDED, "100s", False)])
 def test_a_pace_that_will_not_reach_is_said_once(tmp_path, monkeypatch, trials, budget, warned):
     now = [0.0]
-    monkeypatch.setattr(sweep.time, "monotonic", lambda: now[0])
-    clock = sweep._Clock(Options(trials=trials, budget=budget), Standing(3, trials), tmp_path)
+    monkeypatch.setattr(clocks.time, "monotonic", lambda: now[0])
+    clock = Clock(Options(trials=trials, budget=budget, runs=str(tmp_path)), Standing(3, trials))
     now[0], clock._lasted = 20.0, [0.0, 6.0, 7.0, 7.0]  # three trials in 20 s: 15 in 100 s
     said = clock.too_slow()
     assert ("about 15 of 24 trials" in said) == warned
