@@ -180,7 +180,7 @@ def summary(told: Report) -> list[str]:
     """The report in words, a sentence or two an item, every number with its error."""
     counts, best, effects = told.counts, told.best, told.contributions
     out = [
-        f"{counts['asked']} recipes were proposed. {counts['not_fitting']} of them could not fit the byte limit, so no "
+        f"{counts['asked']} recipes were asked for. {counts['not_fitting']} of them could not fit the byte limit, so no "
         f"training was spent on that; {counts['trained']} trainings ran, "
         f"{counts['complete']} runs completed, {counts['pruned']} were stopped early ({counts['over_limit']} of them for "
         f"measuring over the limit) and {counts['failed']} failed."
