@@ -98,6 +98,10 @@ def contribution(
             f"Effects come from the {len(model.rows)} runs that were planned before any score was known. {left} further runs "
             "were chosen by looking at scores and are left out here."
         )
+    if "seed" in model.rows and (model.rows["seed"] == model.rows["seed"].iloc[0]).all():
+        notes.append(
+            "All runs share one seed. The errors say how sure an effect is for this seed; for another it may differ by more."
+        )
     if adaptive:
         notes.append(
             "These runs were chosen by a search that looked at earlier results. Techniques it disliked early were tried less "

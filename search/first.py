@@ -27,22 +27,29 @@ FINISH = (
     *("int6_rows", "int5_rows", "int4_rows", "mse_clip@int5_rows", "gptq@int5_rows", "ema", "swa", "sliding_window"),
     *("zstd_codec", "lzma_codec"),
 )
-NOISE = 0.007  # standard deviation of one run at the scale `nano`, bits per byte, interactions included: docs/first_search.md
+NOISE = 0.011  # standard deviation of one run at the scale `nano`, bits per byte, interactions included: docs/first_search.md
 MINUTES = 4.2
 PACE_STEPS = 16
 STARTING = 25.0  # seconds for Ray and its workers to start on a core that trains 20,000 tokens of `nano` a second
 STARTING_PACE = 20_000.0
 
 
+Blocks = list[list[designs.Combination]]  # the runs of a design by the seed they share
+
+
 @dataclass(frozen=True)
 class Design:
     """A design that a first search may run.
+
+    Its runs are blocked by seed: in each block every technique is on in half of the runs, so a seed's own shift cancels. What a
+    technique is worth differs from seed to seed, too. With one seed alone that would be invisible, and the errors too small.
 
     Attributes:
         name: as it is called in the literature.
         techniques: how many vary, the first of `spaces.catalogue.FIRST`.
         runs: of the design.
-        build: names -> combinations.
+        blocks: seeds among which the runs are shared out.
+        build: names, number of runs and of blocks -> combinations by block.
         proposals: trials of the search that follows it.
         seeds: fresh seeds on which the best found is compared with the preset.
     """
@@ -50,7 +57,8 @@ class Design:
     name: str
     techniques: int
     runs: int
-    build: Callable[[Sequence[str]], list[designs.Combination]]
+    blocks: int
+    build: Callable[[Sequence[str], int, int], Blocks]
     proposals: int
     seeds: int
 
@@ -65,29 +73,51 @@ class Design:
         return FIRST[: self.techniques]
 
     @property
+    def df(self) -> int:
+        """Degrees of freedom that are left for the error."""
+        return self.runs - self.techniques - self.blocks
+
+    @property
     def smallest(self) -> float:
         """Smallest effect that shows at 5 % with power 0.8, bits per byte."""
-        return 2 * NOISE / math.sqrt(self.runs) * detectable(self.runs - self.techniques - 1)
+        return 2 * NOISE / math.sqrt(self.runs) * detectable(self.df)
 
     def plan(self, preset: Recipe, space: Space) -> list[Recipe]:
         """The design's recipes, the preset first. Its techniques have the knobs that ``space`` gives them."""
-        off = dict.fromkeys(FIRST, False)
-        made = [space.recipe(space.params(preset) | off | dict.fromkeys(on, True)) for on in self.build(self.names)]
-        return sorted({r.hash: r for r in made}.values(), key=lambda r: r.hash != preset.hash)
+        off, made = dict.fromkeys(FIRST, False), dict[str, Recipe]()
+        for block, combinations in enumerate(self.build(self.names, self.runs, self.blocks)):
+            for on in combinations:
+                recipe = space.recipe(space.params(preset) | off | dict.fromkeys(on, True)).with_(seed=preset.seed + block)
+                made[recipe.hash] = recipe
+        return sorted(made.values(), key=lambda r: r.hash != preset.hash)
 
 
-def _twelve(names: Sequence[str]) -> list[designs.Combination]:
-    """Plackett-Burman in 12 runs, every run turned into its opposite, so that one has everything off: the preset."""
-    blank = [f"column {k}" for k in range(len(names), 11)]
-    return [frozenset(names) - on for on in designs.plackett_burman([*names, *blank])]
+def _folded(names: Sequence[str], runs: int, blocks: int) -> Blocks:
+    """Folded Plackett-Burman. A run and its mirror image stay together; the one with everything off is in the first block."""
+    rows = designs.folded_plackett_burman(_padded(names, runs // 2 - 1))
+    couples = [[on & frozenset(names) for on in rows[k : k + 2]] for k in range(0, runs, 2)]
+    couples.sort(key=lambda couple: frozenset() not in couple)
+    return [[on for couple in couples[block::blocks] for on in couple] for block in range(blocks)]
+
+
+def _unfolded(names: Sequence[str], runs: int, blocks: int) -> Blocks:
+    """Plackett-Burman, each run turned into its opposite, so that one has everything off; a spare column tells two blocks."""
+    columns = _padded(names, runs - 1)
+    rows = designs.plackett_burman(columns)
+    return [[frozenset(names) - on for on in rows if (columns[-1] in on) == first] for first in (True, False)]
+
+
+def _padded(names: Sequence[str], columns: int) -> list[str]:
+    """Names for all columns of a design; those of the spare ones are nobody's."""
+    return [*names, *(f"spare {k}" for k in range(len(names), columns))]
 
 
 # From rich to lean.
 DESIGNS = (
-    Design("folded Plackett-Burman", 8, 24, designs.folded_plackett_burman, 6, 3),
-    Design("folded Plackett-Burman", 5, 16, designs.folded_plackett_burman, 4, 2),
-    Design("Plackett-Burman", 5, 12, _twelve, 3, 2),
-    Design("folded Plackett-Burman", 3, 8, designs.folded_plackett_burman, 2, 1),
+    Design("folded Plackett-Burman", 6, 24, 3, _folded, 6, 3),
+    Design("folded Plackett-Burman", 5, 16, 2, _folded, 4, 2),
+    Design("Plackett-Burman", 5, 12, 2, _unfolded, 3, 2),
+    Design("folded Plackett-Burman", 3, 8, 2, _folded, 2, 1),
 )
 
 

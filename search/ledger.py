@@ -221,9 +221,12 @@ class Ledger:
         self.study.enqueue_trial(params)
 
     def _described(self, recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The space's parameters of a planned recipe, from which the sampler learns; nothing where the space lacks it."""
+        """The space's parameters of a planned recipe, from which the sampler learns; nothing where the space lacks it.
+
+        A design may have seeds that the space does not; a score is a score.
+        """
         params = self.space.params(recipe)
-        reached = self.space.recipe(params).hash == recipe.hash
+        reached = self.space.recipe(params).with_(seed=recipe.seed).hash == recipe.hash
         return (params, self.space.distributions()) if reached else ({}, {})
 
     def _enter(self, recipe: Recipe, params: dict[str, Any], distributions: dict[str, Any], told: dict[str, Any]) -> Proposal:

@@ -134,13 +134,21 @@ def test_post_training_variants_of_one_training_are_not_independent():
     assert table.loc["technique_a", "se"] > 0.001
 
 
+def test_one_seed_is_said_to_be_one():
+    world, flags = Planted.draw(10, 6), (np.random.default_rng(6).random((30, 6)) < 0.5).astype(float)
+    one, two = (contribution(from_records(world.records(flags, seeds=np.arange(30) % n))) for n in (1, 2))
+    assert any("share one seed" in note for note in one.attrs["notes"])
+    assert not any("share one seed" in note for note in two.attrs["notes"])
+    assert two.attrs["adjusted"] == ["seed"]
+
+
 def test_adaptive_histories_state_their_bias():
     world = Planted.draw(10, 6)
     table = from_records(world.records((np.random.default_rng(6).random((30, 6)) < 0.5).astype(float)))
     table.attrs["experiment"] = {"options": {"space": "starter"}}
     assert any("biased" in note for note in contribution(table).attrs["notes"])
     table.attrs["experiment"] = {"options": {"space": "starter", "design": ""}, "design": "screen"}
-    assert not contribution(table).attrs["notes"]
+    assert not any("biased" in note for note in contribution(table).attrs["notes"])
     named = needed_runs(table)
     assert set(named["technique"]) == set(world.names)
     assert set(named["switch"]) <= {"on", "off"}

@@ -68,9 +68,11 @@ def test_every_design_identifies_what_it_varies():
         recipes = design.plan(preset.recipe(), preset.load_space())
         assert len(recipes) == design.runs
         on = np.array([[t in {x.name for x in r.techniques} for t in design.names] for r in recipes], float)
-        rows = np.hstack([np.ones((len(on), 1)), on - 0.5])
-        assert np.allclose(rows.T @ rows, np.diag(np.diag(rows.T @ rows)))  # orthogonal
-        assert design.runs - design.techniques - 1 >= 4  # degrees of freedom
+        seeds = np.array([[r.seed == seed for seed in range(design.blocks)] for r in recipes], float)
+        assert (seeds.sum(axis=0) == design.runs / design.blocks).all()
+        rows = np.hstack([seeds, on - 0.5])
+        assert np.allclose(rows.T @ rows, np.diag(np.diag(rows.T @ rows)))  # orthogonal, to the seeds too
+        assert design.df >= 3
         assert set(design.names) <= set(FIRST)
     assert [d.total for d in DESIGNS] == sorted((d.total for d in DESIGNS), reverse=True)
 

@@ -82,7 +82,7 @@ def test_a_pace_that_will_not_reach_is_said_once(tmp_path, monkeypatch, trials, 
     now[0], clock._lasted = 20.0, [0.0, 6.0, 7.0, 7.0]  # three trials in 20 s: 15 in 100 s
     said = clock.too_slow()
     assert ("about 15 of 24 trials" in said) == warned
-    assert ("golflab resume search --budget" in said) == warned
+    assert ("--budget …` goes on" in said) == warned
     assert clock.too_slow() == ""
 
 
