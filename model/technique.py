@@ -15,9 +15,11 @@ import os
 import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from model.recipe import Recipe, Shape
 
 STAGES = ("data", "model", "train", "quantise", "pack", "evaluate")

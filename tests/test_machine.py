@@ -138,6 +138,7 @@ def test_what_cannot_be_had_is_refused_before_anything_is_created(tmp_path, monk
 
 def test_an_address_where_nobody_listens_creates_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(search.cluster, "connected", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)  # the session's cluster is really there
     monkeypatch.setattr(search.cluster, "unreachable", lambda address: f"Nothing listens at {address}.")
     with pytest.raises(ValueError, match="Nothing listens"):
         start(name="x", runs=str(tmp_path / "runs"), address="127.0.0.1:1", forecaster="fake_runs:Forecaster")
