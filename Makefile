@@ -34,10 +34,11 @@ MACHINES := avx2:DEFAULT:Haswell:1:bfloat16 default:DEFAULT:Prescott:2:float32 a
             default:AVX2:Prescott:1:bfloat16 avx2:AVX512_CORE:Prescott:1:float32 default:AVX512_CORE:Haswell:2:bfloat16
 test-machines: .venv/tested
 	@failed=0; for machine in $(MACHINES); do \
-	  set -- $$(echo $$machine | tr : ' '); \
-	  set -- ATEN_CPU_CAPABILITY=$$1 ONEDNN_MAX_CPU_ISA=$$2 OPENBLAS_CORETYPE=$$3 OMP_NUM_THREADS=$$4 GOLFLAB_TEST_DTYPE=$$5; \
+	  set -- $$(echo $$machine | tr : ' '); threads=$$4; \
+	  set -- ATEN_CPU_CAPABILITY=$$1 ONEDNN_MAX_CPU_ISA=$$2 OPENBLAS_CORETYPE=$$3 OMP_NUM_THREADS=$$4 GOLFLAB_TEST_DTYPE=$$5 \
+	    OMP_WAIT_POLICY=passive; \
 	  echo "$$@"; \
-	  env "$$@" $(PY) -m pytest -m "numerical and not chaos and not full" \
+	  env "$$@" $(PY) -m pytest -n $$((3 - threads)) -m "numerical and not chaos and not full" \
 	      -k "not every_pair and not every_bound and not every_knob" $(TESTS) || failed=$$((failed + 1)); \
 	done; echo "$$failed of $(words $(MACHINES)) runs failed"; test $$failed = 0
 
