@@ -11,10 +11,9 @@ from torch import Tensor
 
 from model.gpt import GPT
 from model.initialize import generator, initialize
-from model.layers import Linear, ParameterInfo, parameters_of
+from model.layers import Linear, parameters_of
 from model.quantize import quantise
-from model.recipe import Recipe, Shape
-from model.technique import parse
+from model.recipe import Recipe
 from spaces.presets import PRESETS, at_scale
 
 PUBLISHED = ("seed_849_as_published", "seed_680_as_published", "seed_1499_as_published", "seed_295_as_published")
@@ -140,18 +139,3 @@ def test_849_and_680_draw_the_value_embeddings_projection(name):
     project = initialize(GPT(recipe), recipe).value_add.project.weight.double()
     gain = (2 * recipe.shape.layers) ** -0.5 if name == "seed_849" else 1.0
     assert torch.allclose(torch.linalg.svdvals(project), torch.full((min(project.shape),), gain).double(), atol=1e-5)
-
-
-def test_every_role_has_a_clip_of_its_own():
-    """`mixed_clip` sends each parameter to its role's rule."""
-    rules = {"mlp": "percentile", "attention": "row_max_floor", "bigram": "sd_clip", "side": "mse_clip", "table": "row_max"}
-    text = ",".join(f"{role}={rule}" for role, rule in rules.items())
-    mixed = parse(f"mixed_clip:{text}")
-    clip, w = mixed.build(Shape()), torch.randn(8, 64, generator=generator(1, "w")) * 0.1
-    kinds = {"mlp": "linear", "attention": "linear", "bigram": "table", "side": "linear", "table": "table"}
-    alone = {"row_max_floor": "row_max:floor=true"}
-    for role, rule in rules.items():
-        info = ParameterInfo("w", kinds[role], "bigram" if role == "side" else role, (8, 64), 0)
-        other = parse(alone.get(rule, rule)).build(Shape())
-        assert torch.equal(clip(w, 31, info), other(w, 31, info)), role
-        assert mixed.reach(64, 31, info) == parse(alone.get(rule, rule)).reach(64, 31, info)
