@@ -1,4 +1,4 @@
-"""What bytes and seconds buy: the frontier, the best that fits, and the price of a kilobyte."""
+"""What bytes and seconds buy: the frontier, and the price of a kilobyte."""
 
 from __future__ import annotations
 
@@ -27,13 +27,6 @@ def frontier(table: pd.DataFrame, seconds: bool = False, recipes: pd.DataFrame |
     frame["doubt"] = np.where(frame["efficient"] & (frame["runs"] < 2), "one run: it may owe its place to luck", "")
     kept = ["recipe", "preset", "techniques", "bytes", "bpb", "se", "low", "high", "seconds", "fits", "efficient", "doubt"]
     return frame[kept].sort_values("bytes").reset_index(drop=True)
-
-
-def best_that_fits(table: pd.DataFrame, limit: float | None = None) -> pd.DataFrame:
-    """The best recipe that fits (one row, or none): that of `ranking`, under ``limit`` if given."""
-    frame = ranking(table)
-    fits = frame["fits"] if limit is None else frame["bytes"] <= limit
-    return frame[fits].head(1).reset_index(drop=True)
 
 
 def shadow_price(

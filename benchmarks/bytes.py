@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.stats import entropy
 
 from model.artifact import pack, unpack
 from model.calibration import Calibration
-from model.entropy import empirical_entropy
 from model.forecast import forecast, inventory, raw_forecast, scheme
 from model.gpt import GPT
 from model.gptq import collect
@@ -58,7 +58,7 @@ def bound(quantised: dict[str, Quantised]) -> float:
     for q in quantised.values():
         floats = (q.values if q.scales is None else q.scales).numpy().astype("<f2").view(np.uint8).reshape(-1, 2)
         arrays = [floats[:, 0], floats[:, 1]] + ([] if q.scales is None else [q.values.numpy().astype(np.int64).ravel() + 128])
-        total += sum(a.size * empirical_entropy([float(c) for c in np.bincount(a)]) / 8 for a in arrays if a.size)
+        total += sum(a.size * entropy(np.bincount(a), base=2) / 8 for a in arrays if a.size)
     return total
 
 

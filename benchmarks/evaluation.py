@@ -22,7 +22,6 @@ import torch
 from torch.nn import functional as F
 
 from model.artifact import unpack
-from model.estimate import estimate
 from model.evaluate import Evaluator, Score, evaluate
 from model.gpt import GPT
 from model.initialize import initialize
@@ -141,14 +140,6 @@ def measured(recipe: Recipe, data: TokenData, documents: list[np.ndarray], repea
             ratio(lambda: plain_sliding(model, text, plan, rows), lambda: evaluator.score(text), repeat), 3
         ),
         "largest_difference_in_nats": float(gap),
-        "estimate_over_chunked": round(
-            ratio(
-                lambda: estimate(model, documents, data.tokenizer, sliding),
-                lambda: evaluate(model, documents, data.tokenizer, recipes["chunked"]),
-                repeat,
-            ),
-            3,
-        ),
     }
 
 

@@ -126,9 +126,3 @@ def _quantile_of_magnitude(fraction: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if math.erf(middle / math.sqrt(2)) < fraction else (low, middle)
     return low
-
-
-def empirical_entropy(counts: list[float]) -> float:
-    """Bits per symbol of a histogram."""
-    total = sum(counts)
-    return -sum(c / total * math.log2(c / total) for c in counts if c > 0)

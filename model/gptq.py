@@ -98,12 +98,6 @@ def gptq_round(weight: Tensor, scales: Tensor, grid: Grid, factor: Factor, keep:
     return result
 
 
-def weighted_error(weight: Tensor, stored: Tensor, hessian: Tensor) -> float:
-    """tr((W − Q) H (W − Q)ᵀ): what the outputs lose, summed over them; both matrices (out, in)."""
-    gap = (weight - stored).float()
-    return float(((gap @ hessian.float()) * gap).sum())
-
-
 @torch.no_grad()
 def collect(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, Tensor]:
     """Second moments of every matrix's inputs over calibration text.

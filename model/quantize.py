@@ -267,11 +267,6 @@ def _as_float16(pruned: Pruned, info: ParameterInfo) -> Quantised:
     return Quantised(info, None, weight.to("cpu", torch.float16), None)
 
 
-def dequantise(quantised: dict[str, Quantised]) -> dict[str, Tensor]:
-    """name -> float32 tensor: the weights that are scored."""
-    return {name: q.dequantised() for name, q in quantised.items()}
-
-
 def with_values(q: Quantised, values: Tensor) -> Quantised:
     """The same parameter with other integers, clamped into its grid."""
     assert q.grid is not None

@@ -39,3 +39,21 @@ def matrix(rows=64, columns=96, seed=0, spread=0.0):
 LINEAR = ParameterInfo("w", "linear", "mlp", (64, 96), 0)
 TABLE = ParameterInfo("t", "table", "table", (64, 96), None)
 GAIN = ParameterInfo("g", "scale", "scale", (96,), 0)
+
+
+def dequantise(quantised):
+    """name -> the weights that are scored."""
+    return {name: q.dequantised() for name, q in quantised.items()}
+
+
+def weighted_error(weight, stored, hessian):
+    """tr((W − Q) H (W − Q)ᵀ): what the outputs lose, summed over them."""
+    gap = (weight - stored).float()
+    return float(((gap @ hessian.float()) * gap).sum())
+
+
+def wrong_trits(before, after):
+    """What a codebook costs: share of trits that changed, and energy of the change over the energy before."""
+    gap = (before.values.float() - after.values.float()).square().sum()
+    share = float((before.values != after.values).float().mean())
+    return share, float(gap / before.values.float().square().sum().clamp_min(1))

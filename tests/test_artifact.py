@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.artifact import MAGIC, PREFIX, pack, unpack
-from model.quantize import dequantise, quantise
+from model.quantize import quantise
 from model.recipe import Recipe
 from model.technique import parse
-from tests.matrices import infos, weights
+from tests.matrices import dequantise, infos, weights
 
 CODECS = ("zlib_codec", "zstd_codec", "lzma_codec", "brotli_codec", "rans_codec")
 LAYOUTS = ("row_bytes", "byte_shuffle", "shared_row", "base3")

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import entropy
 
 from model.artifact import Plane
 from model.coder import BITS, COLUMNS, ROWS, Decoder, Encoder, Histograms, lanes_for, magnitude_start, traits_of
-from model.entropy import empirical_entropy
 from model.techniques.pack.rans_codec import Rans
 
 
@@ -16,7 +16,7 @@ def integers(rows, columns, largest, seed=0, spread=0.0):
 
 
 def entropy_bytes(plane):
-    return plane.size * empirical_entropy(list(np.bincount(plane.ravel().astype(int) + 128))) / 8
+    return plane.size * entropy(np.bincount(plane.ravel().astype(int) + 128), base=2) / 8
 
 
 def test_frequencies_always_add_up_and_none_is_zero():

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from model.gptq import collect, factorise, generate, gptq_round, weighted_error
+from model.gptq import collect, factorise, generate, gptq_round
 from model.layers import Linear, Table
 from model.quantize import grid_of, round_to
 from tests.contract_helpers import BASE, awake, ids_and_targets
-from tests.matrices import matrix
+from tests.matrices import matrix, weighted_error
 
 GRID = grid_of(4)
 

@@ -3,10 +3,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.quantize import SMALLEST_SCALE, Grid, dequantise, grid_of, quantise, rounding_error, stored_scales
+from model.quantize import SMALLEST_SCALE, Grid, grid_of, quantise, rounding_error, stored_scales
 from model.recipe import Recipe
 from model.technique import parse
-from tests.matrices import infos, weights
+from tests.matrices import dequantise, infos, weights
 
 RECIPE = Recipe()
 

@@ -14,7 +14,7 @@ import torch
 from analysis import variants as page
 from model.evaluate import evaluate
 from model.layers import parameters_of
-from model.quantize import dequantise, quantise
+from model.quantize import quantise
 from model.recipe import Recipe
 from model.run import training
 from model.variants import CHOICES, Bits, combinations, ranked, stored_loss, variants
@@ -22,7 +22,7 @@ from model.weights import load_weights
 from search import cli
 from search.variants import choices_of, finish
 from tests.contract_helpers import BASE, BATCH, made_up_corpus
-from tests.matrices import infos, weights
+from tests.matrices import dequantise, infos, weights
 
 FEW = {"codec": ("zlib_codec", "rans_codec"), "bits": ("int8_rows", "int4_rows"), "rounding": ("nearest", "gptq:tokens=1024")}
 

@@ -2,12 +2,12 @@ import numpy as np
 import torch
 
 from model.gpt import GPT
-from model.gptq import weighted_error
 from model.initialize import initialize
 from model.layers import parameters_of
-from model.quantize import dequantise, quantise
+from model.quantize import quantise
 from model.recipe import Recipe, Shape
 from model.technique import parse
+from tests.matrices import dequantise, weighted_error
 
 TINY = Recipe(shape=Shape(layers=2, width=32, heads=2, kv_heads=1, hidden=64, vocabulary=64, context=16))
 

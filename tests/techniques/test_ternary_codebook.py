@@ -5,8 +5,7 @@ from model.artifact import pack, unpack
 from model.quantize import Grid, Quantised, quantise
 from model.recipe import Recipe
 from model.technique import parse
-from model.techniques.quantise.ternary_codebook import wrong_trits
-from tests.matrices import LINEAR, infos, weights
+from tests.matrices import LINEAR, infos, weights, wrong_trits
 
 
 def ternary(zeros, rows=512, columns=512):

@@ -80,10 +80,3 @@ class TernaryCodebook(Technique):
             return (codes.square().sum(1) - 2 * vectors @ codes.T).argmin(dim=1)
         matches = sum((vectors == level).float() @ (codes == level).float().T for level in (-1.0, 0.0, 1.0))
         return torch.as_tensor(matches).argmax(dim=1)
-
-
-def wrong_trits(before: Quantised, after: Quantised) -> tuple[float, float]:
-    """What a codebook costs: share of trits that changed, and energy of the change over the energy before."""
-    gap = (before.values.float() - after.values.float()).square().sum()
-    share = float((before.values != after.values).float().mean())
-    return share, float(gap / before.values.float().square().sum().clamp_min(1))
