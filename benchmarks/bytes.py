@@ -27,10 +27,11 @@ from model.calibration import Calibration
 from model.forecast import forecast, inventory, raw_forecast, scheme
 from model.gpt import GPT
 from model.gptq import collect
+from model.grid import Quantised
 from model.initialize import initialize
 from model.layers import ParameterInfo, parameters_of
 from model.place import Place
-from model.quantize import Quantised, quantise
+from model.quantize import quantise
 from model.recipe import Recipe
 from model.record import records_in
 from model.run import run

@@ -133,7 +133,7 @@ def _scores(recipe: Recipe) -> tuple[bytes, ...]:
 
 def variants(technique: Technique, knob: str) -> list[Technique]:
     """The technique with other values of a knob: choices, or the ends of its range and what lies inside and beyond."""
-    rule, here = type(technique).knobs()[knob], type(technique).ranges(TINY)[knob]
+    rule, here = type(technique).knobs()[knob], type(technique).ranges(Recipe(TINY))[knob]
     if rule.choices:
         values = list(rule.choices)
     else:

@@ -26,10 +26,10 @@ from model.evaluate import Evaluator, Score, evaluate
 from model.gpt import GPT
 from model.initialize import initialize
 from model.place import Place
+from model.prepare import TokenData, prepare
 from model.recipe import Recipe
 from model.run import packed, run
 from model.technique import parse
-from model.tokens import TokenData, prepare
 from spaces.presets import preset
 
 WAYS = (

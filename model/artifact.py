@@ -23,8 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.quantize import Grid, Quantised
-from model.recipe import Recipe, Shape
+from model.grid import Grid, Quantised
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import Technique, find
 
 MAGIC, VERSION = b"GOLF", 1

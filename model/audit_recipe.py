@@ -16,8 +16,9 @@ from model.artifact import unpack
 from model.audit import LIMIT_SECONDS, Audit, Package, audit
 from model.evaluate import Evaluator
 from model.gpt import GPT
+from model.prepare import TokenData, prepare
 from model.recipe import Recipe
-from model.tokens import TokenData, Tokenizer, prepare
+from model.tokens import Tokenizer
 
 TOLERANCE = 2e-4  # nats; batches of another shape move float32 scores by less
 LEAST_TOKENS = 16_000

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from model.blueprint import blueprint
+from model.grid import Grid, grid_of, stored_scales, ternary_scales
 from model.layers import Linear, ParameterInfo, parameters_of
-from model.quantize import Grid, grid_of, largest_quantiles, round_to, stored_scales, ternary_scales
+from model.quantize import largest_quantiles, round_to
 from model.recipe import Recipe
 
 Rounder = Callable[[Tensor, Grid, Callable[[Tensor], Tensor]], Tensor]  # weight, grid, weight -> scales: the weight seen

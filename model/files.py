@@ -1,8 +1,9 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and locks that die with their holder."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import uuid
 from collections.abc import Iterator
@@ -34,3 +35,11 @@ def write_atomic(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path``: see `atomic`."""
     with atomic(path) as file:
         file.write(content)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on ``path``, a file that is made where it is missing; the kernel drops it if the process dies."""
+    with open(path, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -16,8 +16,8 @@ from typing import Any
 
 from model.calibration import Calibration
 from model.entropy import gaussian_entropy, gaussian_huffman
+from model.grid import Grid
 from model.layers import ParameterInfo
-from model.quantize import Grid
 from model.recipe import Recipe
 
 HEADER = 56  # bytes of the container's fixed part and of the header's layout and codec entries

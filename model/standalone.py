@@ -20,8 +20,9 @@ from model.files import write_atomic
 from model.finish import artifact
 from model.gpt import GPT
 from model.place import Place
+from model.prepare import TokenData, prepare
 from model.recipe import Recipe
-from model.tokens import TokenData, Tokenizer, prepare
+from model.tokens import Tokenizer
 from model.train import source_of, train
 from model.weights import empty_model, load_weights
 

@@ -11,16 +11,17 @@ import dataclasses
 import difflib
 import functools
 import importlib
-import os
 import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from model.shape import Shape, plain_value
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from model.recipe import Recipe, Shape
+    from model.recipe import Recipe
 
 STAGES = ("data", "model", "train", "quantise", "pack", "evaluate")
 
@@ -155,34 +156,6 @@ def knob(
     return field(default=default, metadata={"knob": rule, "later": later})
 
 
-def plain_value(value: Any, kind: type, what: str) -> Any:
-    """A value as its field holds it, so that equal values are written alike: 1.0 as 1, and 1 as True where it is meant so.
-
-    Args:
-        value: what was given; numbers of NumPy and the like are understood.
-        kind: bool, int, float or str, which the field holds.
-        what: how the field is called in an error.
-
-    Raises:
-        ValueError: it does not mean a value of this kind.
-    """
-    if hasattr(value, "item") and not isinstance(value, str):
-        value = value.item()
-    if kind is str and isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is bool and (isinstance(value, bool) or (number and value in (0, 1))):
-        return bool(value)
-    if kind is int and number and value == value // 1:
-        return int(value)
-    if kind is float and number:
-        return float(value) + 0.0  # -0.0 is 0.0
-    if kind is str and isinstance(value, str):
-        return str(value)
-    named = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-    raise ValueError(f"{what}={value!r} must be {named[kind]}.")
-
-
 class Technique:
     """Base of all techniques: subclass it with ``@dataclass(frozen=True)`` and fill one slot.
 
@@ -240,21 +213,22 @@ class Technique:
         return self
 
     @classmethod
-    def ranges(cls, shape: Shape) -> dict[str, Knob]:
+    def ranges(cls, bare: Recipe) -> dict[str, Knob]:
         """Name and range of every knob in a body plan: what the declared bounds, meant for the challenge's, come to there.
 
         They go with the body as `rescale` says, and end where `canonical` says that nothing changes any more.
-        """
-        from model.recipe import Recipe, Shape
 
+        Args:
+            bare: a recipe of that body plan without techniques.
+        """
         found = {}
         for name, rule in cls.knobs().items():
             low, high = rule.low, rule.high
             if low is None or high is None:
                 found[name] = rule
                 continue
-            ends = [cls(**{name: end})._rescaled(Shape(), shape) for end in (low, high)]
-            settled = [t.canonical(Recipe(shape)) for t in ends]
+            ends = [cls(**{name: end})._rescaled(Shape(), bare.shape) for end in (low, high)]
+            settled = [t.canonical(bare) for t in ends]
             if getattr(settled[0], name) != getattr(settled[1], name):  # equal where nothing in an empty recipe reads the knob
                 ends = settled
             bounds = [getattr(t, name) for t in ends]

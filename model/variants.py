@@ -21,8 +21,9 @@ from torch import Tensor
 from model.artifact import pack, unpack
 from model.evaluate import Evaluator, collect
 from model.gpt import GPT
+from model.grid import Quantised
 from model.layers import ParameterInfo
-from model.quantize import Quantised, quantise
+from model.quantize import quantise
 from model.recipe import Recipe
 from model.script import script
 from model.technique import SLOTS, parse
@@ -150,7 +151,8 @@ def variants(
             rounding = str(recipe.tenant("rounding"))
             if rounding not in hessians:
                 hessians[rounding] = None if calibrate is None else calibrate(recipe)
-            key, quantised = mine, quantise(weights, infos, recipe, hessians[rounding])
+            code = len(script(recipe)) if recipe.tenant("trim") else None
+            key, quantised = mine, quantise(weights, infos, recipe, hessians[rounding], code)
             loss = stored_loss(weights, quantised)
         blob, code = pack(quantised, recipe), len(script(recipe))
         back = unpack(blob)

@@ -18,10 +18,10 @@ from torch import Tensor
 from model.artifact import unpack
 from model.finish import artifact
 from model.gpt import GPT
+from model.prepare import TokenData
 from model.recipe import Recipe
 from model.script import code_bytes
 from model.technique import SLOTS, parse
-from model.tokens import TokenData
 from model.trained import Trained, average_key
 from model.variants import FINISHING, Bits, Ruler
 

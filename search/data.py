@@ -12,8 +12,9 @@ from model.corpus import SHARD, ShardCorpus, load_corpus
 from model.files import write_atomic
 from model.inspection import check_bytes, incomplete, overlap_of, refuse_overlap
 from model.overlap import SHARE, worst
+from model.prepare import encode_to
 from model.shards import read_shard, split_documents
-from model.tokens import beside, encode_to, tokenizer_for
+from model.tokens import beside, tokenizer_for
 
 
 def describe(name: str) -> dict[str, Any]:

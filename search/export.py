@@ -95,7 +95,7 @@ def judge(target: str, scale: str, runs: Path) -> Any:
         ValueError: there is no such target, or it cannot be audited.
     """
     from model.audit_recipe import audit_artifact, audit_recipe
-    from model.tokens import prepare
+    from model.prepare import prepare
     from spaces.presets import PRESETS, preset
 
     folder = Path(target)

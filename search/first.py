@@ -155,7 +155,7 @@ def measure(recipe: Recipe, cache: Path, finish: Sequence[str], workers: int) ->
         finish: what every training is finished with.
         workers: processes.
     """
-    from model.tokens import prepare
+    from model.prepare import prepare
 
     prepare(recipe.data, recipe.shape.vocabulary, cache / "data")
     steps = recipe.schedule.steps or PACE_STEPS

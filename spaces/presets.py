@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 
-from model.recipe import Recipe, Schedule, Shape
+from model.recipe import Recipe
+from model.shape import Schedule, Shape
 from model.technique import parse
 from spaces.seeds import seeds
 

@@ -22,7 +22,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import SLOTS, Knob, Technique, find
 
 OFF = "off"
@@ -234,7 +235,7 @@ class Space:
                     raise ValueError(
                         f"space {self.name!r}: knob {pattern!r} belongs to {name}, which is neither listed nor in the preset."
                     )
-                rules = find(name).ranges(self._largest)
+                rules = find(name).ranges(Recipe(self._largest))
                 if which not in ("", "*") and which not in rules:
                     raise ValueError(f"space {self.name!r}: {name} has no knob {which!r}; it has {', '.join(rules) or 'none'}.")
                 start = fixed.get(name) or find(name)().rescale(Shape(), self.preset.shape)

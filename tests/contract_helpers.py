@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from model.artifact import pack, unpack
 from model.evaluate import Evaluator
 from model.gpt import GPT
+from model.grid import Quantised
 from model.initialize import generator, initialize
 from model.layers import parameters_of
-from model.quantize import Quantised, quantise
-from model.recipe import Recipe, Schedule, Shape
+from model.quantize import quantise
+from model.recipe import Recipe
+from model.shape import Schedule, Shape
 from model.shards import Stream
 from model.technique import SLOTS, Knob, Technique, catalogue, find, parse
 from model.train import train

@@ -8,7 +8,8 @@ import torch
 from model.evaluate import Evaluator
 from model.gpt import GPT
 from model.initialize import initialize
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import parse
 from tests.machine import prepare
 

@@ -12,7 +12,8 @@ from model.audit import Package, audit
 from model.evaluate import Evaluator
 from model.gpt import GPT
 from model.initialize import initialize
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import catalogue
 from model.tokens import Tokenizer, train_tokenizer
 

@@ -6,10 +6,11 @@ import pytest
 
 from model.artifact import unpack
 from model.audit_recipe import audit_artifact, audit_recipe
-from model.recipe import Data, Recipe, Schedule, Shape
+from model.prepare import prepare
+from model.recipe import Recipe
 from model.run import packed
+from model.shape import Data, Schedule, Shape
 from model.technique import parse
-from model.tokens import prepare
 
 SHAPE = Shape(layers=2, width=16, heads=2, kv_heads=1, hidden=32, vocabulary=300, context=32)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.recipe import Shape
+from model.shape import Shape
 from model.shards import Stream
 from model.technique import parse
 

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from model import compiled
-from model.recipe import Recipe, Schedule
+from model.recipe import Recipe
+from model.shape import Schedule
 from model.technique import parse
 from model.train import train
 from tests.contract_helpers import BATCH, TINY

@@ -11,7 +11,8 @@ from model.entropy import gaussian_entropy, gaussian_loss, gaussian_reach, mse_r
 from model.forecast import bill, fit, forecast, inventory, marginal, raw_forecast, scheme
 from model.layers import ParameterInfo
 from model.quantize import quantise
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import parse
 from tests.matrices import infos, weights
 

@@ -9,7 +9,8 @@ import torch
 
 from model.gpt import GPT
 from model.layers import parameters_of
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import parse
 from spaces.presets import BASELINE
 from tests.contract_helpers import BASE, TINY, awake, fresh, ids_and_targets

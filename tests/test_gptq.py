@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from model.gptq import collect, factorise, generate, gptq_round
+from model.grid import grid_of
 from model.layers import Linear, Table
-from model.quantize import grid_of, round_to
+from model.quantize import round_to
 from tests.contract_helpers import BASE, awake, ids_and_targets
 from tests.matrices import matrix, weighted_error
 

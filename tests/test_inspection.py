@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from model.batches import repetition
 from model.corpus import load_corpus
 from model.inspection import count, overlap_of, refuse_overlap
-from model.recipe import Data, Recipe
+from model.prepare import prepare
+from model.recipe import Recipe
+from model.shape import Data
 from model.shards import Stream, read_shard, write_shard
 from model.technique import parse
 from model.techniques.model.smear_gate import Smear
-from model.tokens import Tokenizer, prepare, train_tokenizer
+from model.tokens import Tokenizer, train_tokenizer
 from search.data import build, describe
 
 LINES = [

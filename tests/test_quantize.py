@@ -3,7 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.quantize import SMALLEST_SCALE, Grid, grid_of, quantise, rounding_error, stored_scales
+from model.grid import SMALLEST_SCALE, Grid, grid_of, stored_scales
+from model.quantize import quantise, rounding_error
 from model.recipe import Recipe
 from model.technique import parse
 from tests.matrices import dequantise, infos, weights

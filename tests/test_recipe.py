@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.recipe import Data, Recipe, Schedule, Shape
+from model.recipe import Recipe
+from model.shape import Data, Schedule, Shape
 from model.technique import catalogue, find, parse
 from spaces.presets import preset
 

@@ -16,10 +16,10 @@ from model.evaluate import evaluate
 from model.gpt import GPT
 from model.machine import Conditions
 from model.place import Place
+from model.prepare import prepare
 from model.record import Record, load_documents
 from model.run import run
 from model.technique import parse
-from model.tokens import prepare
 from model.weights import scored_model
 from tests.contract_helpers import BASE, BATCH, made_up_corpus
 

@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
 from model.run import run
 from model.script import carried, code_bytes, script
+from model.shape import Shape
 from model.technique import parse
 
 TEXT = "The state of the Union is what we make of it, and we make it every day. Members of Congress, my fellow citizens! "

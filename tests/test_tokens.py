@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from model.recipe import Data
+from model.prepare import prepare
+from model.shape import Data
 from model.shards import read_shard, write_shard
-from model.tokens import SPACE, Tokenizer, prepare, tokenizer_for, train_tokenizer
+from model.tokens import SPACE, Tokenizer, tokenizer_for, train_tokenizer
 
 SENTENCES = [
     "Hello there, Größe und Maß; naïve café costs 1234 € today.",

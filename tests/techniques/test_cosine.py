@@ -1,6 +1,6 @@
 import pytest
 
-from model.recipe import Shape
+from model.shape import Shape
 from model.techniques.train.cosine import Cosine
 
 

@@ -5,7 +5,8 @@ from model.gpt import GPT
 from model.initialize import initialize
 from model.layers import parameters_of
 from model.quantize import quantise
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import parse
 from tests.matrices import dequantise, weighted_error
 

@@ -4,7 +4,7 @@ import torch
 
 from model.initialize import generator
 from model.layers import ParameterInfo
-from model.recipe import Shape
+from model.shape import Shape
 from model.technique import parse
 
 

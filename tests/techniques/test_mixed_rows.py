@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 
 from model.gpt import GPT
+from model.grid import Grid, grid_of
 from model.layers import parameters_of
-from model.quantize import Grid, grid_of
 from model.technique import parse
 from spaces.presets import preset
 from tests.matrices import GAIN, LINEAR

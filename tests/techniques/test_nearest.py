@@ -1,6 +1,6 @@
 import torch
 
-from model.quantize import Grid
+from model.grid import Grid
 from model.technique import parse
 from tests.matrices import matrix
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.recipe import Shape
+from model.shape import Shape
 from model.technique import parse
 from tests.scoring import SHAPE, documents, evaluator, model_of
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from model.quantize import Grid
+from model.grid import Grid
 from model.technique import parse
 
 LAYOUT = parse("shared_row").build(None)

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from model.recipe import Shape
+from model.shape import Shape
 from model.technique import parse
 from tests.scoring import RECIPE, SHAPE
 

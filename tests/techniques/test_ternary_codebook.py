@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from model.artifact import pack, unpack
-from model.quantize import Grid, Quantised, quantise
+from model.grid import Grid, Quantised
+from model.quantize import quantise
 from model.recipe import Recipe
 from model.technique import parse
 from tests.matrices import LINEAR, infos, weights, wrong_trits

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from model.quantize import Grid, quantise
+from model.grid import Grid
+from model.quantize import quantise
 from model.recipe import Recipe
 from model.technique import parse
 from tests.matrices import LINEAR, TABLE, matrix

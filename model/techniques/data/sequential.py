@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.batches import Batches, rows_of
-from model.recipe import Shape
+from model.shape import Shape
 from model.shards import Stream
 from model.technique import Technique, knob
 

@@ -12,7 +12,8 @@ from torch import nn
 from model.adapt import Adapter, ChunkLearner
 from model.gpt import GPT
 from model.layers import parameters_of
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import Technique, knob
 
 # What #849 calls by a name with "scale" in it, under the names of this repository.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.recipe import Shape
+from model.shape import Shape
 from model.technique import Technique, knob
 from model.windows import Plan, lay
 

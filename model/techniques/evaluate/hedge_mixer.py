@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.recipe import Shape
+from model.shape import Shape
 from model.technique import Technique, knob
 
 FIRST_WEIGHT = 2.0  # logarithm of the model's weight at the beginning; the other experts begin at 0

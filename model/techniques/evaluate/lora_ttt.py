@@ -15,7 +15,8 @@ from torch import Tensor
 from model.adapt import Adapter, Reader, Scored, borrowed
 from model.gpt import GPT, Attention
 from model.layers import Weighted
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import Knob, Technique, knob
 
 
@@ -66,9 +67,9 @@ class LoraTtt(Technique):
         return None
 
     @classmethod
-    def ranges(cls, shape: Shape) -> dict[str, Knob]:
+    def ranges(cls, bare: Recipe) -> dict[str, Knob]:
         """A chunk is at most the context."""
-        return super().ranges(shape) | {"chunk": Knob(16, max(17, min(2048, shape.context)), log=True)}
+        return super().ranges(bare) | {"chunk": Knob(16, max(17, min(2048, bare.shape.context)), log=True)}
 
     def rescale(self, old: Shape, new: Shape) -> LoraTtt:
         """Keep the chunk's share of the context."""

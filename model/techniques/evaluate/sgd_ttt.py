@@ -11,7 +11,8 @@ from torch import nn
 
 from model.adapt import Adapter, ChunkLearner
 from model.gpt import GPT
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import Technique, knob
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import Knob, Technique, knob
 from model.windows import Plan, lay
 
@@ -47,9 +48,9 @@ class SlidingWindow(Technique):
         return None
 
     @classmethod
-    def ranges(cls, shape: Shape) -> dict[str, Knob]:
+    def ranges(cls, bare: Recipe) -> dict[str, Knob]:
         """A stride is at most the context."""
-        return super().ranges(shape) | {"stride": Knob(1, max(2, min(8192, shape.context)), log=True)}
+        return super().ranges(bare) | {"stride": Knob(1, max(2, min(8192, bare.shape.context)), log=True)}
 
     def rescale(self, old: Shape, new: Shape) -> SlidingWindow:
         """Keep the stride, but never more than a quarter of the new context, so that there is something to gain."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model.layers import Linear, Scale, Table
-from model.recipe import Shape
+from model.shape import Shape
 from model.technique import Technique, knob
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import Knob, Technique, knob
 
 
@@ -73,9 +74,9 @@ class DepthRecurrence(Technique):
         return self._with(mode=mode)
 
     @classmethod
-    def ranges(cls, shape: Shape) -> dict[str, Knob]:
+    def ranges(cls, bare: Recipe) -> dict[str, Knob]:
         """The segment lies inside the model."""
-        return super().ranges(shape) | dict.fromkeys(("first", "final"), Knob(0, max(1, min(63, shape.layers - 1))))
+        return super().ranges(bare) | dict.fromkeys(("first", "final"), Knob(0, max(1, min(63, bare.shape.layers - 1))))
 
     def rescale(self, old: Shape, new: Shape) -> DepthRecurrence:
         """The same place in the stack, at least one layer."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from model.kernels import leaky_square
 from model.layers import Scale
-from model.recipe import Shape
+from model.shape import Shape
 from model.technique import Technique, knob
 
 

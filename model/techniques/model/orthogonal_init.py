@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from model.blueprint import blueprint
 from model.layers import Table, Weighted
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import Technique, knob
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
 from model.rotary import Rotary, ntk_base
+from model.shape import Shape
 from model.technique import Knob, Technique, knob
 
 
@@ -41,10 +42,10 @@ class PartialRope(Technique):
         return self._without("ntk_from") if self.ntk_from >= recipe.shape.context else self
 
     @classmethod
-    def ranges(cls, shape: Shape) -> dict[str, Knob]:
+    def ranges(cls, bare: Recipe) -> dict[str, Knob]:
         """At most the whole head is rotated; a length beyond the context stretches nothing."""
-        dims = Knob(4, min(128, max(6, shape.head_width)), step=2)
-        return super().ranges(shape) | {"dims": dims, "ntk_from": Knob(0, min(65_536, shape.context))}
+        dims = Knob(4, min(128, max(6, bare.shape.head_width)), step=2)
+        return super().ranges(bare) | {"dims": dims, "ntk_from": Knob(0, min(65_536, bare.shape.context))}
 
     def rescale(self, old: Shape, new: Shape) -> PartialRope:
         """The same share of the head, and the same ratio of lengths."""

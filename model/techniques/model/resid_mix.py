@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from model.layers import Scale
-from model.recipe import Shape
+from model.shape import Shape
 from model.technique import Technique, knob
 
 

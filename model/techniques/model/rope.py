@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
 from model.rotary import Rotary, ntk_base
+from model.shape import Shape
 from model.technique import Knob, Technique, knob
 
 
@@ -33,9 +34,9 @@ class Rope(Technique):
         return self._without("ntk_from") if self.ntk_from >= recipe.shape.context else self
 
     @classmethod
-    def ranges(cls, shape: Shape) -> dict[str, Knob]:
+    def ranges(cls, bare: Recipe) -> dict[str, Knob]:
         """A length beyond the context stretches nothing."""
-        return super().ranges(shape) | {"ntk_from": Knob(0, min(65_536, shape.context))}
+        return super().ranges(bare) | {"ntk_from": Knob(0, min(65_536, bare.shape.context))}
 
     def rescale(self, old: Shape, new: Shape) -> Rope:
         """The length the base was meant for keeps its ratio to the context."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from model.layers import Scale
-from model.recipe import Shape
+from model.shape import Shape
 from model.shards import BOS
 from model.technique import Technique, knob
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.recipe import Shape
+from model.shape import Shape
 from model.technique import Technique, knob
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from model.gpt import Block
 from model.layers import Scale
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import Technique, knob
 
 

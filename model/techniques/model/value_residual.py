@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from model.layers import Scale
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import Technique, knob
 
 _STARTS = {

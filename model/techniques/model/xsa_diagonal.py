@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from model.kernels import causal_attention
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import Technique, knob
 
 

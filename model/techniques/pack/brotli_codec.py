@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from model.artifact import Plane, divided, inflated, joined
-from model.recipe import Shape
+from model.shape import Shape
 from model.technique import Technique, knob
 
 

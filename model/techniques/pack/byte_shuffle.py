@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from model.artifact import Plane
-from model.recipe import Shape
+from model.shape import Shape
 from model.technique import Technique
 from model.techniques.pack.row_bytes import Rows
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from model.artifact import Plane
-from model.quantize import Grid
-from model.recipe import Shape
+from model.grid import Grid
+from model.shape import Shape
 from model.technique import Technique
 from model.techniques.pack.byte_shuffle import Shuffled
 

@@ -24,7 +24,7 @@ from model.coder import (
     segments,
     traits_of,
 )
-from model.recipe import Shape
+from model.shape import Shape
 from model.technique import Technique
 
 

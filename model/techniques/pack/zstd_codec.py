@@ -9,7 +9,7 @@ import numpy as np
 import zstandard
 
 from model.artifact import Plane, divided, inflated, joined
-from model.recipe import Shape
+from model.shape import Shape
 from model.technique import Technique, knob
 
 LONG = 7  # bytes, the longest shortest match Zstandard can be told

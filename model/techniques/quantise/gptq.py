@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from model.gptq import Factor, collect, factorise, generate, gptq_round
+from model.grid import Grid, stored_roles
 from model.layers import Table
-from model.quantize import Grid, round_to, stored_roles
-from model.recipe import Recipe, Shape
+from model.quantize import round_to
+from model.recipe import Recipe
+from model.shape import Shape
 from model.shards import BOS
 from model.technique import Technique, knob
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from model.grid import Grid, Rows, grid_by_role
 from model.layers import ParameterInfo
-from model.quantize import Grid, Rows, grid_by_role
-from model.recipe import Shape
+from model.shape import Shape
 from model.technique import knob
 
 

@@ -9,9 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from model.grid import Pruned, largest_spared
 from model.layers import ParameterInfo
-from model.quantize import Pruned, largest_spared
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import Technique, knob
 
 

@@ -8,9 +8,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from model.grid import stored_roles
 from model.layers import ParameterInfo
-from model.quantize import stored_roles
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import Technique, knob
 from model.techniques.quantise.mse_clip import MseClip
 from model.techniques.quantise.percentile import Percentile

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from model.blueprint import blueprint
+from model.grid import Grid, Rows, grid_by_role
 from model.layers import ParameterInfo
-from model.quantize import Grid, Rows, grid_by_role
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import Technique, knob
 
 WIDTHS = (16, 8, 7, 6, 5, 4, 3, 2)

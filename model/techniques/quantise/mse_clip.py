@@ -12,7 +12,7 @@ from torch import Tensor
 from model.entropy import mse_reach, trained_reach
 from model.layers import ParameterInfo
 from model.quantize import rounding_error
-from model.recipe import Shape
+from model.shape import Shape
 from model.technique import Technique, knob
 
 

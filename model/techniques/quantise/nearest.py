@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from model.quantize import Grid, round_to
-from model.recipe import Shape
+from model.grid import Grid
+from model.quantize import round_to
+from model.shape import Shape
 from model.technique import Technique
 
 

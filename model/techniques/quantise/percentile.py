@@ -12,7 +12,7 @@ from torch import Tensor
 from model.entropy import floor_reach, mse_reach, trained_reach
 from model.layers import ParameterInfo
 from model.quantize import largest_quantiles, rounding_error
-from model.recipe import Shape
+from model.shape import Shape
 from model.technique import Technique, knob
 
 QUANTILES = (0.999, 0.9995, 0.9999, 0.99999, 1.0)

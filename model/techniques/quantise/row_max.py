@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model.entropy import floor_reach, trained_reach
 from model.layers import ParameterInfo
-from model.recipe import Shape
+from model.shape import Shape
 from model.technique import Technique, knob
 
 

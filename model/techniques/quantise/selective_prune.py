@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from model.quantize import Quantised, with_values
-from model.recipe import Recipe, Shape
+from model.grid import Quantised, with_values
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import Technique, knob
 
 Sizes = Callable[[dict[str, Quantised]], int]

@@ -10,8 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from model.quantize import Grid, Quantised, with_values
-from model.recipe import Recipe, Shape
+from model.grid import Grid, Quantised, with_values
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import Technique, knob
 
 LENGTH = 8  # trits of a vector, K

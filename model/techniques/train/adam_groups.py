@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from model.blueprint import blueprint
 from model.layers import ParameterInfo
 from model.optimize import AdamGroup, Grouping
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import Technique, knob
 
 

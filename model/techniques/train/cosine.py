@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from model.recipe import Shape
+from model.shape import Shape
 from model.technique import Technique, knob
 
 

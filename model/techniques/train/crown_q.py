@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from model.fake_quant import whole_run
 from model.layers import Linear, parameters_of
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import Technique, knob
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from model.optimize import Muon as MuonUpdate
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import Technique, knob
 
 

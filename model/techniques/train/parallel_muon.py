@@ -10,7 +10,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from model.optimize import Muon as MuonUpdate
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import Technique, knob
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from model.fake_quant import FakeQuant
-from model.quantize import Grid
-from model.recipe import Shape
+from model.grid import Grid
+from model.shape import Shape
 from model.technique import Technique, knob
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from model.layers import ParameterInfo
 from model.optimize import AdamGroup, Grouping
-from model.recipe import Shape
+from model.shape import Shape
 from model.technique import Technique, knob
 
 

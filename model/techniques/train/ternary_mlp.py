@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from model.fake_quant import FakeQuant, straight_through, whole_run
 from model.layers import ParameterInfo
-from model.recipe import Recipe, Shape
+from model.recipe import Recipe
+from model.shape import Shape
 from model.technique import Technique, knob
 
 

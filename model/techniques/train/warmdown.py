@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from model.recipe import Shape
+from model.shape import Shape
 from model.technique import Technique, knob
 
 
