@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.regression import Design, Fit, hc3, least_squares, pair_leak, pseudo_inverse, residuals, select_pairs
+from analysis.design_matrix import Design, pseudo_inverse
+from analysis.pair_selection import pair_leak, select_pairs
+from analysis.regression import Fit, hc3, least_squares, residuals
 from analysis.table import designed, knobs, shapes, techniques
 from model.slot_names import slot_names
 

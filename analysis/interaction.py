@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.design_matrix import pseudo_inverse
 from analysis.effects import Model, fit_model, second_order
-from analysis.regression import pseudo_inverse
 from analysis.significance import benjamini_hochberg, detectable, holm
 
 COLUMNS = ["a", "b", "delta_bpb", "se", "low", "high", "p", "p_holm", "q_bh", "runs", "mde", "in_model", "aliases", "doubt"]

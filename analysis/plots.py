@@ -253,18 +253,8 @@ def style(table: pd.DataFrame) -> pd.io.formats.style.Styler:
         tint = "" if not clear else (f"color: {GOOD}" if row["delta_bpb"] < 0 else f"color: {BAD}")
         return [tint if name in ("delta_bpb", "technique") else "" for name in row.index]
 
-    kinds = {
-        "p": "{:.2g}",
-        "p_holm": "{:.2g}",
-        "q_bh": "{:.2g}",
-        "bytes": "{:+,.0f}",
-        "bytes_se": "{:,.0f}",
-        "seconds": "{:+.1f}",
-        "seconds_se": "{:.1f}",
-        "vif": "{:.1f}",
-        "runs": "{:.0f}",
-        "runs_off": "{:.0f}",
-    }
+    kinds = dict.fromkeys(("p", "p_holm", "q_bh"), "{:.2g}") | dict.fromkeys(("runs", "runs_off"), "{:.0f}")
+    kinds |= {"bytes": "{:+,.0f}", "bytes_se": "{:,.0f}", "seconds": "{:+.1f}", "seconds_se": "{:.1f}", "vif": "{:.1f}"}
     formats = {c: kinds.get(c, "{:+.5f}") for c in table.columns if pd.api.types.is_float_dtype(table[c]) or c in kinds}
     return (
         table.style.format(formats, na_rep="–").apply(color, axis=1).hide(axis="index")

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.regression import Design, least_squares
+from analysis.design_matrix import Design
+from analysis.regression import least_squares
 from analysis.table import techniques
 
 ROWS_AT_MOST = 5000  # enough for a sign and a rank correlation

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
 import re
 import stat
@@ -24,12 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from model.readers import SUFFIXES, lines, raw
+from model.documents import LONG_PIECE, Documents
+from model.readers import SUFFIXES, raw
 
 SOTU_TEST, SOTU_DEV = 25, 6  # speeches held out; the dev part takes two seconds to score on a core
 HELD_OUT_SHARE, HELD_OUT_BYTES = 20, 500_000  # each held-out split: a twentieth of the text, at most half a megabyte
 PIECE = 16_384  # characters; longer text files are cut at blank lines
-LONG_PIECE = 1 << 20  # characters after which they are cut at a line end, so that a document is bounded
 SAMPLES = 64  # places at which a training shard is looked at for its corpus' fingerprint
 SHARD = re.compile(r"fineweb_(train|val)_\d+\.bin")
 SIDECAR = re.compile(r"fineweb_(train|val)_bytes_\d+\.bin")  # bytes of every token, uint16, where the text was rewritten
@@ -152,33 +151,13 @@ def _sotu() -> Corpus:
 # ---------------------------------------------------------------------- files of text
 
 
-@dataclass(frozen=True)
-class _Documents:
-    """Documents ``first`` to ``end`` of some files, read again at every iteration."""
-
-    files: tuple[Path, ...]
-    piece: int
-    first: int = 0
-    end: int | None = None
-
-    def __iter__(self) -> Iterator[str]:
-        index = 0
-        for path in self.files:
-            for document in _read(path, self.piece):
-                if self.end is not None and index >= self.end:
-                    return
-                if index >= self.first:
-                    yield document
-                index += 1
-
-
 def _files(name: str, files: list[Path], root: Path | None) -> Corpus:
     """Splits by the files' names below ``root`` where they tell, by order where they do not."""
     named: dict[str, list[Path]] = {"train": [], "dev": [], "test": []}
     for path in files:
         named["train" if root is None else _split_of(path.relative_to(root))].append(path)
     piece = max(1, min(PIECE, sum(p.stat().st_size for p in named["train"]) // 200))
-    documents = {split: _Documents(tuple(paths), piece) for split, paths in named.items()}
+    documents = {split: Documents(tuple(paths), piece) for split, paths in named.items()}
     if not named["train"]:
         raise ValueError(f"corpus {name!r}: every file is named as dev or test; at least one must be for training.")
     if not named["dev"] and not named["test"]:
@@ -186,8 +165,8 @@ def _files(name: str, files: list[Path], root: Path | None) -> Corpus:
     elif not (named["dev"] and named["test"]):  # one held-out file: half of it searches see, half they do not
         held = documents["dev"] if named["dev"] else documents["test"]
         count = sum(1 for _ in held)
-        documents["dev"] = _Documents(held.files, piece, 0, count // 2)
-        documents["test"] = _Documents(held.files, piece, count // 2)
+        documents["dev"] = Documents(held.files, piece, 0, count // 2)
+        documents["test"] = Documents(held.files, piece, count // 2)
     for split, part in documents.items():
         if next(iter(part), None) is None:
             raise ValueError(f"corpus {name!r}: its {split} part holds no text; give at least three documents.{_cutting(part)}")
@@ -195,7 +174,7 @@ def _files(name: str, files: list[Path], root: Path | None) -> Corpus:
     return Corpus(name, _hash([told, *_blocks(files, root)]), documents["train"], documents["dev"], documents["test"])
 
 
-def _cutting(documents: _Documents) -> str:
+def _cutting(documents: Documents) -> str:
     """How plain text becomes documents, for who finds fewer than expected."""
     if not any(".txt" in path.name for path in documents.files):
         return ""
@@ -207,7 +186,7 @@ def _split_of(path: Path) -> str:
     return next((_SPLIT_NAMES[word] for word in reversed(words) if word in _SPLIT_NAMES), "train")
 
 
-def _hold_out(name: str, documents: _Documents) -> dict[str, _Documents]:
+def _hold_out(name: str, documents: Documents) -> dict[str, Documents]:
     """The last documents become test and the ones before them dev, each about the same share of the text."""
     sizes = [len(d.encode()) for d in documents]
     if len(sizes) < 3:
@@ -222,59 +201,8 @@ def _hold_out(name: str, documents: _Documents) -> dict[str, _Documents]:
             held += sizes[first]
         ends.append((first, end))
         end = first
-    test, dev = (_Documents(documents.files, documents.piece, *bounds) for bounds in ends)
-    return {"train": _Documents(documents.files, documents.piece, 0, end), "dev": dev, "test": test}
-
-
-def _read(path: Path, piece: int) -> Iterator[str]:
-    """Documents of one file, empty ones left out."""
-    if not re.search(r"\.jsonl(\.\w+)?$", path.name):
-        yield from _cut((line for _, line in lines(path)), piece)
-        return
-    for number, line in lines(path):
-        if line.strip():
-            text = _text_of(path, number, line)
-            if text.strip():
-                yield text
-
-
-def _text_of(path: Path, number: int, line: str) -> str:
-    """The document that a line of JSON holds."""
-    where = f"{path}, line {number}"
-    try:
-        body = json.loads(line, object_pairs_hook=_once if line.count('"text"') > 1 else None)
-    except (ValueError, RecursionError) as error:
-        why = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise ValueError(f"{where}: not JSON ({why}).") from None
-    if not isinstance(body, dict) or not isinstance(body.get("text"), str):
-        raise ValueError(f'{where}: each line must be an object with a string "text".')
-    text: str = body["text"]
-    if "\\u" in line and (half := re.search("[\ud800-\udfff]", text)):
-        raise ValueError(
-            f"{where}: half a character (surrogate \\u{ord(half[0]):04x}) at character {half.start()}; mend the text."
-        )
-    return text
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object's pairs, unless it says twice what its text is."""
-    if [key for key, _ in pairs].count("text") > 1:
-        raise ValueError('the key "text" stands twice')
-    return dict(pairs)
-
-
-def _cut(lines_: Iterable[str], piece: int) -> Iterator[str]:
-    """Cut a text at the first blank line after every ``piece`` characters, or after the line that reaches `LONG_PIECE`."""
-    kept: list[str] = []
-    size = 0
-    for line in lines_:
-        kept.append(line)
-        size += len(line)
-        if (size >= piece and not line.strip()) or size >= LONG_PIECE:
-            yield "".join(kept)
-            kept, size = [], 0
-    if "".join(kept).strip():
-        yield "".join(kept)
+    test, dev = (Documents(documents.files, documents.piece, *bounds) for bounds in ends)
+    return {"train": Documents(documents.files, documents.piece, 0, end), "dev": dev, "test": test}
 
 
 # ---------------------------------------------------------------------- official shards

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.adapt import Adapter, Reader, Scored, Text
+from model.adapt import Adapter
 from model.gpt import GPT
 from model.progress import Progress
+from model.reader import Reader, Scored, Text
 from model.recipe import Recipe
 from model.tokens import Tokenizer
 from model.windows import Plan

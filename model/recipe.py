@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from model.shape import Data, Schedule, Shape, make_plain
-from model.technique import SLOTS, Technique, find
+from model.slots import SLOTS
+from model.technique import Technique, find
 
 
 def _by_slot(techniques: Iterable[Technique]) -> dict[str, tuple[Technique, ...]]:

@@ -14,8 +14,8 @@ import json
 import lzma
 
 from model.recipe import Recipe
+from model.slots import SLOTS, STAGES
 from model.sources import ROOT, closure, path_of, source
-from model.technique import SLOTS, STAGES
 
 START = "model.standalone"
 # Only search, report and export use these; what a run imports from them lazily, a travelling run does without.

@@ -26,8 +26,9 @@ from model.machine import Conditions
 from model.recipe import Recipe, digest
 from model.script import script
 from model.shape import Data
+from model.slots import SLOTS
 from model.sources import Read, code_hash, source
-from model.technique import SLOTS, Technique
+from model.technique import Technique
 from model.tensors import read_tensors, write_tensors
 from model.trained import riding
 

@@ -26,7 +26,8 @@ from model.layers import ParameterInfo
 from model.quantize import quantise
 from model.recipe import Recipe
 from model.script import script
-from model.technique import SLOTS, parse
+from model.slots import SLOTS
+from model.technique import parse
 from model.tokens import Tokenizer
 
 # A default grid of 160: bits × clip × rounding × prune × codec.

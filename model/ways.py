@@ -21,7 +21,8 @@ from model.gpt import GPT
 from model.prepare import TokenData
 from model.recipe import Recipe
 from model.script import code_bytes
-from model.technique import SLOTS, parse
+from model.slots import SLOTS
+from model.technique import parse
 from model.trained import Trained, average_key
 from model.variants import FINISHING, Bits, Ruler
 

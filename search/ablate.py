@@ -12,7 +12,8 @@ from scipy import stats
 
 from model.forecast import fit
 from model.recipe import Recipe
-from model.technique import SLOTS, Technique
+from model.slots import SLOTS
+from model.technique import Technique
 from search import design as designs
 from search.forecast import Forecaster
 from search.trainings import training_key

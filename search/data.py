@@ -10,7 +10,8 @@ from typing import Any
 
 from model.corpus import SHARD, ShardCorpus, load_corpus
 from model.files import write_atomic
-from model.inspection import check_bytes, incomplete, overlap_of, refuse_overlap
+from model.inspection import check_bytes, overlap_of, refuse_overlap
+from model.official import incomplete
 from model.overlap import SHARE, worst
 from model.prepare import encode_to
 from model.shards import read_shard, split_documents

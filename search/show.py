@@ -56,7 +56,7 @@ def record(console: Console, done: Record) -> None:
 
 def recipe(console: Console, shown: Recipe) -> None:
     """Print a recipe: body plan, schedule, the forward pass with its tenants, and every technique with source and doubt."""
-    from model.technique import SLOTS
+    from model.slots import SLOTS
     from search.forward import forward
 
     for part in ("shape", "schedule", "data"):

@@ -11,7 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from model.recipe import Recipe
 from model.record import Record
-from model.technique import SLOTS, find, parse
+from model.slots import SLOTS
+from model.technique import find, parse
 from spaces.presets import preset
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from model.machine import Conditions
 from model.recipe import Recipe
+from model.slots import SLOTS
 from model.stages import train_key
-from model.technique import SLOTS, find
+from model.technique import find
 from spaces.space import Space
 
 

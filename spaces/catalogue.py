@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from model.recipe import Recipe
-from model.technique import SLOTS, catalogue
+from model.slots import SLOTS
+from model.technique import catalogue
 from spaces.presets import BASELINE, PRESETS, at_scale
 from spaces.space import Space
 

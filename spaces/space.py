@@ -20,11 +20,13 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from model.recipe import Recipe
 from model.shape import Shape
-from model.technique import SLOTS, Knob, Technique, find
+from model.slots import SLOTS
+from model.technique import Knob, Technique, find
+from spaces.distributions import around, distribution, draw, drawn
 
 OFF = "off"
 
@@ -97,7 +99,7 @@ class Space:
             off = () if SLOTS[find(rivals[0]).slot].default in rivals else (OFF,)  # its default is what off would mean
             found[parameter] = CategoricalDistribution((False, True) if lone else (*off, *rivals))
         for key, (rule, default) in self._expanded_knobs().items():
-            found[key] = _distribution(rule, default)
+            found[key] = distribution(rule, default)
         for name, values in self.shape.items():
             found[f"shape.{name}"] = CategoricalDistribution(tuple(values))
         return found
@@ -165,7 +167,7 @@ class Space:
 
     def random(self, rng: random.Random) -> dict[str, Any]:
         """Draw every parameter uniformly (on its log scale where it has one)."""
-        return {key: _draw(rule, rng) for key, rule in self._distributions.items()}
+        return {key: draw(rule, rng) for key, rule in self._distributions.items()}
 
     # ------------------------------------------------------------------ helpers
 
@@ -241,9 +243,9 @@ class Space:
                 start = fixed.get(name) or find(name)().rescale(Shape(), self.preset.shape)
                 for knob, rule in rules.items():
                     default = getattr(start, knob)
-                    drawn = not rule.choices or len(_drawn(rule, default)) > 1
-                    if drawn and (which == knob or (which in ("", "*") and not rule.speed)):
-                        table[f"{name}.{knob}"] = (_around(rule, default), default)
+                    varies = not rule.choices or len(drawn(rule, default)) > 1
+                    if varies and (which == knob or (which in ("", "*") and not rule.speed)):
+                        table[f"{name}.{knob}"] = (around(rule, default), default)
         return table
 
 
@@ -262,38 +264,6 @@ def _offender(kept: list[Technique], on: list[Technique]) -> Technique | None:
         known.add(t.name)
         barred.update(t.clashes)
     return last
-
-
-def _distribution(rule: Knob, default: Any) -> BaseDistribution:
-    if rule.choices:
-        return CategoricalDistribution(_drawn(rule, default))
-    low, high = rule.low or 0.0, rule.high or 0.0  # a rule without choices has both
-    if isinstance(default, int):
-        return IntDistribution(int(low), int(high), log=rule.log, step=rule.step or 1)
-    return FloatDistribution(low, high, log=rule.log)
-
-
-def _around(rule: Knob, default: Any) -> Knob:
-    """The rule, widened to hold the preset's own value."""
-    if rule.choices or rule.low is None or rule.high is None or rule.low <= default <= rule.high:
-        return rule
-    return dataclasses.replace(rule, low=min(rule.low, default), high=max(rule.high, default))
-
-
-def _drawn(rule: Knob, default: Any) -> tuple[Any, ...]:
-    """The choices of a knob that a space draws: no faults of published entries, unless the preset has them."""
-    return tuple(value for value in rule.choices if value not in rule.faults or value == default)
-
-
-def _draw(rule: BaseDistribution, rng: random.Random) -> Any:
-    if isinstance(rule, CategoricalDistribution):
-        return rng.choice(rule.choices)
-    assert isinstance(rule, FloatDistribution | IntDistribution)
-    low, high = float(rule.low), float(rule.high)
-    value = low * (high / low) ** rng.random() if rule.log else low + (high - low) * rng.random()
-    if not isinstance(rule, IntDistribution):
-        return min(max(value, low), high)
-    return min(max(rule.low + round((value - rule.low) / rule.step) * rule.step, rule.low), rule.high)
 
 
 def _near(word: str, cls: type) -> str:

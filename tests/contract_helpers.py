@@ -26,7 +26,8 @@ from model.quantize import quantise
 from model.recipe import Recipe
 from model.shape import Schedule, Shape
 from model.shards import Stream
-from model.technique import SLOTS, Knob, Technique, catalogue, find, parse
+from model.slots import SLOTS
+from model.technique import Knob, Technique, catalogue, find, parse
 from model.train import train
 from model.trained import Trained
 from tests.machine import prepare

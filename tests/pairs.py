@@ -10,7 +10,8 @@ import functools
 import itertools
 
 from model.recipe import Recipe
-from model.technique import SLOTS, Technique
+from model.slots import SLOTS
+from model.technique import Technique
 from tests.contract_helpers import BATCH, NAMES, default, recipe_with
 
 Pair = frozenset[str]

@@ -20,7 +20,8 @@ from model.forecast import forecast
 from model.layers import Linear, Scale, Table, parameters_of
 from model.optimize import Adam, Optimizers
 from model.recipe import Recipe
-from model.technique import SLOTS, STAGES, Knob, catalogue, find, parse
+from model.slots import SLOTS, STAGES
+from model.technique import Knob, catalogue, find, parse
 from model.train import Run
 from tests.contract_helpers import (
     BASE,

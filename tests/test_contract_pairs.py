@@ -11,7 +11,8 @@ import torch
 
 from model.artifact import unpack
 from model.recipe import Recipe
-from model.technique import SLOTS, catalogue
+from model.slots import SLOTS
+from model.technique import catalogue
 from tests.contract_helpers import (
     BASE,
     NAMES,

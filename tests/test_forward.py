@@ -1,6 +1,6 @@
 import pytest
 
-from model.technique import SLOTS
+from model.slots import SLOTS
 from search.forward import LINES, forward
 from spaces.presets import PRESETS, preset
 

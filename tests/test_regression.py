@@ -6,7 +6,9 @@ import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.regression import Design, hc3, least_squares, pair_leak, residuals, select_pairs
+from analysis.design_matrix import Design
+from analysis.pair_selection import pair_leak, select_pairs
+from analysis.regression import hc3, least_squares, residuals
 from search.design import folded_plackett_burman
 
 

@@ -16,9 +16,10 @@ from model.initialize import initialize
 from model.machine import Conditions
 from model.optimize import Optimizers
 from model.recipe import Recipe
+from model.slots import SLOTS
 from model.sources import ROOT, closure, code_hash, path_of, source
 from model.stages import Cache, finishing_part, later_keys, scoring_part, stage_keys, trained_key, training_part
-from model.technique import SLOTS, catalogue, parse
+from model.technique import catalogue, parse
 from model.tensors import read_tensors, write_tensors
 from model.train import _watchers
 from model.trained import riding

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from model.technique import SLOTS, Knob, catalogue, find, parse
+from model.slots import SLOTS
+from model.technique import Knob, catalogue, find, parse
 
 
 def test_find_takes_file_names_and_class_names():

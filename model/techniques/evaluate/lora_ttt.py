@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.adapt import Adapter, Reader, Scored, borrowed
+from model.adapt import Adapter, borrowed
 from model.gpt import GPT, Attention
 from model.layers import Weighted
+from model.reader import Reader, Scored
 from model.recipe import Recipe
 from model.shape import Shape
 from model.technique import Knob, Technique, knob
