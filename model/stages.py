@@ -34,7 +34,7 @@ from model.trained import riding
 
 # The modules whose functions are a stage; the rest of its code follows from what they and the techniques import.
 DOORS = {
-    "train": ("model.tokens", "model.train"),
+    "train": ("model.prepare", "model.train"),
     "pack": ("model.finish",),
     "evaluate": ("model.weights", "model.evaluate"),
 }

@@ -125,7 +125,7 @@ def closures(recipe):
                for stage in ("data", "model", "train", "quantise", "pack", "evaluate")}  # fmt: skip
     averages = {type(t).__module__ for t in riding(recipe)}
     read = {type(t).__module__ for slot in ("bits", "clip") for t in recipe.tenants(slot)}  # QAT rounds as the export does
-    trained = {"model.train", "model.tokens", *modules["data"], *modules["model"], *modules["train"], *averages, *read}
+    trained = {"model.train", "model.prepare", *modules["data"], *modules["model"], *modules["train"], *averages, *read}
     packed = {"model.finish", *modules["quantise"], *modules["pack"]}
     return {
         "train": closure(trained),
