@@ -19,7 +19,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from model.isolation_view import View, interpreter
 
@@ -27,6 +26,7 @@ MECHANISMS = ("namespaces", "strace")
 TIMEOUT = 600.0  # seconds
 MEMORY_SHARE = 0.8  # of the machine's memory, for all processes of the program together
 FILES = 2_000_000_000  # bytes the program may write, in memory
+MARK = "GOLFLAB_AUDIT"  # environment variable of every process that is run here
 LOOK = 0.25  # seconds between two looks at time and memory
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 ENTER = Path(__file__).with_name("isolation_enter.py")
@@ -147,43 +147,69 @@ def _plan(folder: str, command: list[str], view: View) -> str:
 
 
 def _limited(
-    command: list[str],
-    variables: dict[str, str],
-    told: str,
-    folder: str,
-    timeout: float,
-    memory: int,
-    inherits: bool = False,
+    command: list[str], variables: dict[str, str], told: str, folder: str, timeout: float, memory: int, inherits: bool = False
 ) -> Ran:
     """Run a command until it ends, takes too long or too much memory; then none of its processes is left."""
     began = time.monotonic()
-    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    process = subprocess.Popen(
-        command, text=True, cwd=folder, env=variables, close_fds=not inherits, start_new_session=True, **pipes
-    )
-    problem, output, errors, first, late = "", "", "", told, False
-    while True:
+    problem, late = "", False
+    with contextlib.ExitStack() as files:  # not pipes: a process that is left would keep them open
+        asked, output, errors = (files.enter_context(tempfile.TemporaryFile()) for _ in range(3))
+        asked.write(told.encode())
+        asked.seek(0)
+        process = subprocess.Popen(
+            command,
+            stdin=asked,
+            stdout=output,
+            stderr=errors,
+            cwd=folder,
+            env=variables | {MARK: folder},
+            close_fds=not inherits,
+            start_new_session=True,
+        )
         try:
-            output, errors = process.communicate(first or None, timeout=LOOK)
-            break
-        except subprocess.TimeoutExpired:
-            first = ""
-            late = time.monotonic() - began > timeout
-            if late:
-                problem = f"it took longer than {timeout:.0f} seconds"
-            elif _memory(process.pid) > memory:
-                problem = f"it took more than {memory / 1e9:.1f} GB of memory"
-            if problem or process.poll() is not None:
-                _kill(process.pid)
-    _kill(process.pid)
+            while not problem:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(LOOK)
+                    break
+                late = time.monotonic() - began > timeout
+                if late:
+                    problem = f"it took longer than {timeout:g} seconds"
+                elif _memory(process.pid) > memory:
+                    problem = f"it took more than {memory / 1e9:.1f} GB of memory"
+        finally:
+            _kill(process.pid, folder)
+            process.wait()
+        written = []
+        for file in (output, errors):
+            file.seek(0)
+            written.append(file.read().decode(errors="replace"))
     if not problem and process.returncode:
-        problem = (errors.strip().splitlines() or [f"it ended with {process.returncode} and without a word"])[-1]
-    return Ran(output, problem, late, (), time.monotonic() - began)
+        problem = (written[1].strip().splitlines() or [f"it ended with {process.returncode} and without a word"])[-1]
+    return Ran(written[0], problem, late, (), time.monotonic() - began)
 
 
-def _kill(group: int) -> None:
+def _kill(group: int, folder: str) -> None:
+    """End a group of processes, and those that left it: the mark in their environment gives them away."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
+    mark = f"{MARK}={folder}".encode()
+    for _ in range(10):  # some may be starting others
+        left = [int(pid) for pid in _numbers("/proc") if mark in _bytes(f"/proc/{pid}/environ").split(b"\0")]
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if not left:
+            return
+
+
+def _numbers(folder: str) -> list[str]:
+    return [name for name in os.listdir(folder) if name.isdigit()] if os.path.isdir(folder) else []
+
+
+def _bytes(path: str) -> bytes:
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return file.read()
+    return b""
 
 
 def _most_memory() -> int:
@@ -192,14 +218,12 @@ def _most_memory() -> int:
 
 def _memory(pid: int) -> int:
     """Bytes of memory that a process and its descendants hold; 0 where the system does not tell."""
-    total = 0
-    with contextlib.suppress(OSError, ValueError):
-        with open(f"/proc/{pid}/statm") as facts:
-            total = int(facts.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children") as children:
-                total += sum(_memory(int(child)) for child in children.read().split())
-    return total
+    pages = _bytes(f"/proc/{pid}/statm").split()
+    children = [
+        child for task in _numbers(f"/proc/{pid}/task") for child in _bytes(f"/proc/{pid}/task/{task}/children").split()
+    ]
+    mine = int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if pages else 0
+    return mine + sum(_memory(int(child)) for child in children)
 
 
 # ---------------------------------------------------------------------- what strace saw
