@@ -213,7 +213,7 @@ def _module_folders(package: Package) -> list[str]:
     roots += [os.path.dirname(os.path.abspath(place)) for place in places]
     if with_spec and with_spec.origin and not places:
         roots.append(os.path.dirname(os.path.abspath(with_spec.origin)))
-    return list(dict.fromkeys(os.path.abspath(path or ".") for path in [*sys.path, str(ROOT), *roots]))
+    return list(dict.fromkeys(os.path.realpath(path or ".") for path in [*sys.path, str(ROOT), *roots]))
 
 
 def _harmless(path: str) -> bool:

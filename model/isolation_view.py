@@ -76,6 +76,7 @@ def view(counted: Iterable[Path], free: Iterable[Path] = (), devices: str = "/de
     """
     declared = {os.path.abspath(file) for path in counted for file in (path.rglob("*.py") if path.is_dir() else [path])}
     declared |= {os.path.abspath(path) for path in free}
+    declared |= set(map(os.path.realpath, declared))
     shown, hidden = _python()
     for found in _libraries(frozenset(declared)):
         shown, hidden = shown | found[0], hidden | found[1]
@@ -107,7 +108,7 @@ def _python() -> Found:
     shown: set[str] = set()
     hidden: set[str] = set()
     home = os.path.dirname(os.path.realpath(os.__file__))
-    for folder in {home, os.path.join(home, "lib-dynload"), sysconfig.get_config_var("DESTSHARED") or home}:
+    for folder in {home, os.path.join(home, "lib-dynload"), os.path.realpath(sysconfig.get_config_var("DESTSHARED") or home)}:
         for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
             module, path = name.split(".")[0], os.path.join(folder, name)
             if module in UNWANTED or not (module in sys.stdlib_module_names or module.startswith("_sysconfigdata")):
@@ -139,7 +140,7 @@ def _libraries(declared: frozenset[str]) -> Iterator[Found]:
         if library is not None:
             needs = (re.match(r"[\w.-]+", need) for need in library.requires or () if "extra ==" not in need)
             todo += [need[0] for need in needs if need]
-            listed.setdefault(os.path.normpath(str(library.locate_file(""))), {}).update(_record(library))
+            listed.setdefault(os.path.realpath(str(library.locate_file(""))), {}).update(_record(library))
     for place, sizes in listed.items():
         for top in sorted({path.split("/")[0] for path in sizes}):
             path = os.path.join(place, top)
@@ -159,7 +160,11 @@ def _libraries(declared: frozenset[str]) -> Iterator[Found]:
 def _record(library: metadata.Distribution) -> dict[str, int]:
     """Sizes of a library's files, by path; -1 for any size, in code that a system's packages installed without a record."""
     if text := library.read_text("RECORD"):
-        rows = (row for row in csv.reader(text.splitlines()) if len(row) == 3 and row[2] and not row[0].startswith(("/", "..")))
+        rows = (
+            row
+            for row in csv.reader(text.splitlines())
+            if len(row) == 3 and row[2].isdigit() and not row[0].startswith(("/", ".."))
+        )
         return {path: int(size) for path, _, size in rows if not path.endswith(".pyc")}
     place = str(library.locate_file(""))
     names = (library.read_text("top_level.txt") or library.metadata["Name"] or "").split()
@@ -179,7 +184,7 @@ def _cover(folder: str, kept: Callable[[os.DirEntry[str]], bool], shown: set[str
     """Fill the two sets of `_within`; whether anything in the folder is kept."""
     some = False
     inside: set[str] = set()
-    with os.scandir(folder) as entries:
+    with suppress(PermissionError), os.scandir(folder) as entries:
         for entry in entries:
             wanted = _cover(entry.path, kept, shown, inside) if entry.is_dir() else entry.is_file() and kept(entry)
             some = some or wanted
@@ -197,7 +202,7 @@ def _files(paths: Iterable[str], hidden: Collection[str]) -> Iterator[str]:
         if path in hidden:
             continue
         if os.path.isdir(path):
-            with os.scandir(path) as entries:
+            with suppress(PermissionError), os.scandir(path) as entries:
                 yield from _files([entry.path for entry in entries], hidden)
         else:
             yield path
