@@ -187,9 +187,10 @@ class _Asked:
         if not what.startswith("/"):
             return False
         source = re.sub(r"__pycache__/(.+?)\.[^/]*\.pyc$", r"\1.py", what)
-        return (
-            self.view.allows(what) or self.view.allows(source) or _systems(what) or not (what in there or os.path.exists(what))
-        )
+        if os.path.isdir(what):
+            return True  # libraries look into all folders of modules; what is in them is another file
+        exists = what in there or os.path.exists(what)
+        return not exists or self.view.allows(what) or self.view.allows(source) or _systems(what)
 
     def libraries_load(self, mechanism: str, used: tuple[str, ...]) -> bool:
         """Whether the known libraries among the modules used load when isolated: if not, that is our own failure."""

@@ -381,6 +381,7 @@ def curious(weights):
     platform.platform()
     inspect.getsource(plain)
     metadata.version("numpy")
+    metadata.entry_points(group="console_scripts")  # looks into all folders of modules
     os.cpu_count()
     return plain(weights)
 

@@ -20,7 +20,6 @@ from tests import cheats_files as cheats
 HERE = Path(__file__).resolve().parent
 NAMES = list(cheats.CHEATS)
 UNSEEN = {"environment", "standard input", "inherited file"}  # by a tracer; there, nobody passes them on
-HIDDEN = {"plain file": "plain file", "C library": "open64", "environment": "environment"}
 
 
 def package(factory, *arguments, **changes):
@@ -96,8 +95,14 @@ def test_a_tracer_names_every_file_and_connection(stash, where, mechanism):
         assert what in told
 
 
-@everywhere
-@pytest.mark.parametrize("name", ["program", "environment", "inherited file"])
+@pytest.mark.parametrize(
+    ("name", "mechanism"),
+    [
+        pytest.param("program", "namespaces", marks=here["namespaces"].marks),
+        pytest.param("inherited file", "namespaces", marks=here["namespaces"].marks),
+        pytest.param("environment", "strace", marks=here["strace"].marks),
+    ],
+)
 def test_a_cheat_that_starts_only_with_its_secret_is_charged(where, name, mechanism):
     expected = cheats.one(where, name).table[:32]
     found = watch_fresh(package("one", where, name), np.zeros(33), expected, (mechanism,))
@@ -129,7 +134,9 @@ def test_without_any_isolation_nothing_passes(where):
 
 
 @pytest.fixture
-def weights(tmp_path):
+def weights(tmp_path, monkeypatch):
+    (tmp_path / "modules").mkdir()
+    monkeypatch.syspath_prepend(tmp_path / "modules")
     folder = tmp_path / "a folder with spaces"
     folder.mkdir()
     np.save(folder / "weights.npy", np.arange(40.0) / 9)
@@ -143,7 +150,7 @@ def judge(factory, weights, mechanism):
 
 
 @everywhere
-@pytest.mark.parametrize("factory", ["scratch", "curious", "light"])
+@pytest.mark.parametrize("factory", ["scratch", "curious"])
 def test_an_honest_evaluator_passes(factory, weights, mechanism):
     found, state, evidence = judge(factory, weights, mechanism)
     assert state == "pass", evidence
@@ -152,17 +159,12 @@ def test_an_honest_evaluator_passes(factory, weights, mechanism):
 
 
 @everywhere
-@pytest.mark.full
-@pytest.mark.parametrize("factory", ["tables", "tensors"])
-def test_an_honest_evaluator_with_large_libraries_passes(factory, weights, mechanism):
-    assert judge(factory, weights, mechanism)[1] == "pass"
-
-
-@namespaces
-def test_an_honest_evaluator_that_imports_torch_passes(weights):
-    found, state, evidence = judge("tensors", weights, "namespaces")
+@pytest.mark.full  # `test_audit_recipe` has one that imports torch
+@pytest.mark.parametrize("factory", ["light", "tables", "tensors"])
+def test_an_honest_evaluator_with_libraries_passes(factory, weights, mechanism):
+    found, state, evidence = judge(factory, weights, mechanism)
     assert state == "pass", evidence
-    assert "torch" in found.modules
+    assert {"light": "safetensors", "tables": "pandas", "tensors": "torch"}[factory] in found.modules
 
 
 def test_an_honest_evaluator_is_not_charged_where_nothing_isolates(weights):
@@ -245,8 +247,14 @@ while True:
 """
 
 
-@pytest.mark.parametrize("mechanism", [here["namespaces"], here["strace"], ""])
-@pytest.mark.parametrize(("limit", "told"), [({"memory": 100_000_000}, "GB of memory"), ({"timeout": 1.0}, "longer than")])
+@pytest.mark.parametrize(
+    ("mechanism", "limit", "told"),
+    [
+        pytest.param("namespaces", {"memory": 100_000_000}, "GB of memory", marks=here["namespaces"].marks),
+        pytest.param("strace", {"timeout": 1.0}, "longer than", marks=here["strace"].marks),
+        ("", {"memory": 100_000_000}, "GB of memory"),
+    ],
+)
 def test_time_and_memory_of_all_processes_are_limited(script, mechanism, limit, told):
     file = script(SLEEPS)
     ran = run(mechanism, file, PATH, "", view([file]), **limit)
