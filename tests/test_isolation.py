@@ -13,9 +13,10 @@ import pytest
 from model import isolation, isolation_view
 from model.audit import Package
 from model.audit_process import Fresh, verdict_of_files, watch_fresh
-from model.isolation import run, undeclared
+from model.isolation import run
 from model.isolation_view import View, view
 from tests import cheats_files as cheats
+from tests import honest_files as honest
 
 HERE = Path(__file__).resolve().parent
 NAMES = list(cheats.CHEATS)
@@ -23,7 +24,9 @@ UNSEEN = {"environment", "standard input", "inherited file"}  # by a tracer; the
 
 
 def package(factory, *arguments, **changes):
-    return Package(f"tests.cheats_files:{factory}", arguments, **({"code": (HERE / "cheats_files.py",)} | changes))
+    module = "honest_files" if factory in honest.HONEST else "cheats_files"
+    code = (HERE / "cheats_files.py", HERE / "honest_files.py")
+    return Package(f"tests.{module}:{factory}", arguments, **({"code": code} | changes))
 
 
 PATH = [os.path.dirname(os.__file__), os.path.join(os.path.dirname(os.__file__), "lib-dynload")]
@@ -145,7 +148,7 @@ def weights(tmp_path, monkeypatch):
 
 def judge(factory, weights, mechanism):
     packed = package(factory, str(weights), files=(weights,))
-    found = watch_fresh(packed, np.zeros(33), cheats.HONEST[factory](str(weights)).score(np.zeros(33)), (mechanism,))
+    found = watch_fresh(packed, np.zeros(33), honest.HONEST[factory](str(weights)).score(np.zeros(33)), (mechanism,))
     return found, *verdict_of_files(found, packed)
 
 
@@ -383,52 +386,3 @@ def test_the_standard_library_is_shown_by_its_names():
     assert seen.allows(os.path.realpath(f"{home}/json/decoder.py"))
     for other in ("weights.py", "site-packages/weights.py", "test/test_os.py", "LICENSE.txt", "json/__pycache__"):
         assert not seen.allows(os.path.realpath(f"{home}/{other}")), other
-
-
-# ---------------------------------------------------------------------- reading a trace
-
-TRACE = """\
-10 openat(AT_FDCWD</w>, "x", O_RDONLY|O_CLOEXEC) = 3</w/x>
-10 openat(AT_FDCWD</w>, "none", O_RDONLY) = -1 ENOENT (No such file or directory)
-10 openat(AT_FDCWD</w>, "y", O_RDONLY <unfinished ...>
-11 connect(4<socket:[1]>, {sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("1.2.3.4")}, 16 <unfinished ...>
-10 <... openat resumed>) = 5</w/y \\303\\244\\76>(deleted)
-11 <... connect resumed>) = -1 EINPROGRESS (Operation now in progress)
-11 openat(AT_FDCWD</w>, "/w/made", O_RDWR|O_CREAT|O_EXCL, 0600) = 6</w/made>
-11 openat(AT_FDCWD</w>, "/w/made", O_RDONLY) = 6</w/made>
-11 openat(AT_FDCWD</w>, "/w/log", O_WRONLY|O_CREAT, 0600) = 6</w/log>
-11 openat(AT_FDCWD</w>, "maps", O_RDONLY) = 6</proc/10/maps>
-11 openat(AT_FDCWD</w>, "environ", O_RDONLY) = 6</proc/9/environ>
-11 execve("/w/program \\"a\\"", ["program"], 0x7 /* 1 var */) = 0
-11 sendto(3<socket:[2]>, "\\24", 20, 0, {sa_family=AF_NETLINK, nl_pid=0, nl_groups=00000000}, 12) = 20
-11 clone(child_stack=NULL, flags=CLONE_CHILD_SETTID|SIGCHLD) = 12
-11 clone(child_stack=NULL, flags=CLONE_UNTRACED|SIGCHLD) = 12
-12 process_vm_readv(9, [], 1, [], 1, 0) = 8
-12 openat(AT_FDCWD</w>, "/shown/a", O_RDONLY) = 3</shown/a>
-12 openat(AT_FDCWD</w>, "/own/a", O_RDONLY) = 3</own/a>
-12 +++ exited with 0 +++
-"""
-
-
-def test_a_trace_is_read():
-    assert undeclared(io.StringIO(TRACE), View(("/shown",)), "/own") == [
-        "/w/x",
-        "/w/y ä>",
-        'the network (sin_port=htons(53), sin_addr=inet_addr("1.2.3.4"))',
-        "/proc/9/environ",
-        '/w/program "a"',
-        "a child that cannot be traced",
-        "memory or files of other processes (process_vm_readv)",
-    ]
-
-
-def test_what_was_tried_in_vain_counts_if_it_exists_outside(tmp_path):
-    (tmp_path / "x").touch()
-    lines = [
-        f'10 openat(AT_FDCWD</tmp>, "{tmp_path}/x", O_RDONLY) = -1 ENOENT (No such file or directory)',
-        f'10 openat(3<{tmp_path}>, "x", O_RDONLY) = -1 EACCES (Permission denied)',
-        f'10 openat(AT_FDCWD</tmp>, "{tmp_path}/y", O_RDONLY) = -1 ENOENT (No such file or directory)',
-        f'10 openat(AT_FDCWD</tmp>, "{tmp_path}", O_RDONLY) = -1 ENOENT (No such file or directory)',
-        '10 openat(AT_FDCWD</tmp>, "/etc/localtime", O_RDONLY) = -1 ENOENT (No such file or directory)',
-    ]
-    assert undeclared(lines, View(()), "/own", inside=True) == [str(tmp_path / "x")]
