@@ -13,6 +13,7 @@ import pandas as pd
 from analysis.confirmed import confirmed, in_words
 from analysis.contribution import contribution
 from analysis.effects import Model, fit_model
+from analysis.files import write_whole
 from analysis.finishings import finishings
 from analysis.ranking import ranking
 from analysis.table import load
@@ -133,9 +134,7 @@ class Report:
         """
         from analysis.page import page
 
-        path = Path(path)
-        path.write_text(page(self), encoding="utf-8")
-        return path
+        return write_whole(Path(path), page(self))
 
 
 def report(folder: str | Path) -> Report:
@@ -149,7 +148,7 @@ def report(folder: str | Path) -> Report:
     recipes = ranking(table, model=model)
     best = recipes.loc[recipes["fits"].astype(bool), "recipe"].head(1)
     return Report(
-        name=str(table.attrs["experiment"].get("name") or Path(folder).stem),
+        name=Path(folder).resolve().name if Path(folder).is_dir() else Path(folder).stem,
         table=table,
         contributions=contribution(table, model=model),
         recipes=recipes,

@@ -64,7 +64,7 @@ def export(
     """
     from model.run import again
     from model.script import script
-    from search.sweep import writable
+    from search.checks import writable
 
     if record.state != "complete":
         raise ValueError(f"trial {record.recipe} is {record.state}; only a complete one can be exported.")

@@ -63,6 +63,7 @@ class Ledger:
         plan: recipes to run before anything is proposed.
         proposes: whether the sampler goes on when the plan is done; an ablation is its plan alone. The byte limit then binds
             what is proposed and not the plan: a design with holes could not tell its techniques apart.
+        binding: whether the byte limit binds the plan of an ablation.
     """
 
     def __init__(
@@ -81,8 +82,9 @@ class Ledger:
         screen: int | None = None,
         plan: Sequence[Recipe] | None = None,
         proposes: bool = True,
+        binding: bool = True,
     ) -> None:
-        self._proposes = proposes
+        self._proposes, self._binding = proposes, binding and not proposes
         self._plan = None if plan is None else {recipe.hash: recipe for recipe in plan}
         self.folder, self.space, self.target, self.forecaster = folder, space, target, forecaster
         self._known: dict[str, dict[str, float]] = {}
@@ -137,9 +139,10 @@ class Ledger:
                 if "recipe" not in trial.user_attrs:
                     self._enqueue_again(trial)
                     continue
-                recipe = self._recipe(trial)
+                recipe = self.recipe_of(trial)
                 self._book.trial(trial.number).set_user_attr("driver", self.presence.name)
-                self._note(trial.number, "its driver was gone: continued by another")
+                if trial.user_attrs.get("driver"):
+                    self._note(trial.number, "its driver was gone: continued by another")
                 found.append(self._prepare(trial.number, recipe))
         return found
 
@@ -153,7 +156,7 @@ class Ledger:
                     path.rename(path.with_suffix(".damaged"))
                     told = self.study.user_attrs.get(MADE_AGAIN, [])  # a finished trial takes no notes
                     self.study.set_user_attr(MADE_AGAIN, [*told, trial.number])
-                    found.append(self._prepare(trial.number, self._recipe(trial)))
+                    found.append(self._prepare(trial.number, self.recipe_of(trial)))
         return found
 
     def _enqueue_again(self, trial: FrozenTrial) -> None:
@@ -172,7 +175,7 @@ class Ledger:
         """Add to what happened to a trial: the user attribute ``history``."""
         self._book.attribute(number, HISTORY, [*self._book.frozen(number).user_attrs.get(HISTORY, []), what])
 
-    def _recipe(self, trial: FrozenTrial) -> Recipe:
+    def recipe_of(self, trial: FrozenTrial) -> Recipe:
         """What a trial runs: as it was written down, or else as the plan or its parameters say."""
         name = trial.user_attrs.get("recipe", "")
         if self._plan is not None and name in self._plan:
@@ -202,7 +205,7 @@ class Ledger:
         assert self._plan is not None
         known = {t.user_attrs.get("recipe") for t in trials}
         for recipe in (recipe for name, recipe in self._plan.items() if name not in known):
-            fits = self._proposes or self.chance(recipe) >= REFUSED
+            fits = not self._binding or self.chance(recipe) >= REFUSED
             params, distributions = self._described(recipe) if self._proposes else ({}, {})
             told = {"asked": 1, "not_fitting": int(not fits), "source": "plan"}
             proposal = self._enter(recipe, params, distributions, told)
@@ -213,8 +216,8 @@ class Ledger:
         return None
 
     def _unbounded(self, trial: FrozenTrial) -> bool:
-        """Whether the byte limit does not bind a trial: it belongs to the design that a search began with."""
-        return self._proposes and trial.user_attrs.get("source") == "plan"
+        """Whether the byte limit does not bind a trial: it belongs to the design that a search began with, or an ablation's."""
+        return not self._binding and trial.user_attrs.get("source") == "plan"
 
     def enqueue(self, params: dict[str, Any]) -> None:
         """Ask for a combination before anything else is proposed; where it cannot fit, it is refused and counted."""
@@ -402,6 +405,10 @@ class Ledger:
         """Where a recipe's record, log and checkpoint lie."""
         return self.folder / "trials" / recipe_hash
 
+    def trials(self) -> list[FrozenTrial]:
+        """All trials as the study has them now."""
+        return self._book.trials()
+
     def counts(self) -> dict[str, int]:
         """What was asked for and what became of it: see `search.tally.counts`."""
         return self._book.totals().counts()
@@ -428,9 +435,10 @@ class Ledger:
         return max(0, self.target - self._book.totals().counted())
 
     def best(self) -> Record | None:
-        """The best complete record that fits."""
+        """The best complete record that fits; a plan that the limit does not bind may hold better ones that do not."""
         complete = [t for t in self._book.trials() if t.state == COMPLETE and t.value is not None]
         for trial in sorted(complete, key=lambda t: t.value or 0.0):
-            if (record := self._book.record(trial)) is not None and record.state == "complete":
+            record = self._book.record(trial)
+            if record is not None and record.state == "complete" and (record.bytes or 0) <= record.spec["limit"]:
                 return record
         return None
