@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shlex
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -102,7 +103,11 @@ def experiment(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     body = orjson.loads(file.read_text())
-    return body if isinstance(body, dict) else {}
+    if not isinstance(body, dict):
+        return {}
+    if body.get("place") not in (None, str(folder.resolve())):  # it was copied, moved or renamed since it was last driven
+        body |= {"name": folder.resolve().name, "resume": f"golflab resume {shlex.quote(str(folder))}"}
+    return body
 
 
 def designed(table: pd.DataFrame) -> pd.DataFrame:

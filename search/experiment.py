@@ -173,7 +173,7 @@ def _own_study(options: Options, own: Experiment, told: dict[str, Any]) -> None:
     own.study = f"{own.study}-{own.id[:6]}"
     write_experiment(options.folder, told | own.json(options))
     claim(open_storage(options.storage, options.folder), own, options, new=True)
-    rebuild(options.folder)
+    rebuild(options.folder, storage=options.storage)
 
 
 def claim(storage: BaseStorage, own: Experiment, options: Options, new: bool = False) -> None:
