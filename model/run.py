@@ -155,7 +155,7 @@ def _done(job: Job, asked: _Asked, expected: Forecast, where: Mapping[str, str])
     """Do everything; the record, and the artifact if it came to that."""
     recipe = job.recipe
     record = Record(recipe.hash, recipe.seed, recipe.name, "failed", recipe.to_json())
-    record.machine = describe(job.place, job.compiled) | dict(where) | {"data": job.data.fingerprint}
+    record.machine = describe(job.place, job.compiled) | dict(where) | job.text
     record.bytes_forecast = dict(expected.to_json())
     record.training, record.stages = job.train_key, job.stages
     blob, score = None, None

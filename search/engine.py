@@ -128,7 +128,8 @@ def open_ledger(options: Options, study: str | None = None, plan: Sequence[Recip
     Raises:
         ValueError: its storage cannot be opened.
     """
-    check_journal(options.folder)
+    if options.storage is None:
+        check_journal(options.folder)
     options.folder.mkdir(parents=True, exist_ok=True)
     space = options.load_space()
     named = [name for name in PRESETS if not name.endswith("_as_published")]  # their quirks are no place to begin

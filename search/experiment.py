@@ -25,9 +25,9 @@ from model.recipe import Recipe
 from search import provenance, tally
 from search.consent import CONSENTS, consent
 from search.database import masked
-from search.identity import differences, identity_of, refuse_differences
+from search.identity import identity_of, refuse_differences
 from search.options import Options, command
-from search.storage import FORMAT, alone, open_storage, read_experiment, repair, study_in, write_experiment
+from search.storage import FORMAT, alone, check_journal, open_storage, read_experiment, repair, study_in, write_experiment
 
 PLAN = "plan.json"  # the recipes of an experiment that runs a list
 OWNER = "experiment"  # attribute of a study in a shared database: whose it is
@@ -112,6 +112,8 @@ def reopen(options: Options) -> tuple[Experiment, list[str]]:
     """
     folder = options.folder
     told = read_experiment(folder)
+    if options.storage is None:
+        check_journal(folder)
     now = identity_of(options, read_plan(folder))
     refuse_differences(
         f"{folder.name} cannot go on",
@@ -176,30 +178,46 @@ def _own_study(options: Options, own: Experiment, told: dict[str, Any]) -> None:
     rebuild(options.folder, storage=options.storage)
 
 
+def check_study(options: Options, own: Experiment) -> None:
+    """Check, before anything is started, that a shared storage has no other experiment's study of this name.
+
+    Raises:
+        ValueError: it has; the message says what differs. Or the storage cannot be opened.
+    """
+    if options.storage is None:
+        return
+    storage = open_storage(options.storage, options.folder)
+    if own.study in optuna.get_all_study_names(storage):
+        _refuse_others(storage, own, options)
+
+
+def _refuse_others(storage: BaseStorage, own: Experiment, options: Options) -> None:
+    """Refuse a study that belongs to another experiment, or to nobody who is known."""
+    where = f"The study {own.study!r} in {masked(options.storage or '')}"
+    other = optuna.load_study(study_name=own.study, storage=storage).user_attrs.get(OWNER)
+    if other is None:
+        raise ValueError(f"{where} exists already, and is not this experiment's. {ANOTHER}")
+    if other["id"] != own.id:
+        where += f" belongs to the experiment in {other['place']}"
+        refuse_differences(where, other["identity"], own.identity, ANOTHER)
+        raise ValueError(f"{where}: `{command('resume', Path(other['place']))}` goes on with it. {ANOTHER}")
+
+
 def claim(storage: BaseStorage, own: Experiment, options: Options, new: bool = False) -> None:
     """Write down in a shared storage whose study it is.
 
     Raises:
         ValueError: it is another experiment's; the message says what differs.
     """
-    told = {"id": own.id, "place": str(options.folder), "identity": own.identity}
-    where = f"The study {own.study!r} in {masked(options.storage or '')}"
-    try:
-        if new:
+    if new:
+        try:
             optuna.create_study(study_name=own.study, storage=storage, direction="minimize")
-    except DuplicatedStudyError:
-        new = False
-        other = optuna.load_study(study_name=own.study, storage=storage).user_attrs.get(OWNER)
-        if other is None:
-            raise ValueError(f"{where} exists already, and is not this experiment's. {ANOTHER}") from None
+        except DuplicatedStudyError:
+            _refuse_others(storage, own, options)
     study = optuna.load_study(study_name=own.study, storage=storage)
-    other = study.user_attrs.get(OWNER)
-    if other is not None and other["id"] != own.id:
-        where += f" belongs to the experiment in {other['place']}"
-        if not differences(other["identity"], own.identity):
-            raise ValueError(f"{where}: `{command('resume', Path(other['place']))}` goes on with it. {ANOTHER}")
-        refuse_differences(where, other["identity"], own.identity, ANOTHER)
-    study.set_user_attr(OWNER, told)
+    if study.user_attrs.get(OWNER) is not None:
+        _refuse_others(storage, own, options)
+    study.set_user_attr(OWNER, {"id": own.id, "place": str(options.folder), "identity": own.identity})
 
 
 def read_plan(folder: Path) -> list[Recipe] | None:

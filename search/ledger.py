@@ -139,9 +139,9 @@ class Ledger:
                 if "recipe" not in trial.user_attrs:
                     self._enqueue_again(trial)
                     continue
-                recipe = self.recipe_of(trial)
+                recipe, before = self.recipe_of(trial), trial.user_attrs.get("driver")
                 self._book.trial(trial.number).set_user_attr("driver", self.presence.name)
-                if trial.user_attrs.get("driver"):
+                if before:
                     self._note(trial.number, "its driver was gone: continued by another")
                 found.append(self._prepare(trial.number, recipe))
         return found

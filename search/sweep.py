@@ -13,7 +13,7 @@ from search.checks import check_name, fresh, load, settled, workable
 from search.confirm import confirmation
 from search.consent import SENSITIVE, check_consent
 from search.engine import Result, connected, drive
-from search.experiment import begin, create, reopen
+from search.experiment import begin, check_study, create, reopen
 from search.feasible import check_plan, check_space, largest
 from search.identity import RUNNER, absolute, data_of
 from search.ledger import Ledger
@@ -190,6 +190,7 @@ def _start(
 ) -> Result:
     """Run a new experiment; a cluster or a text that cannot be had is said before anything is left behind."""
     own = begin(options, plan)
+    check_study(options, own)
     with connected(options):
         create(options, own, plan)
         return _confirmed(options, drive(options, own, watcher, prepare), watcher)

@@ -80,7 +80,8 @@ def test_what_a_shared_folder_names_is_shown_and_waits_for_consent(shared, monke
         said = capsys.readouterr().err
         assert f"connect to 'sqlite:///{tmp_path / 'theirs.db'}' (storage)" in said
         assert "--trust" in said
-    assert "import 'fake_runs:run' (runner)" in str(pytest.raises(ValueError, options_of, shared).value)
+    with pytest.raises(ValueError, match=r"import 'fake_runs:run' \(runner\)"):
+        options_of(shared)
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "mine"))
     url = f"sqlite:///{tmp_path / 'theirs.db'}"

@@ -16,6 +16,7 @@ from test_cli import golflab
 
 from model.record import Record, records_in
 from search.checks import RESERVED, free_name
+from search.consent import _given
 from search.experiment import reopen
 from search.export import find_trial
 from search.guard import on_the_same_text
@@ -99,6 +100,7 @@ def test_a_file_of_the_first_format_goes_on_and_is_brought_up_to_date(tmp_path):
     (folder / "experiment.json").write_text(json.dumps(told | {"options": options}))
     renamed = folder.rename(tmp_path / "new")
     assert status_of(renamed)["counts"]["complete"] == 3
+    _given.clear()  # as in another process
     with pytest.raises(ValueError, match="fake_runs"):
         resume("new", tmp_path)  # it carries no consent
     resume("new", tmp_path, trust=True)
@@ -309,6 +311,23 @@ def test_one_study_is_not_shared_by_two_experiments(tmp_path, monkeypatch):
     optuna.create_study(study_name="other", storage=url)
     with pytest.raises(ValueError, match="exists already, and is not this experiment's"):
         search(**FAKE | {"name": "other", "runs": str(tmp_path), "storage": url})
+
+
+def test_a_copy_that_shares_a_storage_gets_a_study_of_its_own(tmp_path):
+    pytest.importorskip("search.repair")
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    original = made(tmp_path, "a", storage=url)
+    before = snapshot(original)
+    copy = Path(shutil.copytree(original, tmp_path / "b"))
+    assert resume(copy).counts["complete"] == 3
+    assert snapshot(original) == before
+    told = read_experiment(copy)
+    assert told["study"].startswith("a-")
+    assert sorted(optuna.get_all_study_names(open_storage(url, copy))) == ["a", told["study"]]
+    assert len(optuna.load_study(study_name="a", storage=url).trials) == 3
+    assert status_of(copy)["counts"]["complete"] == 3
+    assert find_trial(copy, "1")[1].recipe == find_trial(original, "1")[1].recipe
+    assert resume(copy).finished
 
 
 # ---------------------------------------------------------------------- names

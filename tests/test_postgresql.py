@@ -19,7 +19,7 @@ from made import made
 from test_cli import golflab
 
 from model.record import records_in
-from search.storage import open_storage, read_experiment
+from search.storage import Presence, open_storage, read_experiment
 
 ROOT = Path(__file__).parent.parent
 PASSWORD = "not-to-be-seen@/:"
@@ -74,12 +74,15 @@ def test_two_drivers_share_a_study_and_one_that_is_killed_costs_nothing(database
     folder = made(tmp_path, "pg", trials=TRIALS, left=TRIALS, storage=database, runner="fake_runs:held")
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT}", "GOLFLAB_STORAGE": database}
     command = [sys.executable, "-m", "search.cli", "resume", "pg", "--runs", str(tmp_path), "--cpus", "1"]
-    logs = [open(tmp_path / f"driver{n}.log", "wb") for n in range(2)]
-    drivers = [subprocess.Popen(command, env=environment, stdout=log, stderr=log) for log in logs]
+    logs = [tmp_path / f"driver{n}.log" for n in range(2)]
+    drivers = []
+    for log in logs:
+        with open(log, "wb") as file:
+            drivers.append(subprocess.Popen(command, env=environment, stdout=file, stderr=file))
     study = optuna.load_study(study_name="pg", storage=open_storage(database, folder))
 
     def at_work():
-        assert all(driver.poll() is None for driver in drivers), [Path(log.name).read_text() for log in logs]
+        assert all(driver.poll() is None for driver in drivers), [log.read_text() for log in logs]
         running = [t for t in study.get_trials(deepcopy=False) if t.state.name == "RUNNING"]
         waiting = [t for t in running if (folder / "trials" / t.user_attrs["recipe"] / "waits").exists()]
         return {t.user_attrs["driver"]: t.user_attrs["recipe"] for t in waiting}
@@ -88,19 +91,18 @@ def test_two_drivers_share_a_study_and_one_that_is_killed_costs_nothing(database
         until(lambda: len(at_work()) == 2)
         drivers[0].send_signal(signal.SIGKILL)
         drivers[0].wait()
-        (alive,) = [name for name in at_work_of(folder, drivers[1], at_work_now(study))]
+        (alive,) = living(folder, at_work_now(study))
         for driver, recipe in at_work_now(study).items():
             if driver != alive:  # its worker must not end what its driver can no longer tell
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int((folder / "trials" / recipe / "waits").read_text()), signal.SIGKILL)
         (tmp_path / "cache").mkdir(exist_ok=True)
         (tmp_path / "cache" / "go").touch()
-        assert drivers[1].wait() == 0, Path(logs[1].name).read_text()
+        assert drivers[1].wait() == 0, logs[1].read_text()
     finally:
-        for driver, log in zip(drivers, logs, strict=True):
+        for driver in drivers:
             driver.kill()
             driver.wait()
-            log.close()
     kept = [t for t in study.get_trials() if not t.user_attrs.get("withdrawn")]
     assert [t.state.name for t in kept] == ["COMPLETE"] * TRIALS
     recipes = {t.user_attrs["recipe"] for t in kept}
@@ -124,10 +126,8 @@ def at_work_now(study):
     return {t.user_attrs["driver"]: t.user_attrs["recipe"] for t in study.get_trials() if t.state.name == "RUNNING"}
 
 
-def at_work_of(folder, driver, names):
+def living(folder, names):
     """Of some drivers of an experiment, those that live."""
-    from search.storage import Presence
-
     here = Presence(folder)
     found = [name for name in names if here.alive(name)]
     here.leave()
