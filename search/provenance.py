@@ -13,7 +13,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST = 100_000  # characters of a difference that are kept
 PATIENCE = 20.0  # seconds for git
-SEEN = ("model", "spaces", "search", "analysis")  # what is not tracked there counts as changed, too
+SEEN = ("model", "spaces", "search", "analysis")  # what runs, and no more: other files may hold what is nobody's business
 
 
 def code() -> dict[str, Any]:
@@ -26,7 +26,7 @@ def code() -> dict[str, Any]:
     told: dict[str, Any] = {"version": package_version()}
     if not (ROOT / ".git").exists() or (commit := _git("rev-parse", "HEAD")) is None:
         return told
-    diff = _git("diff", "HEAD", "--no-ext-diff", "--no-color") or ""
+    diff = _git("diff", "HEAD", "--no-ext-diff", "--no-color", "--", *SEEN) or ""
     untracked = _git("ls-files", "--others", "--exclude-standard", "--", *(f"{folder}/*.py" for folder in SEEN)) or ""
     for name in untracked.splitlines():
         try:

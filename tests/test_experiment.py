@@ -9,14 +9,18 @@ import sys
 import tempfile
 from pathlib import Path
 
+import fake_runs
 import optuna
 import pytest
 from made import FAKE, drive, made
 from test_cli import golflab
 
 from model.record import Record, records_in
+from search.again import renew
 from search.checks import RESERVED, free_name
+from search.clock import Clock
 from search.consent import _given
+from search.engine import open_ledger
 from search.experiment import reopen
 from search.export import find_trial
 from search.guard import on_the_same_text
@@ -366,9 +370,6 @@ def test_failed_trials_run_again_and_counts_stay_true(ray_cluster, monkeypatch, 
 
 
 def test_failed_trials_that_wait_survive_a_death_of_the_driver(tmp_path):
-    from search.again import renew
-    from search.engine import open_ledger
-
     folder = made(tmp_path, "d", trials=3, failing=1)
     options = options_of(folder)
     ledger = open_ledger(options)
@@ -496,3 +497,36 @@ def test_code_and_machine_are_kept_and_a_change_is_noted(tmp_path, monkeypatch):
     assert own.continued[-1]["code"]["commit"] == "abc"
     drive(options_of(folder), own, 1)
     assert read_experiment(folder)["continued"][-1]["code"]["commit"] == "abc"
+
+
+# ---------------------------------------------------------------------- an ablation and the byte limit
+
+
+def test_the_byte_limit_binds_an_ablation_only_where_it_was_asked_for(tmp_path):
+    base = preset("baseline").with_(limit=400_000)  # the runs need half a million
+    plan = [base, base.without("softcap")]
+    free = made(tmp_path, "free", trials=2, design="leave-one-out", plan=plan, limit=None, binding=False)
+    told = status_of(free)
+    none = dict.fromkeys(("not_fitting", "over_limit", "pruned", "failed"), 0)
+    assert told["counts"] == none | {"asked": 2, "trained": 2, "complete": 2}
+    assert told["best"] is None
+    assert resume(free).best is None
+    with pytest.raises(ValueError, match="none of the 2 recipes can fit"):
+        run_plan(plan, **FAKE | {"name": "bound", "runs": str(tmp_path), "design": "leave-one-out", "limit": 400_000})
+    assert not (tmp_path / "bound").exists()
+
+
+def test_an_ablation_whose_reference_turns_out_too_large_ends_with_that_reason(tmp_path):
+    base = preset("baseline").with_(limit=640_000)
+    plan = [base, base.without("softcap"), base.without("q_gain")]
+    folder = made(tmp_path, "a", trials=3, left=3, design="leave-one-out", plan=plan)
+    options = options_of(folder)
+    ledger = open_ledger(options)
+    clock = Clock(options, ledger, None, reopen(options)[0], base.hash)
+    assert clock.may_start() is None
+    proposal = ledger.propose()
+    record = fake_runs.run(proposal.recipe, ledger.trial_folder(proposal.recipe.hash), options.cache_folder)
+    record.bytes = 650_000
+    ledger.finish(proposal.number, record)
+    assert clock.may_start().startswith("the reference is 10,000 bytes over the limit")
+    ledger.presence.leave()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from pathlib import Path
 
 import optuna
@@ -22,8 +23,9 @@ from model.record import records_in
 from search.storage import Presence, open_storage, read_experiment
 
 ROOT = Path(__file__).parent.parent
-PASSWORD = "not-to-be-seen@/:"
-TRIALS = 5
+SECRET = uuid.uuid4().hex
+PASSWORD = f"{SECRET}@/:"
+TRIALS = 4
 
 
 def server_programs():
@@ -59,7 +61,7 @@ def database():
         call("initdb", "-U", "golf", "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync")
         call("pg_ctl", "start", "-w", "-t", "600", "-l", folder / "log", "-o", f"-F -p {port} -h 127.0.0.1 -k {folder}")
         try:
-            yield f"postgresql://golf:not-to-be-seen%40%2F%3A@127.0.0.1:{port}/postgres"
+            yield f"postgresql://golf:{SECRET}%40%2F%3A@127.0.0.1:{port}/postgres"
         finally:
             call("pg_ctl", "stop", "-m", "immediate")
 
@@ -110,13 +112,13 @@ def test_two_drivers_share_a_study_and_one_that_is_killed_costs_nothing(database
     assert witnessed(tmp_path)["end"] == dict.fromkeys(recipes, 1)
     assert read_experiment(folder)["counts"]["complete"] == TRIALS
     # The password is nowhere, and without it nobody gets in.
-    assert read_experiment(folder)["options"]["storage"] == database.replace("not-to-be-seen%40%2F%3A", "***")
+    assert read_experiment(folder)["options"]["storage"] == database.replace(f"{SECRET}%40%2F%3A", "***")
     for path in (p for p in tmp_path.rglob("*") if p.is_file()):
-        assert b"not-to-be-seen" not in path.read_bytes(), path
+        assert SECRET.encode() not in path.read_bytes(), path
     assert golflab(monkeypatch, "status", "pg", "--runs", tmp_path) == 2
     said = capsys.readouterr()
     assert "golf:***@127.0.0.1" in said.err
-    assert "not-to-be-seen" not in said.err + said.out
+    assert SECRET not in said.err + said.out
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     assert golflab(monkeypatch, "status", "pg", "--runs", tmp_path, "--json") == 0
 
