@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from importlib.util import find_spec
 from urllib.parse import unquote
 
 MASK = "***"
@@ -46,6 +47,14 @@ def completed(url: str) -> str:
     if known and bare(known) == bare(url):
         return known
     return bare(url) if MASK in url else url
+
+
+def with_driver(url: str) -> str:
+    """The address with psycopg as PostgreSQL's driver, where none is named: what SQLAlchemy chooses depends on its version."""
+    plain = "postgresql://"
+    if url.startswith(plain) and find_spec("psycopg") is not None:
+        return f"postgresql+psycopg://{url.removeprefix(plain)}"
+    return url
 
 
 def cleaned(error: BaseException, url: str) -> str:

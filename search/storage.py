@@ -25,7 +25,7 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from model.files import write_atomic
-from search.database import check_address, cleaned, completed, masked
+from search.database import check_address, cleaned, completed, masked, with_driver
 
 JOURNAL = "study.journal"
 FORMAT = 2  # of experiment.json; 1 had no such field, and took the experiment's name for the study's
@@ -72,7 +72,7 @@ def open_storage(url: str | None, folder: Path, reading: bool = False) -> BaseSt
     check_address(url)
     url = completed(url)
     try:
-        return optuna.storages.get_storage(url)
+        return optuna.storages.get_storage(with_driver(url))
     except Exception as error:
         how = " PostgreSQL needs: pip install 'golflab[postgresql]'." if isinstance(error, ImportError) else ""
         raise ValueError(f"storage {masked(url)!r} cannot be opened: {cleaned(error, url).strip()}{how}") from None
