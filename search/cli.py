@@ -133,6 +133,8 @@ def search(
         "runs": str(runs),
         "seed": seed,
         "storage": storage,
+        "finish": tuple(finish or ()),
+        "confirm": confirm,
     }
     options |= {"address": address, "cpus": cpus, "gpus_per_trial": gpus_per_trial}
     options |= {"processes": processes, "local_disk": local_disk}
