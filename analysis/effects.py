@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.joined import whole
 from analysis.regression import Design, Fit, hc3, least_squares, pair_leak, pseudo_inverse, residuals, select_pairs
 from analysis.table import designed, knobs, shapes, techniques
 from model.slot_names import slot_names
@@ -59,7 +60,8 @@ class Model:
 
 def usable(table: pd.DataFrame, metric: str = "bpb") -> pd.DataFrame:
     """The runs that can be compared: complete, scored, each recipe once, all under the most frequent condition."""
-    rows = table
+    rows = whole(table)
+    rows = rows.astype({c: float for c in rows.columns if isinstance(rows[c].dtype, pd.Int64Dtype)})  # NumPy's own from here on
     if "state" in rows:
         rows = rows[rows["state"] == "complete"]
     rows = rows[np.isfinite(rows[metric].to_numpy(float))]

@@ -8,8 +8,9 @@ number withdraws.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from model.files import write_atomic
 from model.recipe import Recipe
 from model.record import Record
 from model.script import code_bytes
+from model.untrusted import read_json
 from search import tally
 from search.book import Book
 from search.enqueued import completed
+from search.marks import damaged, noted, set_aside
 from search.proposal import Forecasts, Proposal, chance
 from search.pruner import BYTES, DOCUMENTS, PROGRESS, Agreement, ByteBudgetPruner
 from search.sampler import FittingSampler
@@ -134,7 +137,7 @@ class Ledger:
         found = []
         with self.presence.alone():  # or two drivers that start at the same time would both adopt it
             for trial in self._book.unfinished(RUNNING):
-                if self.presence.alive(trial.user_attrs.get("driver", "")):
+                if self.presence.alive(trial.user_attrs.get("driver", "")) or self._withdrawn(trial):
                     continue
                 if "recipe" not in trial.user_attrs:
                     self._enqueue_again(trial)
@@ -151,9 +154,8 @@ class Ledger:
         found = []
         with self.presence.alone():
             for trial in self._book.trials():
-                path = self._book.where(trial) / "record.json"
-                if trial.state.is_finished() and not self._book.readable(path.parent) and path.exists():
-                    path.rename(path.with_suffix(".damaged"))
+                folder = self._book.where(trial)
+                if trial.state.is_finished() and set_aside(folder, self._book.readable):
                     told = self.study.user_attrs.get(MADE_AGAIN, [])  # a finished trial takes no notes
                     self.study.set_user_attr(MADE_AGAIN, [*told, trial.number])
                     found.append(self._prepare(trial.number, self.recipe_of(trial)))
@@ -180,8 +182,11 @@ class Ledger:
         name = trial.user_attrs.get("recipe", "")
         if self._plan is not None and name in self._plan:
             return self._plan[name]
-        path = self.trial_folder(name) / "recipe.json"
-        return Recipe.from_json(json.loads(path.read_text())) if path.exists() else self.space.recipe(trial.params)
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            recipe = Recipe.from_json(read_json(self.trial_folder(name) / "recipe.json"))
+            if recipe.hash == name:
+                return recipe
+        return self.space.recipe(trial.params)
 
     def _fresh(self) -> Proposal | None:
         """Let the sampler propose, and enter the whole trial into the study in one write."""
@@ -265,6 +270,7 @@ class Ledger:
     def _prepare(self, number: int, recipe: Recipe) -> Proposal:
         folder = self.trial_folder(recipe.hash)
         folder.mkdir(parents=True, exist_ok=True)
+        set_aside(folder, self._book.readable)  # or its run could not leave its record
         write_atomic(folder / "recipe.json", json.dumps(recipe.to_json()).encode())
         return Proposal(number, recipe, self._forecast(recipe))
 
@@ -277,6 +283,15 @@ class Ledger:
             self._book.attribute(proposal.number, "withdrawn", True)
             self._book.close(proposal.number, FAIL, "another driver was first" if twin else "the search was full")
             return False
+        return True
+
+    def _withdrawn(self, trial: FrozenTrial) -> bool:
+        """Withdraw a trial whose driver died before it saw that an earlier one has its recipe; whether that was so."""
+        first = self._book.totals().first(trial.user_attrs.get("recipe", ""))
+        if first is None or first >= trial.number:
+            return False
+        self._book.attribute(trial.number, "withdrawn", True)
+        self._book.close(trial.number, FAIL, "another driver was first")
         return True
 
     def _forecast(self, recipe: Recipe) -> dict[str, float]:
@@ -352,8 +367,7 @@ class Ledger:
         """Tell the study how a trial ended; the record is put on disk first if the worker could not."""
         frozen, folder = self._book.frozen(number), self.trial_folder(record.recipe)
         record.trained &= frozen.user_attrs.get("trained", True)
-        if Record.read(folder) is None:
-            record.save(folder)
+        noted(record, frozen).save(folder)
         if frozen.state.is_finished():
             return
         trial, observation = self._book.trial(number), self.learn(record)
@@ -394,7 +408,9 @@ class Ledger:
         with self.presence.alone():
             for trial in self._book.unfinished(RUNNING):
                 record = self._book.record(trial)
-                if record is not None and not self.presence.alive(trial.user_attrs.get("driver", "")):
+                if record is None or self.presence.alive(trial.user_attrs.get("driver", "")):
+                    continue
+                if not self._withdrawn(trial):
                     self.finish(trial.number, record)
                     told += 1
         return told
@@ -428,7 +444,10 @@ class Ledger:
     def has_orphans(self) -> bool:
         """Whether trials are running that no living driver looks after, or have lost their record."""
         adrift = any(not self.presence.alive(t.user_attrs.get("driver", "")) for t in self._book.unfinished(RUNNING))
-        return adrift or any(not self._book.readable(path.parent) for path in self.folder.glob("trials/*/record.json"))
+        return adrift or any(damaged(self._book.where(t), self._book.readable) for t in self._finished())
+
+    def _finished(self) -> Iterator[FrozenTrial]:
+        return (t for t in self._book.trials() if t.state.is_finished() and "recipe" in t.user_attrs)
 
     def remaining(self) -> int:
         """Trials that are still to be started."""
