@@ -288,7 +288,7 @@ class Ledger:
     def _withdrawn(self, trial: FrozenTrial) -> bool:
         """Withdraw a trial whose driver died before it saw that an earlier one has its recipe; whether that was so."""
         first = self._book.totals().first(trial.user_attrs.get("recipe", ""))
-        if first is None or first >= trial.number:
+        if first is None or first >= trial.number or tally.INSTEAD_OF in trial.user_attrs:
             return False
         self._book.attribute(trial.number, "withdrawn", True)
         self._book.close(trial.number, FAIL, "another driver was first")
