@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from model.files import write_atomic
-from model.schema import STATES, WHOLE_FIELDS, problem
+from model.schema import STATES, WHOLE_FIELDS, problem, said_damaged
 from model.untrusted import parse_json, read_json, read_whole
 
 # `problem` and `read_json` are used by analyses, too, which import this module and none below it.
@@ -101,6 +101,12 @@ class Record:
     def __post_init__(self) -> None:
         if self.state not in STATES:
             raise ValueError(f"record: state={self.state!r} must be one of {', '.join(STATES)}.")
+
+    @property
+    def fits(self) -> bool:
+        """Whether it completed, within its byte limit."""
+        limit = self.spec.get("limit")
+        return self.state == "complete" and self.bpb is not None and (limit is None or (self.bytes or 0) <= limit)
 
     def summary(self) -> dict[str, Any]:
         """The object `golflab run --json` prints."""
@@ -197,14 +203,6 @@ class Found:
     def said(self) -> str:
         """How many are damaged, and which, in a sentence; empty where none is."""
         return said_damaged(self.damaged)
-
-
-def said_damaged(damaged: list[str]) -> str:
-    """How many records are damaged, and which, in a sentence; empty where none is."""
-    count, shown = len(damaged), "; ".join(damaged[:5])
-    more = f"; and {count - 5} more" if count > 5 else ""
-    are = "1 record is damaged and left out" if count == 1 else f"{count} records are damaged and left out"
-    return f"{are}: {shown}{more}." if count else ""
 
 
 def look_through(folder: Path) -> Found:

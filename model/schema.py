@@ -172,8 +172,6 @@ def _wrong_spec(body: Mapping[str, Any]) -> str:
     spec = body["spec"]
     if not isinstance(spec, dict):
         return f"spec is {_shown(spec)}, an object is wanted"
-    if missing := [name for name in ("limit", "techniques") if name not in spec]:
-        return f"spec has no {missing[0]}"
     if wrong := _first_wrong(spec, PARTS, "spec: "):
         return wrong
     if body.get("state") == "complete" and body.get("bpb") is None:
@@ -190,6 +188,8 @@ def _wrong_identity(body: Mapping[str, Any], folder: str) -> str:
     if body["recipe"] != folder:
         return f"recipe is {_shown(body['recipe'])}, its folder is {folder}"
     spec = body["spec"]
+    if missing := sorted(SPEC - {"name", "seed"} - set(spec)):
+        return f"spec has no {missing[0]}"
     # Only a spec that tells a recipe in full has the recipe's identity; made-up ones (of tests, of other programs) do not.
     if set(spec) != SPEC or not {"vocabulary", "kv_heads"} <= set(spec["shape"]):
         return ""
@@ -206,3 +206,11 @@ def _shown(value: Any) -> str:
         return "an object" if isinstance(value, dict) else "a list"
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:39]}…"
+
+
+def said_damaged(damaged: list[str]) -> str:
+    """How many records are damaged, and which, in a sentence; empty where none is."""
+    count, shown = len(damaged), "; ".join(damaged[:5])
+    more = f"; and {count - 5} more" if count > 5 else ""
+    are = "1 record is damaged and left out" if count == 1 else f"{count} records are damaged and left out"
+    return f"{are}: {shown}{more}." if count else ""

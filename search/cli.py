@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search import cli_recipes, show
+from search import cli_experiments, cli_recipes, show
 from search.arguments import (
     Address,
     AllowOverlap,
@@ -48,6 +48,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(cli_recipes.app)
+app.add_typer(cli_experiments.app)
 
 
 def main() -> None:
@@ -346,14 +347,15 @@ def export(
 ) -> None:
     """Write a trial as it is handed in: the script, the weights, the recipe and the record."""
     from search.export import export as write
-    from search.export import find_trial
+    from search.export import find_trial, said_of_splits
     from search.storage import cache_of
 
     folder = _experiment(runs, name)
-    recipe, record = find_trial(folder, trial)
     say = lambda sentence: err.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    recipe, record = find_trial(folder, trial, say)
     for file, size in write(recipe, record, cache_of(folder), to.resolve(), say).items():
         out.print(f"{size:>12,}  {to / file}", highlight=False, soft_wrap=True)
+    say(said_of_splits(recipe))
 
 
 @app.command()

@@ -458,6 +458,6 @@ class Ledger:
         complete = [t for t in self._book.trials() if t.state == COMPLETE and t.value is not None]
         for trial in sorted(complete, key=lambda t: t.value or 0.0):
             record = self._book.record(trial)
-            if record is not None and record.state == "complete" and (record.bytes or 0) <= record.spec["limit"]:
+            if record is not None and record.fits:
                 return record
         return None

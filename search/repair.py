@@ -95,7 +95,7 @@ def rebuild(folder: Path, storage: str | None = None, trust: bool = False) -> Re
         raise ValueError(f"{folder.name} is running; stop it first.")
     url = storage or told["options"].get("storage")
     check_consent(folder, told, ("space", "storage"), ("storage",) if storage else (), trust)
-    options = Options(**{**told["options"], "name": folder.name, "runs": str(folder.parent)})
+    options = Options.read(told["options"] | {"name": folder.name, "runs": str(folder.parent)})
     with alone(folder):
         return _in_database(folder, told, options, url) if url is not None else _in_journal(folder, told, options)
 

@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import TrialState
 from rich.console import Console
 
-from model.record import records_in
+from model.record import look_through, records_in
 from search.consent import check_consent
 from search.options import command
 from search.plain import say
@@ -34,11 +34,9 @@ def status_of(folder: Path, storage: str | None = None, trust: bool = False) -> 
     told, study = opened(folder, storage, trust)
     options = told["options"]
     trials = standing(study.get_trials(deepcopy=False))
-    records = {record.recipe: record for _, record in records_in(folder / "trials")}
-    complete = [
-        r for r in records.values() if r.state == "complete" and r.bpb is not None and (r.bytes or 0) <= r.spec["limit"]
-    ]
-    best = min(complete, key=lambda r: r.bpb or 0.0, default=None)
+    found = look_through(folder / "trials")
+    records = {record.recipe: record for _, record in found.records}
+    best = min((r for r in records.values() if r.fits), key=lambda r: r.bpb or 0.0, default=None)
     driven = Presence.any_alive(folder)
     failed = [r for r in records.values() if r.state == "failed"]
     lost = [t for t in trials if t.state == TrialState.FAIL and t.user_attrs.get("recipe") not in records]
@@ -52,7 +50,8 @@ def status_of(folder: Path, storage: str | None = None, trust: bool = False) -> 
         "rungs": [asdict(rung) | {"reliable": rung.reliable, "words": str(rung)} for rung in agreements(trials)],
         "budget": options.get("budget", ""),
         "seconds": told.get("seconds", 0.0) + (time.time() - told.get("updated", time.time()) if driven else 0.0),
-        "best": None if best is None else best.summary() | {"techniques": sorted(best.spec["techniques"])},
+        "best": None if best is None else best.summary() | {"techniques": sorted(best.spec.get("techniques", ()))},
+        "damaged": found.damaged,
         "running": [_running(t) for t in trials if t.state == TrialState.RUNNING],
         "failed": [{"recipe": r.recipe, "reason": r.reason, "log": str(_log(folder, r.recipe))} for r in failed]
         + [{"recipe": "", "trial": t.number, "reason": t.user_attrs.get("reason", ""), "log": ""} for t in lost],
