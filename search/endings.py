@@ -42,11 +42,8 @@ class Endings:
             folder: of the record.
             before: what the journal knows of it.
         """
-        told = dict(before.user_attrs) if before is not None else {}
+        told = (dict(before.user_attrs) if before is not None else {}) | self.facts(record)
         told.pop("lost", None)
-        told |= record.proposed | {"recipe": record.recipe, "trained": record.trained, "seconds": record.seconds}
-        if record.recipe in self._plan:
-            told.setdefault("source", "plan")
         state, reason = self._state(record, told.get("source"))
         told |= {"reason": reason} if reason else {}
         over = None if record.bytes is None else record.bytes - self._space.preset.limit
@@ -65,6 +62,11 @@ class Endings:
         trial.datetime_start = _local(record.started) or (before.datetime_start if before is not None else None) or written
         trial.datetime_complete = _local(record.ended) or written
         return trial
+
+    def facts(self, record: Record) -> dict[str, Any]:
+        """The user attributes of a trial that its record tells."""
+        told = record.proposed | {"recipe": record.recipe, "trained": record.trained, "seconds": record.seconds}
+        return ({"source": "plan"} if record.recipe in self._plan else {}) | told
 
     def _state(self, record: Record, source: Any) -> tuple[TrialState, str]:
         bound = self._binding or source != "plan"

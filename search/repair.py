@@ -26,6 +26,13 @@ from search.options import Options
 from search.storage import JOURNAL, KernelLock, Presence, alone, open_storage, read_experiment, write_experiment
 
 RUNNING, WAITING = TrialState.RUNNING, TrialState.WAITING
+WORDS = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    RUNNING: "running",
+    WAITING: "waiting",
+}
 
 
 @dataclass
@@ -116,7 +123,7 @@ def _in_journal(folder: Path, told: dict[str, Any], options: Options) -> Rebuilt
         new = Path(place) / JOURNAL
         study = optuna.create_study(study_name=old.study, storage=_storage(new), direction="minimize")
         _fill(study, trials, old)
-        if os.path.lexists(path):
+        if os.path.lexists(path) and path.lstat().st_size:
             done.kept = _free(path)
             path.rename(done.kept)
         os.replace(new, path)
@@ -153,9 +160,8 @@ def _fill(study: optuna.Study, trials: Iterable[FrozenTrial], old: Salvage) -> N
 
 
 def _count(done: Rebuilt, trials: Iterable[FrozenTrial]) -> None:
-    for trial in trials:
-        word = "withdrawn" if trial.user_attrs.get("withdrawn") else trial.state.name.lower()
-        done.trials[word] = done.trials.get(word, 0) + 1
+    words = ["withdrawn" if t.user_attrs.get("withdrawn") else WORDS[t.state] for t in trials]
+    done.trials = {word: words.count(word) for word in (*WORDS.values(), "withdrawn") if word in words}
 
 
 def _free(path: Path) -> Path:
@@ -195,23 +201,31 @@ def _assembled(folder: Path, options: Options, old: Salvage, found: Found, done:
     for record in sorted(records.values(), key=order):
         number = told.get(record.recipe)
         if number is None:
-            taken = record.trial is None or (record.trial in slots and "lost" not in slots[record.trial].user_attrs)
+            taken = record.trial is None or (record.trial in slots and not _lost(slots[record.trial]))
             number = max([*slots, -1]) + 1 if taken else int(record.trial or 0)
         before = slots.get(number)
-        if before is None or not before.state.is_finished() or _other_end(before, record):
+        if before is None or not before.state.is_finished() or _other_end(before, record) or _lost(before):
             slots[number] = endings.ended(record, places[record.recipe], before)
             done.from_records += 1
+        else:
+            before.user_attrs = endings.facts(record) | before.user_attrs
     known = {t.user_attrs.get("recipe") for t in slots.values()}
-    for recipe in endings.begun(known):
-        slots[max([*slots, -1]) + 1] = recipe
+    for began in endings.begun(known):
+        free = (n for n in range(max([*slots, -1]) + 2) if n not in slots or _lost(slots[n]))
+        slots[next(free)] = began
     out = []
     for number in range(max([*slots, -1]) + 1):
         trial = slots.get(number)
-        if trial is None or ("lost" in trial.user_attrs and "recipe" not in trial.user_attrs):
+        if trial is None or _lost(trial):
             trial = placeholder()
             done.lost.append(number)
         out.append(trial)
     return out
+
+
+def _lost(trial: FrozenTrial) -> bool:
+    """Whether nothing is known of a trial but its place."""
+    return "lost" in trial.user_attrs and "recipe" not in trial.user_attrs
 
 
 def _standing(trial: FrozenTrial) -> bool:

@@ -91,7 +91,9 @@ def _open_journal(folder: Path, reading: bool) -> BaseStorage:
         lock.acquire()
         lock.release()
     try:
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+        storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+        _check_ends(path)
+        return storage
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}.") from None
     except Exception:  # Optuna reads what does not fit together in many ways
@@ -150,6 +152,18 @@ def _damage(path: Path) -> str:
             if not whole:
                 return f"{path}, line {number} is damaged"
     return f"{path} is damaged: a line of it is missing"
+
+
+def _check_ends(path: Path) -> None:
+    """Raise an error where the first line is not a study's, or the last whole line is none: Optuna passes over both."""
+    with open(path, "rb") as file:
+        first, size = file.readline(1 << 20), file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - (1 << 20)))
+        lines = file.read().splitlines(keepends=True)[-2:]
+    if first.endswith(b"\n") and json.loads(first)["op_code"] != 0:
+        raise ValueError("it does not begin with a study")
+    if (whole := [line for line in lines if line.endswith(b"\n")]) and len(lines) > 1:
+        json.loads(whole[-1])
 
 
 def _drop_torn_line(path: Path) -> None:
