@@ -28,15 +28,16 @@ def list_(runs: Runs = Path("runs"), as_json: Json = False) -> None:
 
     def row(one: Listed) -> list[str]:
         wanted = "–" if one.trials is None else str(one.trials)
-        state = one.state + (f", {one.damaged} damaged record(s)" if one.damaged else "")
-        return [one.name, state, f"{one.done} of {wanted}", "–" if one.best is None else f"{one.best:.4f}", _ago(one.age)]
+        return [one.name, one.state, f"{one.done} of {wanted}", "–" if one.best is None else f"{one.best:.4f}", _ago(one.age)]
 
-    rows = [row(each) for one in found for each in (one, *one.nested)]
+    shown = [each for one in found for each in (one, *one.nested)]
     columns = {"name": "left", "state": "left", "trials": "right", "best bpb": "right", "last written": "right"}
-    out.print(show.table(f"Experiments in {runs}", columns, rows))
-    for one in found:
+    out.print(show.table(f"Experiments in {runs}", columns, [row(one) for one in shown]))
+    for one in shown:
         if one.reason:
             say(err, one.reason)
+        if one.damaged:
+            say(err, f"{one.name}: {one.damaged} damaged record(s) left out; `golflab status {one.name}` names them.")
 
 
 def _ago(seconds: float) -> str:

@@ -283,7 +283,7 @@ def doomed(name: str, runs: Path) -> Doomed:
             continue
         for path in _everything(entry):
             out.files, out.bytes = out.files + 1, out.bytes + path.lstat().st_size
-            out.trials += path.name == "record.json" and path.parent.parent.name == "trials"
+            out.trials += path.name == "record.json" and entry.name == "trials"
     return out
 
 
