@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -132,9 +133,10 @@ def experiment(folder: Path) -> dict[str, Any]:
             f"load({str(folder / 'trials')!r}) reads them all the same."
         ) from None
     place = folder.resolve()
-    elsewhere = "" if place.parent == Path("runs").resolve() else f" --runs {place.parent}"
-    told: dict[str, Any] = body | {"name": place.name}
-    return told | ({"resume": f"golflab resume {place.name}{elsewhere}"} if body.get("resume") else {})
+    if (body.get("name"), body.get("place")) in ((place.name, None), (place.name, str(place))):
+        return dict(body)
+    # It was copied, moved or renamed since it was last driven.
+    return body | {"name": place.name, "resume": f"golflab resume {shlex.quote(str(folder))}"}
 
 
 def _wrong(body: Any) -> str:
