@@ -21,6 +21,7 @@ from search.checks import load
 from search.clock import Clock
 from search.experiment import Experiment, read_plan
 from search.ledger import Ledger
+from search.marks import check_known
 from search.options import UNBOUNDED, Options
 from search.storage import check_journal, open_storage, study_in
 from spaces.presets import PRESETS
@@ -92,6 +93,7 @@ def drive(
     plan = read_plan(options.folder)
     ledger = open_ledger(options, own.study, plan)
     try:
+        check_known(options.folder, ledger.trials())
         ledger.reconcile()
         if prepare is not None:
             prepare(ledger)

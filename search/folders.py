@@ -23,7 +23,12 @@ from search.storage import JOURNAL, Presence, locate, read_experiment
 
 # What golflab keeps in an experiment's folder. Anything else in it is the user's.
 OURS = ("experiment.json", "plan.json", "drivers", "drivers.lock", "trials", "shorter", "tensorboard", "report.html")
-DRIVING = ("drivers", "drivers.lock", f"{JOURNAL}.lock")  # of the drivers at work, and no part of what a copy takes
+DRIVING = (
+    "drivers",
+    "drivers.lock",
+    f"{JOURNAL}.lock",
+    "running.json",
+)  # of the drivers at work, and no part of what a copy takes
 
 
 @dataclass

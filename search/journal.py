@@ -57,20 +57,20 @@ class Salvage:
     whole: bool = False
 
 
-def salvaged(path: Path, name: str, careful: bool = False) -> Salvage:
+def salvaged(path: Path, name: str, careful: int | None = None) -> Salvage:
     """Read what can be read of a journal.
 
     Args:
         path: the journal; it may be missing.
         name: the study's name, where the journal does not tell it.
-        careful: of what follows the first damaged line, take only how trials began: what refers to a trial by its place may
-            mean another one.
+        careful: of the lines from this number on, take only how trials began: what refers to a trial by its place may mean
+            another one there.
     """
     operations: list[dict[str, Any]] = []
     lines: list[int] = []
     for number, found in _operations(path):
         if isinstance(found, dict):
-            if not (careful and lines) or found["op_code"] == CREATE_TRIAL:
+            if careful is None or number < careful or found["op_code"] == CREATE_TRIAL:
                 operations.append(found)
             continue
         if number not in lines:

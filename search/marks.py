@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
 from model.record import Record
+from model.schema import HASH
 
 PROPOSED = ("source", "asked", "not_fitting")  # user attributes of a trial that its record repeats: a study can be lost
 
@@ -44,3 +45,18 @@ def set_aside(folder: Path, sound: Callable[[Path], bool]) -> bool:
     names = ["record.damaged", *(f"record.damaged-{n}" for n in range(2, 1000))]
     (folder / "record.json").rename(folder / next(n for n in names if not os.path.lexists(folder / n)))
     return True
+
+
+def check_known(folder: Path, trials: Iterable[FrozenTrial]) -> None:
+    """Check that a study has every trial that left a record, or those would be run again under other numbers.
+
+    Raises:
+        ValueError: it has not: lines of its journal are missing.
+    """
+    known = {trial.user_attrs.get("recipe") for trial in trials}
+    there = (p.parent for p in sorted(folder.glob("trials/*/record.json")) if HASH.fullmatch(p.parent.name))
+    if lost := [place.name for place in there if place.name not in known and Record.read(place) is not None]:
+        raise ValueError(
+            f"The study of {folder.name} lacks {len(lost)} trial(s) that have a record ({', '.join(lost[:3])}): a part of it "
+            f"is missing. `golflab repair {folder.name}` builds it again from the records."
+        )

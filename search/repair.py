@@ -112,11 +112,12 @@ def _in_journal(folder: Path, told: dict[str, Any], options: Options) -> Rebuilt
     found, path = look_through(folder / "trials"), folder / JOURNAL
     old = salvaged(path, name)
     disagreeing = _disagreeing(old.trials, found)
-    if old.whole and not _unknown(old.trials, found):
+    missing = _unknown(old.trials, found)
+    if old.whole and not missing:
         notes = [f"Trial {number}: its record and the study differ; the record was edited." for number in disagreeing]
         return Rebuilt(old.study, needed=False, notes=notes)
-    if disagreeing and old.lines:  # a lost line may have moved all that follows to other trials
-        old = salvaged(path, name, careful=True)
+    if disagreeing and (old.lines or missing):  # a lost line may have moved all that follows to other trials
+        old = salvaged(path, name, careful=old.lines[0] if old.lines else 0)
     done = Rebuilt(old.study, lines=old.lines, damaged=found.damaged)
     trials = _assembled(folder, options, old, found, done)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".journal.") as place:

@@ -230,3 +230,18 @@ def test_a_study_in_a_database_that_is_empty_is_filled(folder):
     done = rebuild(folder, storage=address, trust=True)
     assert (done.needed, done.trials["complete"], done.trials["failed"]) == (True, 4, 1)
     assert not rebuild(folder, storage=address, trust=True).needed
+
+
+def test_a_journal_that_lacks_the_line_of_a_trial_is_noticed_by_a_resume(folder, monkeypatch, capsys):
+    """Everything behind it would speak of other trials."""
+    before = [told(trial) for trial in trials(folder)]
+    lines = lines_of(folder)
+    del lines[[k for k, line in enumerate(lines) if line.startswith(b'{"op_code":4')][1]]
+    (folder / JOURNAL).write_bytes(b"".join(lines))
+    code, _, err = golflab(monkeypatch, capsys, "resume", "e", "--trust", "--cpus", 1, "--runs", folder.parent)
+    assert code == 2
+    assert "lacks 1 trial(s) that have a record" in err
+    assert "golflab repair e" in err
+    assert golflab(monkeypatch, capsys, "repair", "e", "--runs", folder.parent)[0] == 0
+    assert [row[:4] for row in map(told, trials(folder))][:6] == [row[:4] for row in before][:6]
+    goes_on(folder, {row[6]["recipe"] for row in before[:5]})
