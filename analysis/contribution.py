@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.effects import Model, fit_model, response, usable
+from analysis.joined import looked_at_scores
 from analysis.regression import Fit
 from analysis.rungs import signs
 from analysis.significance import benjamini_hochberg, detectable, holm
@@ -71,11 +72,12 @@ def contribution(
         delta_per_second; vif; aliases; sign_by_rung; doubt. ``attrs["notes"]`` holds what is true of the whole table.
     """
     complete = int((table["state"] == "complete").sum()) if "state" in table else len(table)
-    table = designed(table)
+    several_kinds = "adaptive" in table and 0 < table["adaptive"].sum() < len(table)
+    table = designed(table)  # no longer what pandas may have made of several
     model = fit_model(table, metric=metric, interactions=interactions) if model is None else model
     if model is None:
         return _refused(table, metric)
-    adaptive = _chosen_by_search(table.attrs.get("experiment", {})) if adaptive is None else adaptive
+    adaptive = looked_at_scores(table) if adaptive is None else adaptive
     frame = _effects(model, metric, level)
     by_rung = signs(table, model.names)
     frame["sign_by_rung"] = [by_rung.get(name, "") for name in frame["technique"]]
@@ -93,7 +95,8 @@ def contribution(
     frame = pd.concat([frame, pd.DataFrame(extra)], ignore_index=True) if extra else frame
     frame = frame.reindex(columns=COLUMNS).sort_values("delta_bpb", na_position="last", kind="stable").reset_index(drop=True)
     notes = [*model.notes]
-    if (left := complete - len(model.rows)) > 0 and table.attrs.get("experiment", {}).get("planned"):
+    told = table.attrs.get("experiment", {})
+    if (left := complete - len(model.rows)) > 0 and (told.get("planned") or (several_kinds and not adaptive)):
         notes.append(
             f"Effects come from the {len(model.rows)} runs that were planned before any score was known. {left} further runs "
             "were chosen by looking at scores and are left out here."
@@ -254,12 +257,6 @@ def _left_out(model: Model, name: str) -> str:
 def _constant(rows: pd.DataFrame, name: str) -> str:
     state = "on" if len(rows) and rows[name].all() else "off"
     return f"not identifiable: {state} in every complete run"
-
-
-def _chosen_by_search(experiment: dict[str, Any]) -> bool:
-    """Whether an experiment proposed its recipes looking at earlier ones: it had a space, and no design."""
-    told = experiment.get("options", {}) | experiment
-    return bool(told.get("space")) and not told.get("design") and not told.get("planned")
 
 
 def _refused(table: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.design_matrix import Design, pseudo_inverse
+from analysis.joined import whole
 from analysis.pair_selection import pair_leak, select_pairs
 from analysis.regression import Fit, hc3, least_squares, residuals
 from analysis.table import designed, knobs, shapes, techniques
@@ -61,7 +62,8 @@ class Model:
 
 def usable(table: pd.DataFrame, metric: str = "bpb") -> pd.DataFrame:
     """The runs that can be compared: complete, scored, each recipe once, all under the most frequent condition."""
-    rows = table
+    rows = whole(table)
+    rows = rows.astype({c: float for c in rows.columns if isinstance(rows[c].dtype, pd.Int64Dtype)})  # NumPy's own from here on
     if "state" in rows:
         rows = rows[rows["state"] == "complete"]
     rows = rows[np.isfinite(rows[metric].to_numpy(float))]

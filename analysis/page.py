@@ -351,6 +351,7 @@ def _bytes(told: Report) -> dict[str, Any]:
     known = told.table[told.table["bytes"].notna() & told.table["forecast_mid"].notna() & (told.table["state"] == "complete")]
     if known.empty:
         return {}
+    known = known.assign(bytes=known["bytes"].astype(float))
     error = known["bytes"] / known["forecast_mid"] - 1
     inside = ((known["bytes"] >= known["forecast_low"]) & (known["bytes"] <= known["forecast_high"])).mean()
     over = int((known["bytes"] > known["limit"]).sum())

@@ -140,7 +140,7 @@ def variants(table: pd.DataFrame, bpb_float: float) -> go.Figure:
 def forecasts(table: pd.DataFrame) -> go.Figure:
     """True bytes minus the forecast's middle, over the forecast, with the forecast's interval."""
     known = _thin(table[table["bytes"].notna() & table["forecast_mid"].notna()])
-    error = (known["bytes"] / known["forecast_mid"] - 1) * 100
+    error = (known["bytes"].astype(float) / known["forecast_mid"] - 1) * 100
     figure = go.Figure()
     figure.add_scatter(
         x=known["forecast_mid"] / 1000,

@@ -13,9 +13,12 @@ import pandas as pd
 from analysis.confirmed import confirmed, in_words
 from analysis.contribution import contribution
 from analysis.effects import Model, fit_model
+from analysis.files import write_whole
 from analysis.finishings import finishings
 from analysis.ranking import ranking
-from analysis.table import load
+from analysis.reading import located
+from analysis.table import read
+from model.record import said_damaged
 
 RANKING = ["technique", "delta_bpb", "se", "low", "high", "p", "p_holm", "q_bh", "runs", "mde", "bytes", "doubt"]
 COUNTS = ("asked", "not_fitting", "trained", "over_limit", "pruned", "failed", "complete")
@@ -133,9 +136,7 @@ class Report:
         """
         from analysis.page import page
 
-        path = Path(path)
-        path.write_text(page(self), encoding="utf-8")
-        return path
+        return write_whole(Path(path), page(self))
 
 
 def report(folder: str | Path) -> Report:
@@ -144,12 +145,12 @@ def report(folder: str | Path) -> Report:
     Raises:
         ValueError: there is no such experiment, or it holds no record yet.
     """
-    table = load(folder)
+    table = read(located(folder))
     model = fit_model(table)
     recipes = ranking(table, model=model)
     best = recipes.loc[recipes["fits"].astype(bool), "recipe"].head(1)
     return Report(
-        name=str(table.attrs["experiment"].get("name") or Path(folder).stem),
+        name=Path(folder).resolve().name if Path(folder).is_dir() else Path(folder).stem,
         table=table,
         contributions=contribution(table, model=model),
         recipes=recipes,
@@ -185,6 +186,8 @@ def summary(told: Report) -> list[str]:
         f"{counts['complete']} runs completed, {counts['pruned']} were stopped early ({counts['over_limit']} of them for "
         f"measuring over the limit) and {counts['failed']} failed."
     ]
+    if damaged := said_damaged(told.table.attrs.get("damaged", [])):
+        out.append(damaged)
     if refusal := told.table.attrs["experiment"].get("refusal"):
         size = refusal["bytes"]
         out.append(

@@ -21,9 +21,10 @@ def rungs(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     chosen = table if len(table) <= ROWS_AT_MOST else table.sample(ROWS_AT_MOST, random_state=0)
-    for run, curve, tokens in zip(chosen.index, chosen.get("curve", []), chosen.get("tokens", []), strict=False):
+    seen = chosen["tokens"].astype(float) if "tokens" in chosen else []
+    for run, curve, tokens in zip(chosen.index, chosen.get("curve", []), seen, strict=False):
         for point in curve:
-            if point.get("bpb") is not None and tokens and point.get("tokens"):
+            if point.get("bpb") is not None and tokens > 0 and point.get("tokens"):
                 rows.append((run, round(point["tokens"] / tokens, 2), point["bpb"], point.get("bytes", np.nan)))
     return pd.DataFrame(rows, columns=["run", "rung", "bpb", "bytes"])
 

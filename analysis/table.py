@@ -4,6 +4,8 @@ Columns every table has (missing values where a run did not get that far):
 
 =================  ====================================================================================
 recipe, seed       hash of the recipe; its seed
+trial              its number in the search (missing for runs of their own and of earlier versions)
+started, ended     when the search handed it out, and when it heard of its end (UTC)
 preset, state      the label it was derived from; complete, pruned, failed or not_fitting
 reason             why it did not complete
 bpb, bpb_float     bits per byte after and before quantisation
@@ -12,10 +14,15 @@ forecast_low/mid/high   bytes predicted before training
 limit              the byte limit of the recipe
 parameters, tokens, seconds, tokens_per_second, trained, training    as in `model.record.Record`
 condition          schedule and data, as text: only runs of one condition can be compared
+techniques         names of all techniques that were on, slots' defaults left out, as text
 folder             where the record lies, or ""
+experiment         name of the experiment (its folder's or file's name)
+adaptive           whether a search chose the run looking at the scores of earlier ones
 curve              training curve: list of dictionaries
 finishings         what else the training was finished with: list of dictionaries (`analysis.finishings`)
 =================  ====================================================================================
+
+Whole numbers are ``int64``, or pandas' ``Int64`` where some runs have none.
 
 Then one boolean column per technique (``smear_gate``), a float or text column per knob that varies
 (``smear_gate.theta``) and per field of the shape or schedule that varies (``shape.layers``, ``schedule.tokens``), and
@@ -25,10 +32,9 @@ the seconds spent in each stage (``stage.train``).
 from __future__ import annotations
 
 import gc
-import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +42,14 @@ import numpy as np
 import orjson
 import pandas as pd
 
+from analysis.joined import chosen_by_search, whole
+from analysis.reading import Reading, experiment, labels, located, merged
+from model.record import said_damaged
+
 PLAIN = [
     "recipe",
     "seed",
+    "trial",
     "preset",
     "state",
     "reason",
@@ -53,38 +64,68 @@ PLAIN = [
     "trained",
     "training",
 ]
-NUMBERS = ["seed", "bpb", "bpb_float", "bytes", "code_bytes", "parameters", "tokens", "seconds", "tokens_per_second"]
+NUMBERS = ["bpb", "bpb_float", "seconds", "tokens_per_second"]
+WHOLE = ["seed", "trial", "bytes", "code_bytes", "parameters", "tokens"]
+TIMES = ["started", "ended"]
 FORECAST = ("low", "mid", "high")
 PARTS = ("shape", "schedule")
+OWN = {*PLAIN, "adaptive"}  # boolean columns that are no techniques are among these
 
 
-def load(path: str | Path) -> pd.DataFrame:
-    """Read an experiment, any folder of records, or a ``.jsonl`` or ``.parquet`` file, into one table.
+def load(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
+    """Read an experiment, any folder of records, or a ``.jsonl`` or ``.parquet`` file, into one table; or several into one.
 
-    The table's ``attrs`` hold ``experiment`` (what the search noted about itself, empty if nothing), ``always`` (techniques
-    every run had), ``machines`` (versions and hardware with the number of runs) and ``notes`` of the records.
+    The table's ``attrs`` hold ``experiment`` (what the search noted about itself, empty if nothing; of several what they have
+    in common, and each under ``experiments``), ``always`` (techniques every run had), ``machines`` (versions and hardware with
+    the number of runs) and ``damaged`` (records that are left out, and why).
+
+    Args:
+        path: a path, or the name of an experiment in ``runs``; or a list of them. Runs of experiments that were read together
+            have one column for each technique that varies among all of them.
 
     Raises:
-        ValueError: the path does not exist or holds no record.
+        ValueError: a path does not exist, holds no record, or is named twice.
     """
-    path = Path(path)
-    if not path.exists():
-        raise ValueError(
-            f"There is no {path}. Give the folder of an experiment (runs/NAME), or a .jsonl or .parquet file of records."
-        )
-    if path.suffix == ".parquet":
-        return _from_parquet(path)
+    if isinstance(path, str | Path) and Path(path).suffix == ".parquet":
+        return _from_parquet(located(path))
+    table = read(path)
+    if told := said_damaged(table.attrs["damaged"]):
+        warnings.warn(told, stacklevel=2)
+    return table
+
+
+def read(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
+    """`load` for folders and ``.jsonl`` files, for a caller that tells of damaged records itself."""
+    paths = [located(one) for one in ([path] if isinstance(path, str | Path) else path)]
+    reading = Reading(dict(zip(labels(paths), paths, strict=True)))
     collecting = gc.isenabled()
     gc.disable()  # millions of small objects and no cycles: looking for garbage would double the time
     try:
-        table = from_records(_bodies(path))
+        table = from_records(reading.bodies())
     finally:
         if collecting:
             gc.enable()
-    if table.empty:
-        raise ValueError(f"{path} holds no record yet. A finished run leaves one in {path}/trials/<recipe>/record.json.")
-    table.attrs["experiment"] = experiment(path)
+    for name, place in reading.paths.items():
+        if not reading.runs[name]:
+            told = " ".join(filter(None, [said_damaged(reading.damaged)]))
+            raise ValueError(
+                f"{place} holds no record yet. A finished run leaves one in {place}/trials/<recipe>/record.json. {told}".strip()
+            )
+    told_of = {name: experiment(place) for name, place in reading.paths.items()}
+    table["experiment"] = np.repeat(list(reading.runs), list(reading.runs.values())).astype(object)
+    table["adaptive"] = _adaptive(table, told_of)
+    table.attrs.update(experiment=merged(told_of), damaged=reading.damaged)
     return table
+
+
+def _adaptive(table: pd.DataFrame, told_of: Mapping[str, Mapping[str, Any]]) -> np.ndarray:
+    """(runs,) whether a search chose the run looking at earlier scores."""
+    out = np.zeros(len(table), bool)
+    for name, told in told_of.items():
+        here = (table["experiment"] == name).to_numpy()
+        planned = told.get("planned")
+        out[here] = ~table.loc[here, "recipe"].isin(planned) if planned else chosen_by_search(told)
+    return out
 
 
 def save(table: pd.DataFrame, path: str | Path) -> Path:
@@ -96,33 +137,30 @@ def save(table: pd.DataFrame, path: str | Path) -> Path:
     return path
 
 
-def experiment(folder: Path) -> dict[str, Any]:
-    """What the search noted about itself in ``experiment.json``; empty where there is none."""
-    file = folder / "experiment.json"
-    if not file.is_file():
-        return {}
-    body = orjson.loads(file.read_text())
-    return body if isinstance(body, dict) else {}
-
-
 def designed(table: pd.DataFrame) -> pd.DataFrame:
     """The runs of a search that were planned before any score was known; the whole table where none was, or all were.
 
-    A first search runs a design and then proposals that look at its scores. Effects are unbiased in the design alone.
+    A first search runs a design and then proposals that look at its scores. Effects are unbiased in the design alone. So it is
+    where several experiments are read into one table, some of them designs and others searches.
     Techniques that only the proposals varied have no column in what is returned.
     """
+    table = whole(table)
     planned = table.attrs.get("experiment", {}).get("planned")
-    if not planned or "recipe" not in table:
+    if planned and "recipe" in table:
+        kept = table[table["recipe"].isin(planned)]
+    elif "adaptive" in table and "experiments" in table.attrs.get("experiment", {}):
+        kept = table[~table["adaptive"]]
+    else:
         return table
-    kept = table[table["recipe"].isin(planned)].reset_index(drop=True)
-    if kept.empty:
+    if kept.empty or len(kept) == len(table):
         return table
+    kept = kept.reset_index(drop=True)
     return kept.drop(columns=[name for name in techniques(kept) if kept[name].nunique() < 2])
 
 
 def techniques(table: pd.DataFrame) -> list[str]:
     """The technique columns of a table: all boolean ones that are not fields of a record."""
-    return [str(c) for c in table.columns if table[c].dtype == bool and c not in PLAIN and "." not in str(c)]
+    return [str(c) for c in table.columns if table[c].dtype == bool and c not in OWN and "." not in str(c)]
 
 
 def knobs(table: pd.DataFrame) -> list[str]:
@@ -138,8 +176,8 @@ def shapes(table: pd.DataFrame) -> list[str]:
 
 def from_records(bodies: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Build the table from records as JSON holds them (an iterable is read once; nothing but columns is kept)."""
-    plain: dict[str, list[Any]] = {name: [] for name in (*PLAIN, "folder", "curve", "finishings")}
-    takes = [(plain[name].append, name) for name in PLAIN]
+    plain: dict[str, list[Any]] = {name: [] for name in (*PLAIN, *TIMES, "techniques", "folder", "curve", "finishings")}
+    takes = [(plain[name].append, name) for name in (*PLAIN, *TIMES)]
     forecasts: list[Mapping[str, float]] = []
     conditions: list[str] = []
     limits: list[Any] = []
@@ -161,15 +199,20 @@ def from_records(bodies: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         if key not in known:
             known[key] = _condition(schedule, data)
         conditions.append(known[key])
+        plain["techniques"].append(" ".join(k for k, v in sorted((spec.get("techniques") or {}).items()) if v is not None))
         sparse.add(row, spec, get("stages") or {})
         machines[tuple((get("machine") or {}).items())] += 1
     columns: dict[str, Any] = {n: _floats(v) if n in NUMBERS else v for n, v in plain.items()}
+    columns |= {n: _whole_numbers(plain[n]) for n in WHOLE}
+    columns |= {
+        n: pd.to_datetime(pd.Series(plain[n], dtype=object), utc=True, format="ISO8601", errors="coerce") for n in TIMES
+    }
     columns["trained"] = np.array([v is None or bool(v) for v in plain["trained"]], bool)
-    columns |= {"condition": conditions, "limit": _floats(limits)}
+    columns |= {"condition": conditions, "limit": _whole_numbers(limits)}
     columns |= {f"forecast_{edge}": _floats([f.get(edge) for f in forecasts]) for edge in FORECAST}
     always = sparse.columns(len(limits), columns)
     table = pd.DataFrame(columns)
-    table.attrs.update(experiment={}, always=always, machines=_machines(machines))
+    table.attrs.update(experiment={}, always=always, machines=_machines(machines), damaged=[])
     return table
 
 
@@ -229,6 +272,20 @@ def _floats(values: list[Any]) -> np.ndarray:
     return np.array([np.nan if v is None else v for v in values], float)
 
 
+def _whole_numbers(values: list[Any]) -> Any:
+    """int64, or Int64 where some are missing; floats where they are no whole numbers (or too large for one)."""
+    floats = _floats(values)
+    known = ~np.isnan(floats)
+    if not ((floats[known] == np.floor(floats[known])) & (np.abs(floats[known]) < 2.0**63)).all():
+        return floats
+    told = np.array([0 if gap else int(v) for v, gap in zip(values, ~known, strict=True)], np.int64)
+    return told if known.all() else pd.arrays.IntegerArray(told, ~known)
+
+
+def _times(values: list[Any]) -> pd.Series:
+    return pd.to_datetime(pd.Series(values, dtype=object), utc=True, format="ISO8601", errors="coerce")
+
+
 def _machines(counts: Counter[tuple[Any, ...]]) -> dict[str, dict[str, int]]:
     """What varies and what does not among versions and hardware: key -> value -> runs."""
     seen: dict[str, dict[str, int]] = {}
@@ -254,34 +311,6 @@ def _condition(schedule: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     """Schedule and data as text. The batch is part of how a recipe trains, not of its condition."""
     bound = [f"{schedule[k]:g} {k}" for k in ("tokens", "seconds") if schedule.get(k) is not None]
     return ", ".join([*bound, *(str(data[k]) for k in ("corpus", "tokenizer", "split") if k in data)])
-
-
-def _bodies(path: Path) -> Iterator[dict[str, Any]]:
-    """Records as JSON, from one file a line or from one file a folder. Damaged files are skipped, never guessed at."""
-    if path.is_file():
-        with open(path, "rb") as file:
-            for line in file:
-                if line.strip():
-                    yield orjson.loads(line)
-        return
-    root = path / "trials" if (path / "trials").is_dir() else path
-    for folder in _folders(root):
-        try:
-            with open(f"{folder}/record.json", "rb") as file:
-                body = orjson.loads(file.read())
-        except orjson.JSONDecodeError as error:
-            warnings.warn(f"{folder}/record.json is damaged and left out: {error}", stacklevel=3)
-            continue
-        body["folder"] = folder
-        yield body
-
-
-def _folders(root: Path) -> Iterator[str]:
-    """Folders that hold a record, in name order; one look at the directory is enough for an experiment."""
-    for here, below, files in os.walk(root):
-        below.sort()
-        if "record.json" in files:
-            yield here
 
 
 def _from_parquet(path: Path) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import plots
+from analysis.files import write_whole
 from analysis.frontier import efficient
 from analysis.intervals import half_width
 from analysis.page import render, section
@@ -77,8 +78,7 @@ def html(told: Mapping[str, Any], path: Path) -> Path:
         section("The front", "Nothing else is as small and as good.", tables=[("", _shown(table[table["efficient"]]))]),
         section("All artifacts", "Best first; those over the limit come last.", tables=[("", _shown(table))]),
     ]
-    path.write_text(render(f"Artifacts of {told['preset']}", summary(told, table), _cards(told, table), sections), "utf-8")
-    return path
+    return write_whole(path, render(f"Artifacts of {told['preset']}", summary(told, table), _cards(told, table), sections))
 
 
 def text(told: Mapping[str, Any], console: Any, rows: int = 20) -> None:

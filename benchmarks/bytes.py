@@ -185,7 +185,8 @@ def forecasts(folders: list[Path]) -> None:
 
 def refused(folder: Path, cache: Path, train: int, draws: int = 300) -> None:
     """What a finished search would now refuse, and the truth about those of them that are nearest to the limit."""
-    from search.sweep import open_ledger, options_of
+    from search.engine import open_ledger
+    from search.sweep import options_of
     from search.walk import LIKELY, REFUSED, SURE
 
     ledger = open_ledger(options_of(folder.name, str(folder.parent)))

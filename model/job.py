@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from model.corpus import load_corpus
 from model.files import write_atomic
 from model.machine import Conditions
 from model.place import Place
@@ -38,6 +39,7 @@ class Job:
         notes: for the record.
         trained_here: whether this run trained, or found its training in the cache.
         training: names the training, once there is one.
+        text: fingerprints of ``corpus`` and ``tokenizer``, for the record.
     """
 
     recipe: Recipe
@@ -52,6 +54,7 @@ class Job:
     notes: list[str] = field(default_factory=list)
     trained_here: bool = False
     training: str = ""
+    text: dict[str, str] = field(default_factory=dict)
 
     @staticmethod
     def begin(recipe: Recipe, cache: Path, device: str, compiled: bool | None, local_disk: Path | None = None) -> Job:
@@ -62,8 +65,10 @@ class Job:
         """
         recipe.check()
         place, started = Place.choose(device), time.perf_counter()
+        corpus = load_corpus(recipe.data.corpus)  # before it is prepared, which takes the same one
         data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data", local_disk)
         job = Job(recipe, Cache(cache), place, data, place.device.type == "cuda" if compiled is None else compiled)
+        job.text = {"corpus": corpus.fingerprint, "tokenizer": data.tokenizer.fingerprint}
         job.stages["prepare"] = round(time.perf_counter() - started, 3)
         return job
 

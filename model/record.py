@@ -2,6 +2,8 @@
 
 A record is a folder: ``record.json`` (everything readable) and ``documents.npz`` (bits and bytes of every document
 scored, the raw material of paired comparisons). Both are written to a temporary name, flushed and renamed.
+
+A record that is read is checked first (`model.schema`): anybody may have edited it. A damaged one is named and left out.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ import errno
 import io
 import json
 import os
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -18,8 +22,16 @@ from typing import Any
 import numpy as np
 
 from model.files import write_atomic
+from model.schema import STATES, WHOLE_FIELDS, problem, said_damaged
+from model.untrusted import parse_json, read_json, read_whole
 
-STATES = ("complete", "pruned", "failed", "not_fitting")
+# `problem` and `read_json` are used by analyses, too, which import this module and none below it.
+__all__ = [
+    "STATES", "Found", "Record", "disk_full", "folders_in", "load_documents", "look_through", "problem", "read_body",
+    "read_json", "records_in", "said_damaged", "shown_path",
+]  # fmt: skip
+
+MOST_BYTES = 64_000_000  # of a record.json; a long run's is a hundredth of that
 
 
 @dataclass
@@ -51,6 +63,10 @@ class Record:
         machine: versions and hardware.
         overlap: how much of the held-out text stands in the training text: `model.overlap.overlap`.
         finishings: what else the training was finished with, and the paired differences: see `model.ways.compare`.
+        trial: its number in the search; None for a run of its own.
+        started: when the search handed it out, as ISO 8601 text in UTC; empty for a run of its own.
+        ended: when the search heard of its end.
+        proposed: how the search came to it: ``source``, and the combinations ``asked`` for and ``not_fitting`` on the way.
     """
 
     recipe: str
@@ -76,10 +92,21 @@ class Record:
     machine: dict[str, str] = field(default_factory=dict)
     overlap: dict[str, Any] = field(default_factory=dict)
     finishings: list[dict[str, Any]] = field(default_factory=list)
+    # What the search adds; two runs of one recipe are equal without it.
+    trial: int | None = field(default=None, compare=False)
+    started: str = field(default="", compare=False)
+    ended: str = field(default="", compare=False)
+    proposed: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if self.state not in STATES:
             raise ValueError(f"record: state={self.state!r} must be one of {', '.join(STATES)}.")
+
+    @property
+    def fits(self) -> bool:
+        """Whether it completed, within its byte limit."""
+        limit = self.spec.get("limit")
+        return self.state == "complete" and self.bpb is not None and (limit is None or (self.bytes or 0) <= limit)
 
     def summary(self) -> dict[str, Any]:
         """The object `golflab run --json` prints."""
@@ -104,8 +131,16 @@ class Record:
 
     @staticmethod
     def load(folder: Path) -> Record:
-        """Read a record back; fields a later version added are ignored."""
-        body = json.loads((folder / "record.json").read_text())
+        """Read a record back; fields a later version added are ignored.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: it is damaged; the message says how.
+        """
+        body = read_body(folder)
+        for name in WHOLE_FIELDS:
+            if isinstance(body.get(name), float):  # 1024.0, as a table writes it
+                body[name] = int(body[name])
         return Record(**{f.name: body[f.name] for f in fields(Record) if f.name in body})
 
     @staticmethod
@@ -113,21 +148,110 @@ class Record:
         """The record in a folder; None where there is none or it is damaged, so that its run is repeated."""
         try:
             return Record.load(folder)
-        except (FileNotFoundError, ValueError, TypeError):
+        except (FileNotFoundError, ValueError):
             return None
 
 
+def read_body(folder: Path, parse: Callable[[bytes], Any] = parse_json) -> dict[str, Any]:
+    """A record as JSON holds it, checked.
+
+    Args:
+        folder: of the record; where its name is a recipe's hash, the record must be of that recipe.
+        parse: reads JSON, and raises a `ValueError` where that cannot be done.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged; the message says how.
+    """
+    body = parse(read_whole(folder / "record.json", MOST_BYTES))
+    if reason := problem(body, folder.name):
+        raise ValueError(reason)
+    return dict(body)
+
+
 def load_documents(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Bits (documents,) and bytes (documents,) of a record's evaluation."""
-    with np.load(folder / "documents.npz", allow_pickle=False) as stored:
-        return stored["bits"], stored["bytes"]
+    """Bits (documents,) and bytes (documents,) of a record's evaluation.
+
+    Raises:
+        FileNotFoundError: there are none.
+        ValueError: they are damaged.
+    """
+    path = folder / "documents.npz"
+    try:
+        with np.load(io.BytesIO(read_whole(path, 1 << 32)), allow_pickle=False) as stored:
+            bits, sizes = stored["bits"], stored["bytes"]
+        sound = bits.ndim == 1 and bits.shape == sizes.shape and np.isfinite(bits).all() and (sizes > 0).all()
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    if not sound:
+        raise ValueError(f"{path} is damaged: it holds no bits and bytes of documents.")
+    return bits, sizes
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies under a folder.
+
+    Attributes:
+        records: every sound record with its own folder, in name order.
+        damaged: the others: the path of each (from the folder above the one looked through), and what is wrong with it.
+    """
+
+    records: list[tuple[Path, Record]]
+    damaged: list[str]
+
+    def said(self) -> str:
+        """How many are damaged, and which, in a sentence; empty where none is."""
+        return said_damaged(self.damaged)
+
+
+def look_through(folder: Path) -> Found:
+    """Read every record under ``folder``; what is damaged is named and left out."""
+    damaged: list[str] = []
+    read = ((place, _read(place, folder, damaged)) for place in folders_in(folder, damaged))
+    return Found([(place, record) for place, record in read if record is not None], damaged)
+
+
+def _read(place: Path, root: Path, damaged: list[str]) -> Record | None:
+    try:
+        return Record.load(place)
+    except FileNotFoundError:  # it was removed just now
+        return None
+    except ValueError as error:
+        damaged.append(f"{shown_path(place, root)}: {error}")
+        return None
+
+
+def shown_path(place: Path, root: Path) -> str:
+    """How a record in a folder is named to a user: ``trials/abc/record.json``."""
+    return str((place / "record.json").relative_to(root.parent))
+
+
+def folders_in(folder: Path, damaged: list[str]) -> Iterator[Path]:
+    """Every folder under ``folder`` that holds a record, in name order. Links are not followed.
+
+    Args:
+        folder: looked through.
+        damaged: is told of folders that cannot be opened, and of links in their place.
+    """
+
+    def unreadable(error: OSError) -> None:
+        damaged.append(f"{Path(error.filename).relative_to(folder.parent)}: it cannot be opened: {error.strerror}")
+
+    for here, below, files in os.walk(folder, onerror=unreadable if folder.exists() else None):
+        below.sort()
+        for name in below:
+            if os.path.islink(os.path.join(here, name)) and os.path.lexists(os.path.join(here, name, "record.json")):
+                damaged.append(f"{Path(here, name).relative_to(folder.parent)}: it is a link, which is not followed")
+        if "record.json" in files or "record.json" in below:
+            yield Path(here)
 
 
 def records_in(folder: Path) -> Iterator[tuple[Path, Record]]:
-    """Every readable record under ``folder``, with its own folder, in name order."""
-    for path in sorted(folder.glob("**/record.json")):
-        if (record := Record.read(path.parent)) is not None:
-            yield path.parent, record
+    """Every sound record under ``folder``, with its own folder, in name order; `look_through` also tells of the others."""
+    for place in folders_in(folder, []):
+        if (record := Record.read(place)) is not None:
+            yield place, record
 
 
 def disk_full(error: OSError) -> str:

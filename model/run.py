@@ -7,7 +7,6 @@ Every stage is looked up in the stage cache first; what is scored is always what
 from __future__ import annotations
 
 import functools
-import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -33,6 +32,7 @@ from model.prepare import TokenData, prepare
 from model.recipe import Recipe
 from model.record import Record
 from model.rungs import measure
+from model.schema import MOST_BPB
 from model.script import code_bytes
 from model.sources import edited
 from model.stages import finishing_part, scoring_part, training_part
@@ -155,7 +155,7 @@ def _done(job: Job, asked: _Asked, expected: Forecast, where: Mapping[str, str])
     """Do everything; the record, and the artifact if it came to that."""
     recipe = job.recipe
     record = Record(recipe.hash, recipe.seed, recipe.name, "failed", recipe.to_json())
-    record.machine = describe(job.place, job.compiled) | dict(where)
+    record.machine = describe(job.place, job.compiled) | dict(where) | job.text
     record.bytes_forecast = dict(expected.to_json())
     record.training, record.stages = job.train_key, job.stages
     blob, score = None, None
@@ -419,7 +419,7 @@ def _scored(job: Job, weights: dict[str, Tensor], stage: str) -> Score:
             score = evaluate(model, documents, job.data.tokenizer, part, resume=resume)
         except ValueError as error:
             raise StageFailed(str(error)) from error
-        if not math.isfinite(score.bpb):
+        if not 0 < score.bpb < MOST_BPB:  # nor is NaN
             raise StageFailed(f"the {'artifact' if stage == 'evaluate' else 'weights'} scored {score.bpb} bits per byte")
         job.keep("evaluate", key, *score.to_tensors())
         return score

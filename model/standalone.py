@@ -41,6 +41,7 @@ def main(body: dict[str, Any], code_bytes: int) -> None:
     try:
         told = _train(recipe, options, code_bytes) if options.train else {}
         print(json.dumps(told | _score(recipe, options, code_bytes)))
+        print(_said(recipe.data.split, options), file=sys.stderr)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
@@ -87,7 +88,17 @@ def _score(recipe: Recipe, options: argparse.Namespace, code_bytes: int) -> dict
     load_weights(model, weights)
     tokenizer, documents = _documents(recipe, options)
     score = evaluate(model, documents, tokenizer, recipe)
-    return {"bpb": score.bpb, "bytes": len(blob) + code_bytes, "code_bytes": code_bytes}
+    told = {"bpb": score.bpb, "bytes": len(blob) + code_bytes, "code_bytes": code_bytes}
+    return told | {"scored": options.split if options.text is None else str(options.text)}
+
+
+def _said(split: str, options: argparse.Namespace) -> str:
+    """What the score is of, and how that relates to the record beside the script, which is about the recipe's split."""
+    if options.text is not None:
+        return f"bpb is of {options.text}; record.json has the score of the {split} part."
+    if options.split == split:
+        return f"bpb is of the {split} part, as in record.json."
+    return f"bpb is of the {options.split} part; record.json has the score of the {split} part: --split {split} repeats that."
 
 
 def _documents(recipe: Recipe, options: argparse.Namespace) -> tuple[Tokenizer, list[np.ndarray]]:

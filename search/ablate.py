@@ -19,6 +19,7 @@ from search.forecast import Forecaster
 from search.trainings import training_key
 
 DESIGNS = ("leave-one-out", "add-one-in", "pairs", "screen", "d-optimal", "factorial")
+REFERRING = ("leave-one-out", "add-one-in", "pairs")  # designs whose first combination is what all others are compared with
 # Standard deviation of one run, bits per byte. Full scale: the median of 23 published submissions. Below it: what is left
 # of 0.014 between seeds once arms share seeds, at 0.6 million tokens. An experiment's own is measured as soon as it runs.
 NOISE_FULL, NOISE_SMALL = 0.0007, 0.004
@@ -107,6 +108,7 @@ def plan(
     existing: Sequence[Recipe] = (),
     noise: float | None = None,
     seconds_per_training: float | None = None,
+    binding: bool = True,
 ) -> Plan:
     """Choose the recipes of an ablation.
 
@@ -129,9 +131,11 @@ def plan(
         existing: recipes already run: a D-optimal design complements them.
         noise: standard deviation of one run, for the smallest effect; by default what is usual at the preset's scale.
         seconds_per_training: for the expected time.
+        binding: whether the byte limit makes combinations impossible; `search.sweep.run_plan` is to be told the same.
 
     Raises:
-        ValueError: an unknown design or technique, nothing to vary, or no possible combination.
+        ValueError: an unknown design or technique, nothing to vary, no possible combination, or a limit that leaves out what
+            all others would be compared with.
     """
     if design not in DESIGNS:
         raise ValueError(f"ablate: unknown design {design!r}; it is one of {', '.join(DESIGNS)}.")
@@ -141,9 +145,12 @@ def plan(
     noise = usual_noise(preset) if noise is None else noise
     switched = _switched(preset, techniques)
     names = list(switched)
-    target = min(preset.limit, int(forecaster(preset)["mid"])) if iso_size else None
-    build = _Builder(preset, switched, lambda r: forecaster(r)["mid"], target)
+    size = int(forecaster(preset)["mid"])
+    target = (min(preset.limit, size) if binding else size) if iso_size else None
+    build = _Builder(preset, switched, lambda r: forecaster(r)["mid"], target, binding)
     name, combinations, notes = _combinations(design, names, build, runs, existing)
+    if not binding:
+        notes.append(_unbound(preset, size))
     dropped = [c for c in combinations if not build.possible(c)]
     kept = list(dict.fromkeys(c for c in combinations if build.possible(c)))
     if dropped:
@@ -157,6 +164,11 @@ def plan(
         raise ValueError(
             "ablate: fewer than two combinations are possible, so nothing can be compared. Raise the byte limit or "
             "take other techniques."
+        )
+    if design in REFERRING and "fit" in build.why_not(combinations[0]):
+        raise ValueError(
+            f"ablate: what all others are compared with is not possible: {build.why_not(combinations[0])}. Raise --limit, or "
+            "leave it out: without it, the byte limit stops nothing in an ablation."
         )
     recipes = [build.recipe(c).with_(seed=preset.seed + s) for c in kept for s in range(seeds)]
     recipes = list({r.hash: r for r in recipes}.values())
@@ -175,6 +187,7 @@ class _Builder:
     switched: dict[str, Technique]
     size: Callable[[Recipe], float]
     target: int | None
+    binding: bool = True
     _known: dict[designs.Combination, str] = field(default_factory=dict)
     _rules: dict[designs.Combination, str] = field(default_factory=dict)
 
@@ -207,7 +220,7 @@ class _Builder:
             try:
                 made = self.recipe(on) if not self._known[on] else None
                 size = self.size(made) if made is not None else 0.0
-                if made is not None and size > made.limit:
+                if made is not None and self.binding and size > made.limit:
                     self._known[on] = f"it does not fit: {size:,.0f} bytes forecast, {made.limit:,} allowed"
             except ValueError as error:
                 self._known[on] = str(error)
@@ -215,7 +228,7 @@ class _Builder:
 
     def guess(self, names: list[str]) -> designs.Allowed:
         """A quick stand-in for `possible`: the rules as they are, the size from a product of one factor per technique."""
-        if self.target is not None:
+        if self.target is not None or not self.binding:
             return lambda on: not self.rule(on)
         bare, change = _log_sizes(self, names)
         room = math.log(self.preset.limit) - bare
@@ -226,6 +239,13 @@ class _Builder:
     def possible(self, on: designs.Combination) -> bool:
         """Whether a combination can be run."""
         return not self.why_not(on)
+
+
+def _unbound(preset: Recipe, size: int) -> str:
+    """That the byte limit does not bind, and whether that matters here."""
+    told = f"the byte limit of {preset.limit:,} stops nothing here (--limit BYTES makes it bind)"
+    over = f"; {preset.name or 'the preset'} itself is forecast at {size:,}, over it"
+    return told + (over if size > preset.limit else "")
 
 
 def _log_sizes(build: _Builder, names: list[str]) -> tuple[float, dict[str, float]]:

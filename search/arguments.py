@@ -13,10 +13,24 @@ Preset = Annotated[str, typer.Argument(help="A preset's name; `golflab presets` 
 With = Annotated[list[str] | None, typer.Option("--with", help="Technique to switch on: NAME or NAME:knob=value,…")]
 Without = Annotated[list[str] | None, typer.Option(help="Technique to switch off.")]
 Split = Annotated[str, typer.Option(help="What is scored on: dev, or test (which no search ever sees).")]
-Name = Annotated[str, typer.Argument(help="An experiment's name: its folder under --runs.")]
+Name = Annotated[str, typer.Argument(help="An experiment's name (its folder under --runs), or the path of its folder.")]
 Runs = Annotated[Path, typer.Option(help="Folder of experiments.")]
 Scale = Annotated[
     str, typer.Option(help="nano (seconds a run on a CPU core), proxy (about a minute) or full (the challenge's).")
+]
+OwnScale = Annotated[
+    str | None,
+    typer.Option(
+        help="nano (seconds a run on a CPU core), proxy (about a minute; the default) or full; your own space has its own."
+    ),
+]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Consent to what the experiment's file would have imported, connected to or written to."),
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(help="Its database, typed again: with the password, which is never kept (GOLFLAB_STORAGE holds it too)."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 Corpus = Annotated[
@@ -28,6 +42,7 @@ AllowOverlap = Annotated[
 Tokens = Annotated[int | None, typer.Option(help="Training tokens of a run; the scale's by default.")]
 Limit = Annotated[int | None, typer.Option(help="Bytes an artifact may have, code included.")]
 Seed = Annotated[int, typer.Option(help="Of initial weights, data order and proposals.")]
+OwnSeed = Annotated[int | None, typer.Option(help="Of initial weights, data order and proposals; 0, or your own space's.")]
 Address = Annotated[str | None, typer.Option(help="Ray cluster to use (auto finds it); without it, this machine.")]
 Cpus = Annotated[int | None, typer.Option(help="Cores of this machine to use; all this process may use by default.")]
 Gpus = Annotated[

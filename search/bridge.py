@@ -114,6 +114,9 @@ class LedgerSearcher(_Stateless, Searcher):
             self.ended_because = reason
             return None
         proposal = self._ledger.propose()
+        if proposal is None and (left := self._ledger.orphans()):  # of another driver, which has died since
+            proposal, *more = left
+            self._orphans += more
         if proposal is None and self._ledger.remaining():
             self.ended_because = "no combination is left that fits and was not tried"
         return proposal

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search import cli_recipes, show
+from search import cli_experiments, cli_recipes, show
 from search.arguments import (
     Address,
     AllowOverlap,
@@ -24,13 +24,17 @@ from search.arguments import (
     Limit,
     LocalDisk,
     Name,
+    OwnScale,
+    OwnSeed,
     Preset,
     Processes,
     Runs,
     Scale,
     Seed,
+    Storage,
     Tokens,
     Trials,
+    Trust,
     err,
     out,
 )
@@ -44,6 +48,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(cli_recipes.app)
+app.add_typer(cli_experiments.app)
 
 
 def main() -> None:
@@ -65,9 +70,9 @@ def main() -> None:
 
 @app.command()
 def search(
-    preset: Annotated[str, typer.Option(help="What to vary around.")] = "baseline",
+    preset: Annotated[str | None, typer.Option(help="What to vary around: baseline, or what your own space has.")] = None,
     space: Annotated[str, typer.Option(help="A ready-made space, or your own as module:SPACE.")] = "starter",
-    scale: Scale = "proxy",
+    scale: OwnScale = None,
     trials: Trials = None,
     screen: Annotated[
         int | None, typer.Option(help="Trials that tell techniques apart before the search turns to winning.", min=0)
@@ -86,9 +91,9 @@ def search(
     limit: Limit = None,
     corpus: Corpus = None,
     allow_overlap: AllowOverlap = False,
-    name: Annotated[str | None, typer.Option(help="Name of the experiment, its folder and its study.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the experiment and its folder.")] = None,
     runs: Runs = Path("runs"),
-    seed: Seed = 0,
+    seed: OwnSeed = None,
     address: Address = None,
     cpus: Cpus = None,
     gpus_per_trial: Gpus = None,
@@ -103,10 +108,12 @@ def search(
 ) -> None:
     """Search for the best combination that fits: Ray Tune schedules, Optuna proposes, the byte budget prunes."""
     from search import sweep
+    from search.checks import free_name
+    from search.options import UNBOUNDED
     from search.prospects import prospects
 
-    name = name or sweep.free_name(runs, f"{preset}-{space.rpartition(':')[2].lower()}")
-    count = trials if trials is not None else (sweep.UNBOUNDED if budget else 24)
+    name = name or free_name(runs, f"{preset or 'baseline'}-{space.rpartition(':')[2].lower()}")
+    count = trials if trials is not None else (UNBOUNDED if budget else 24)
     options: dict[str, Any] = {
         "preset": preset,
         "space": space,
@@ -127,13 +134,15 @@ def search(
         "runs": str(runs),
         "seed": seed,
         "storage": storage,
+        "finish": tuple(finish or ()),
+        "confirm": confirm,
     }
     options |= {"address": address, "cpus": cpus, "gpus_per_trial": gpus_per_trial}
     options |= {"processes": processes, "local_disk": local_disk}
-    checked = sweep.validated(sweep.Options(**options))
+    checked = sweep.asked(options)
     for line in prospects(checked, checked.load_space()):
         say(err, line)
-    _finish(_watched(checked, lambda watcher: sweep.search(watcher, **options)), as_json)
+    _finish(_watched(checked, lambda watcher: sweep.search(watcher, **options)), as_json, storage)
 
 
 @app.command()
@@ -154,8 +163,7 @@ def first(
 
     options: dict[str, Any] = {"preset": "baseline", "space": "first", "scale": "nano", "name": name, "runs": str(runs)}
     options |= {"corpus": corpus, "seed": seed, "cpus": cpus, "finish": plans.FINISH, "rungs": False, "float_score": False}
-    checked = sweep.validated(sweep.Options(**options))
-    sweep.fresh(checked)
+    checked = sweep.asked(options)
     recipe = checked.recipe()
     say(err, "Preparing the text and measuring how fast this machine is …")
     pace = plans.measure(recipe, checked.cache_folder, plans.FINISH, cpus or cores())
@@ -167,7 +175,7 @@ def first(
     plan = design.plan(recipe, checked.load_space())
     options |= {"trials": len(plan) + design.proposals, "confirm": design.seeds}
     began = time.monotonic()
-    result = _watched(sweep.Options(**options), lambda watcher: sweep.first(plan, watcher, **options))
+    result = _watched(checked, lambda watcher: sweep.first(plan, watcher, **options), options["trials"])
     expected, took = pace.minutes(design), (time.monotonic() - began) / 60
     say(err, f"It took {took:.1f} minutes; about {expected:.1f} were expected.")
     _finish(result, as_json)
@@ -186,6 +194,10 @@ def resume(
     gpus_per_trial: Gpus = None,
     processes: Processes = None,
     local_disk: LocalDisk = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Run failed trials again; their records are set aside.")] = False,
+    storage: Storage = None,
+    space: Annotated[str | None, typer.Option(help="Its own space, typed again: consents to importing it.")] = None,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Continue a search after Ctrl-C, a crash or a kill; nothing finished is repeated. More --trials extend it."""
@@ -193,37 +205,40 @@ def resume(
 
     changes: dict[str, Any] = {"trials": trials, "budget": budget, "address": address, "cpus": cpus}
     changes |= {"gpus_per_trial": gpus_per_trial, "processes": processes, "local_disk": local_disk}
-    options = sweep.options_of(name, str(runs), **changes)
-    _finish(_watched(options, lambda watcher: sweep.resume(name, str(runs), watcher, **changes)), as_json)
+    options = sweep.options_of(name, runs, trust=trust, **changes | {"storage": storage, "space": space})
+    work = lambda watcher: sweep.go_on(options, watcher, failed=failed, trust=trust)
+    _finish(_watched(options, work), as_json, options.storage)
 
 
-def _watched(options: Any, work: Any) -> Any:
+def _watched(options: Any, work: Any, trials: int | None = None) -> Any:
     from search.live import LiveTable
 
-    with LiveTable(options.recipe(), options.trials) as watcher:
+    with LiveTable(options.recipe(), trials or options.trials) as watcher:
         return work(watcher)
 
 
-def _finish(result: Any, as_json: bool) -> None:
+def _finish(result: Any, as_json: bool, storage: str | None = None) -> None:
     """Say how a search ended and leave its report."""
     from search.status import status_of
 
-    show.status(err, status_of(result.folder))
+    show.status(err, status_of(result.folder, storage))
     if not result.finished:
         raise SystemExit(130)
     if result.best is None:
-        err.print("No trial completed within the limit.", style="red")
+        none = "Nothing completed fits the byte limit." if result.counts["complete"] else "No trial completed within the limit."
+        err.print(none, style="red")
     _report(result.folder, as_json)
     if result.counts["complete"] == 0 and result.counts["failed"]:
         raise SystemExit(1)
 
 
 @app.command()
-def status(name: Name, runs: Runs = Path("runs"), as_json: Json = False) -> None:
+def status(name: Name, runs: Runs = Path("runs"), storage: Storage = None, trust: Trust = False, as_json: Json = False) -> None:
     """Say how a search stands, while it runs or after: counts, best, what is running, what failed and why."""
     from search.status import status_of
+    from search.storage import locate
 
-    told = status_of(runs.resolve() / name)
+    told = status_of(locate(name, runs), storage, trust)
     show.emit(told) if as_json else show.status(out, told)
 
 
@@ -233,11 +248,14 @@ def dashboard(
     runs: Runs = Path("runs"),
     port: Annotated[int, typer.Option(help="Port to serve on.")] = 8080,
     host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
+    storage: Storage = None,
+    trust: Trust = False,
 ) -> None:
     """Open optuna-dashboard on the search's own storage, and write its curves for TensorBoard."""
     from search.status import serve_dashboard
+    from search.storage import locate
 
-    serve_dashboard(runs.resolve() / name, host, port, err)
+    serve_dashboard(locate(name, runs), host, port, err, storage, trust)
 
 
 @app.command()
@@ -285,22 +303,26 @@ def ablate(
     """Measure what a preset's techniques are worth, by a designed set of runs."""
     from search import sweep
     from search.ablate import plan
+    from search.checks import free_name
+    from search.identity import absolute
     from search.single import recipe_of
 
-    overlap = allow_overlap or None
+    overlap, binding = allow_overlap or None, limit is not None
     recipe = recipe_of(preset, scale, corpus=corpus, allow_overlap=overlap, limit=limit, tokens=tokens, seed=seed)
-    made = plan(recipe, design, techniques=technique or (), seeds=seeds, iso_size=iso_size)
+    recipe = recipe.with_(**absolute(recipe.data))
+    made = plan(recipe, design, techniques=technique or (), seeds=seeds, iso_size=iso_size, binding=binding)
     if plan_only:
         show.emit(made.json()) if as_json else made.text(out)
         return
     made.text(err)
-    name = name or sweep.free_name(runs, f"{preset}-{made.design}")
+    name = name or free_name(runs, f"{preset}-{made.design}")
     options: dict[str, Any] = {
         "preset": preset,
         "scale": scale,
         "corpus": corpus,
         "allow_overlap": allow_overlap,
         "limit": limit,
+        "binding": binding,
         "tokens": tokens,
         "seed": seed,
         "design": made.design,
@@ -311,9 +333,8 @@ def ablate(
     options |= {"address": address, "cpus": cpus, "gpus_per_trial": gpus_per_trial, "trials": len(made.recipes)}
     options |= {"finish": tuple(finish or ())}
     options |= {"processes": processes, "local_disk": local_disk}
-    result = _watched(
-        sweep.validated(sweep.Options(**options)), lambda watcher: sweep.run_plan(made.recipes, watcher, **options)
-    )
+    checked = sweep.asked(options, made.recipes)
+    result = _watched(checked, lambda watcher: sweep.run_plan(made.recipes, watcher, **options))
     _finish(result, as_json)
 
 
@@ -326,12 +347,15 @@ def export(
 ) -> None:
     """Write a trial as it is handed in: the script, the weights, the recipe and the record."""
     from search.export import export as write
-    from search.export import find_trial
+    from search.export import find_trial, said_of_splits
+    from search.storage import cache_of
 
-    recipe, record = find_trial(_experiment(runs, name), trial)
+    folder = _experiment(runs, name)
     say = lambda sentence: err.print(sentence, highlight=False, markup=False, soft_wrap=True)
-    for file, size in write(recipe, record, runs.resolve() / "cache", to.resolve(), say).items():
+    recipe, record = find_trial(folder, trial, say)
+    for file, size in write(recipe, record, cache_of(folder), to.resolve(), say).items():
         out.print(f"{size:>12,}  {to / file}", highlight=False, soft_wrap=True)
+    say(said_of_splits(recipe))
 
 
 @app.command()
@@ -352,9 +376,9 @@ def audit(
 
 def _experiment(runs: Path, name: str) -> Path:
     """The folder of an experiment that exists."""
-    from search.storage import read_experiment
+    from search.storage import locate, read_experiment
 
-    folder = runs.resolve() / name
+    folder = locate(name, runs)
     if not folder.is_dir():
         read_experiment(folder)
     return folder

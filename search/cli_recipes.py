@@ -81,6 +81,7 @@ def variants(
 ) -> None:
     """Train once (or find the training), then quantise, pack and score in every combination: bytes against bits per byte."""
     from analysis import variants as page
+    from analysis.files import write_whole
     from search.single import recipe_of
     from search.variants import choices_of, finish_watched
 
@@ -89,7 +90,7 @@ def variants(
     folder = runs.resolve() / "variants"
     told = finish_watched(recipe, runs.resolve(), folder, choices_of(choice or []), score_tokens, err).to_json()
     name = folder / f"{preset}-{recipe.hash}"
-    page.variants(told).to_csv(name.with_suffix(".csv"), index=False)
+    write_whole(name.with_suffix(".csv"), page.variants(told).to_csv(index=False))
     page.html(told, name.with_suffix(".html"))
     show.emit(told) if as_json else page.text(told, out)
     err.print(f"Table: {name}.csv\nPage: {name}.html", highlight=False, soft_wrap=True)

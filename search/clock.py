@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from model.recipe import Recipe
 from model.record import Record, disk_full
+from search.again import lost_reference
 from search.difference import short
+from search.experiment import Experiment
 from search.ledger import Ledger
 from search.options import UNBOUNDED, Budget, Options
 from search.pruner import Agreement
@@ -24,9 +25,19 @@ class Clock:
         options: of the search.
         ledger: what was asked for and what became of it.
         planned: recipe hashes of the design that the search began with, or None.
+        own: what the experiment is.
+        compared: the recipe that all others are compared with, which the byte limit may stop; or an empty text.
     """
 
-    def __init__(self, options: Options, ledger: Ledger, planned: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        ledger: Ledger,
+        planned: Sequence[str] | None = None,
+        own: Experiment | None = None,
+        compared: str = "",
+    ) -> None:
+        self._own, self._compared = own, compared
         self._options, self._ledger, self._folder, self._planned = options, ledger, options.folder, planned
         self._budget, self.gpus_per_trial = Budget.parse(options.budget), options.gpus_per_trial or 0.0
         there = (options.folder / "experiment.json").exists()
@@ -39,6 +50,8 @@ class Clock:
 
     def may_start(self) -> str | None:
         """Why no further trial may start, or None. A trial is expected to take as long as the median one did."""
+        if reason := self.hopeless():
+            return reason
         spent = self._ledger.spent()
         typical = sorted(self._lasted)[len(self._lasted) // 2]
         if self.seconds() + typical > self._budget.seconds:
@@ -46,6 +59,10 @@ class Clock:
         if spent["trainings"] >= self._budget.trainings or spent["seconds"] * self.gpus_per_trial >= self._budget.gpu_seconds:
             return f"the budget of {self._options.budget} is spent"
         return None
+
+    def hopeless(self) -> str:
+        """Why an ablation can tell nothing any more, or an empty text."""
+        return lost_reference(self._ledger, self._compared) if self._compared else ""
 
     def too_slow(self) -> str:
         """That the budget will not reach for all trials, once, as soon as the pace says so; else an empty text."""
@@ -84,13 +101,13 @@ class Clock:
                 raise
 
     def _write(self, state: str, reason: str) -> None:
+        assert self._own is not None
         write_experiment(
             self._folder,
-            {
-                "name": self._options.name,
+            self._own.json(self._options)
+            | {
                 "state": state,
                 "reason": reason,
-                "options": asdict(self._options),
                 # A plan, or a search that only screens, never looks at a score before it proposes: no analysis need doubt that.
                 "design": self._options.design or ("screen" if (self._options.screen or 0) >= self._options.trials else None),
                 "counts": self._ledger.counts(),

@@ -26,13 +26,13 @@ def confirmation(options: Options, best: Record) -> tuple[Options, list[Recipe]]
     preset, found = options.recipe(), Recipe.from_json(best.spec)
     room = 2 * preset.limit
     arms = found.with_(name=FOUND), preset
-    seeds = range(FIRST_SEED + options.seed, FIRST_SEED + options.seed + options.confirm)
+    first = FIRST_SEED + preset.seed
+    seeds = range(first, first + options.confirm)
     plan = [arm.with_(seed=seed, split="test", limit=room) for seed in seeds for arm in arms]
     inside = dataclasses.replace(
         options,
         name=f"confirm-{best.recipe}",
         runs=str(options.folder),
-        cache=str(options.cache_folder),
         design="confirm",
         trials=len(plan),
         limit=room,

@@ -9,29 +9,39 @@ from typing import Any
 
 from model.files import write_atomic
 from model.recipe import Recipe
-from model.record import Record, records_in
+from model.record import Record, look_through
 from search.status import recipe_numbered
 
 
-def find_trial(folder: Path, which: str) -> tuple[Recipe, Record]:
+def find_trial(folder: Path, which: str, tell: Callable[[str], None] = lambda sentence: None) -> tuple[Recipe, Record]:
     """A trial of an experiment by its number, its recipe's hash (or the beginning of it), or ``best``.
 
     A whole number is a trial's number, unless it is as long as a hash.
 
+    Args:
+        folder: of the experiment.
+        which: of its trials.
+        tell: is told in a sentence of damaged records, which are left out.
+
     Raises:
-        ValueError: no experiment, no such trial, several that begin so, or none that completed.
+        ValueError: no experiment, no such trial, several that begin so, none that completed, or its record is damaged.
     """
-    found = [record for _, record in records_in(folder / "trials")]
+    looked = look_through(folder / "trials")
+    found = [record for _, record in looked.records]
+    if looked.damaged:
+        tell(looked.said())
     if not found:
         raise ValueError(f"{folder} holds no finished trial.")
     if which == "best":
-        fitting = [r for r in found if r.state == "complete" and r.bpb is not None and (r.bytes or 0) <= r.spec["limit"]]
+        fitting = [r for r in found if r.fits]
         if not fitting:
             raise ValueError(f"No trial of {folder.name} completed within its limit.")
         record = min(fitting, key=lambda r: r.bpb or 0.0)
         return Recipe.from_json(record.spec), record
     if which.isdecimal() and len(which) < len(found[0].recipe) and (folder / "experiment.json").exists():
         which = recipe_numbered(folder, int(which))
+    if spoiled := [said for said in looked.damaged if said.startswith(f"trials/{which}")]:
+        raise ValueError(f"trial {which!r} cannot be exported, because its record is damaged: {spoiled[0]}.")
     matching = [r for r in found if r.recipe.startswith(which)]
     if len(matching) != 1:
         said = "several begin" if matching else "none begins"
@@ -64,7 +74,7 @@ def export(
     """
     from model.run import again
     from model.script import script
-    from search.sweep import writable
+    from search.checks import writable
 
     if record.state != "complete":
         raise ValueError(f"trial {record.recipe} is {record.state}; only a complete one can be exported.")
@@ -82,6 +92,13 @@ def export(
     for name, content in contents.items():
         write_atomic(to / name, content)
     return {name: len(content) for name, content in contents.items()}
+
+
+def said_of_splits(recipe: Recipe) -> str:
+    """What the exported script scores, and how that relates to the record beside it."""
+    split = recipe.data.split
+    own = "" if split == "test" else f", unless --split {split} is given"
+    return f"record.json has the score of the {split} part of the corpus; train_gpt.py scores the test part{own}."
 
 
 def _shown(value: float | None) -> str:

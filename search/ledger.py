@@ -8,8 +8,9 @@ number withdraws.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from model.files import write_atomic
 from model.recipe import Recipe
 from model.record import Record
 from model.script import code_bytes
+from model.untrusted import read_json
 from search import tally
 from search.book import Book
 from search.enqueued import completed
+from search.marks import damaged, noted, set_aside
 from search.proposal import Forecasts, Proposal, chance
 from search.pruner import BYTES, DOCUMENTS, PROGRESS, Agreement, ByteBudgetPruner
 from search.sampler import FittingSampler
@@ -63,6 +66,7 @@ class Ledger:
         plan: recipes to run before anything is proposed.
         proposes: whether the sampler goes on when the plan is done; an ablation is its plan alone. The byte limit then binds
             what is proposed and not the plan: a design with holes could not tell its techniques apart.
+        binding: whether the byte limit binds the plan of an ablation.
     """
 
     def __init__(
@@ -81,8 +85,9 @@ class Ledger:
         screen: int | None = None,
         plan: Sequence[Recipe] | None = None,
         proposes: bool = True,
+        binding: bool = True,
     ) -> None:
-        self._proposes = proposes
+        self._proposes, self._binding = proposes, binding and not proposes
         self._plan = None if plan is None else {recipe.hash: recipe for recipe in plan}
         self.folder, self.space, self.target, self.forecaster = folder, space, target, forecaster
         self._known: dict[str, dict[str, float]] = {}
@@ -132,14 +137,15 @@ class Ledger:
         found = []
         with self.presence.alone():  # or two drivers that start at the same time would both adopt it
             for trial in self._book.unfinished(RUNNING):
-                if self.presence.alive(trial.user_attrs.get("driver", "")):
+                if self.presence.alive(trial.user_attrs.get("driver", "")) or self._withdrawn(trial):
                     continue
                 if "recipe" not in trial.user_attrs:
                     self._enqueue_again(trial)
                     continue
-                recipe = self._recipe(trial)
+                recipe, before = self.recipe_of(trial), trial.user_attrs.get("driver")
                 self._book.trial(trial.number).set_user_attr("driver", self.presence.name)
-                self._note(trial.number, "its driver was gone: continued by another")
+                if before:
+                    self._note(trial.number, "its driver was gone: continued by another")
                 found.append(self._prepare(trial.number, recipe))
         return found
 
@@ -148,12 +154,11 @@ class Ledger:
         found = []
         with self.presence.alone():
             for trial in self._book.trials():
-                path = self._book.where(trial) / "record.json"
-                if trial.state.is_finished() and not self._book.readable(path.parent) and path.exists():
-                    path.rename(path.with_suffix(".damaged"))
+                folder = self._book.where(trial)
+                if trial.state.is_finished() and set_aside(folder, self._book.readable):
                     told = self.study.user_attrs.get(MADE_AGAIN, [])  # a finished trial takes no notes
                     self.study.set_user_attr(MADE_AGAIN, [*told, trial.number])
-                    found.append(self._prepare(trial.number, self._recipe(trial)))
+                    found.append(self._prepare(trial.number, self.recipe_of(trial)))
         return found
 
     def _enqueue_again(self, trial: FrozenTrial) -> None:
@@ -172,13 +177,16 @@ class Ledger:
         """Add to what happened to a trial: the user attribute ``history``."""
         self._book.attribute(number, HISTORY, [*self._book.frozen(number).user_attrs.get(HISTORY, []), what])
 
-    def _recipe(self, trial: FrozenTrial) -> Recipe:
+    def recipe_of(self, trial: FrozenTrial) -> Recipe:
         """What a trial runs: as it was written down, or else as the plan or its parameters say."""
         name = trial.user_attrs.get("recipe", "")
         if self._plan is not None and name in self._plan:
             return self._plan[name]
-        path = self.trial_folder(name) / "recipe.json"
-        return Recipe.from_json(json.loads(path.read_text())) if path.exists() else self.space.recipe(trial.params)
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            recipe = Recipe.from_json(read_json(self.trial_folder(name) / "recipe.json"))
+            if recipe.hash == name:
+                return recipe
+        return self.space.recipe(trial.params)
 
     def _fresh(self) -> Proposal | None:
         """Let the sampler propose, and enter the whole trial into the study in one write."""
@@ -202,7 +210,7 @@ class Ledger:
         assert self._plan is not None
         known = {t.user_attrs.get("recipe") for t in trials}
         for recipe in (recipe for name, recipe in self._plan.items() if name not in known):
-            fits = self._proposes or self.chance(recipe) >= REFUSED
+            fits = not self._binding or self.chance(recipe) >= REFUSED
             params, distributions = self._described(recipe) if self._proposes else ({}, {})
             told = {"asked": 1, "not_fitting": int(not fits), "source": "plan"}
             proposal = self._enter(recipe, params, distributions, told)
@@ -213,8 +221,8 @@ class Ledger:
         return None
 
     def _unbounded(self, trial: FrozenTrial) -> bool:
-        """Whether the byte limit does not bind a trial: it belongs to the design that a search began with."""
-        return self._proposes and trial.user_attrs.get("source") == "plan"
+        """Whether the byte limit does not bind a trial: it belongs to the design that a search began with, or an ablation's."""
+        return not self._binding and trial.user_attrs.get("source") == "plan"
 
     def enqueue(self, params: dict[str, Any]) -> None:
         """Ask for a combination before anything else is proposed; where it cannot fit, it is refused and counted."""
@@ -262,6 +270,7 @@ class Ledger:
     def _prepare(self, number: int, recipe: Recipe) -> Proposal:
         folder = self.trial_folder(recipe.hash)
         folder.mkdir(parents=True, exist_ok=True)
+        set_aside(folder, self._book.readable)  # or its run could not leave its record
         write_atomic(folder / "recipe.json", json.dumps(recipe.to_json()).encode())
         return Proposal(number, recipe, self._forecast(recipe))
 
@@ -274,6 +283,15 @@ class Ledger:
             self._book.attribute(proposal.number, "withdrawn", True)
             self._book.close(proposal.number, FAIL, "another driver was first" if twin else "the search was full")
             return False
+        return True
+
+    def _withdrawn(self, trial: FrozenTrial) -> bool:
+        """Withdraw a trial whose driver died before it saw that an earlier one has its recipe; whether that was so."""
+        first = self._book.totals().first(trial.user_attrs.get("recipe", ""))
+        if first is None or first >= trial.number or tally.INSTEAD_OF in trial.user_attrs:
+            return False
+        self._book.attribute(trial.number, "withdrawn", True)
+        self._book.close(trial.number, FAIL, "another driver was first")
         return True
 
     def _forecast(self, recipe: Recipe) -> dict[str, float]:
@@ -349,8 +367,7 @@ class Ledger:
         """Tell the study how a trial ended; the record is put on disk first if the worker could not."""
         frozen, folder = self._book.frozen(number), self.trial_folder(record.recipe)
         record.trained &= frozen.user_attrs.get("trained", True)
-        if Record.read(folder) is None:
-            record.save(folder)
+        noted(record, frozen).save(folder)
         if frozen.state.is_finished():
             return
         trial, observation = self._book.trial(number), self.learn(record)
@@ -391,7 +408,9 @@ class Ledger:
         with self.presence.alone():
             for trial in self._book.unfinished(RUNNING):
                 record = self._book.record(trial)
-                if record is not None and not self.presence.alive(trial.user_attrs.get("driver", "")):
+                if record is None or self.presence.alive(trial.user_attrs.get("driver", "")):
+                    continue
+                if not self._withdrawn(trial):
                     self.finish(trial.number, record)
                     told += 1
         return told
@@ -401,6 +420,10 @@ class Ledger:
     def trial_folder(self, recipe_hash: str) -> Path:
         """Where a recipe's record, log and checkpoint lie."""
         return self.folder / "trials" / recipe_hash
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials as the study has them now."""
+        return self._book.trials()
 
     def counts(self) -> dict[str, int]:
         """What was asked for and what became of it: see `search.tally.counts`."""
@@ -421,16 +444,20 @@ class Ledger:
     def has_orphans(self) -> bool:
         """Whether trials are running that no living driver looks after, or have lost their record."""
         adrift = any(not self.presence.alive(t.user_attrs.get("driver", "")) for t in self._book.unfinished(RUNNING))
-        return adrift or any(not self._book.readable(path.parent) for path in self.folder.glob("trials/*/record.json"))
+        return adrift or any(damaged(self._book.where(t), self._book.readable) for t in self._finished())
+
+    def _finished(self) -> Iterator[FrozenTrial]:
+        return (t for t in self._book.trials() if t.state.is_finished() and "recipe" in t.user_attrs)
 
     def remaining(self) -> int:
         """Trials that are still to be started."""
         return max(0, self.target - self._book.totals().counted())
 
     def best(self) -> Record | None:
-        """The best complete record that fits."""
+        """The best complete record that fits; a plan that the limit does not bind may hold better ones that do not."""
         complete = [t for t in self._book.trials() if t.state == COMPLETE and t.value is not None]
         for trial in sorted(complete, key=lambda t: t.value or 0.0):
-            if (record := self._book.record(trial)) is not None and record.state == "complete":
+            record = self._book.record(trial)
+            if record is not None and record.fits:
                 return record
         return None

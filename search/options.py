@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 import re
-from dataclasses import dataclass
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ from search.cluster import connected, cores
 from search.halving import shorter
 from search.pruner import ReliableRungPruner, WilcoxonRungPruner
 from spaces.catalogue import space as find_space
-from spaces.presets import preset
+from spaces.presets import PRESETS, SCALES, at_scale, preset
 from spaces.space import Space
 
 UNBOUNDED = 10_000  # trials of a search that only its budget bounds
@@ -24,12 +28,12 @@ PRUNERS = ("none", "median", "wilcoxon")
 
 @dataclass(frozen=True)
 class Options:
-    """What a search was asked for; kept in ``experiment.json`` so that `resume` needs only its name.
+    """What a search was asked for; kept in ``experiment.json`` so that `resume` needs only its folder.
 
     Attributes:
-        preset: the recipe to vary around.
-        space: a ready-made space or ``module:SPACE``.
-        scale: ``proxy`` or ``full``.
+        preset: the recipe to vary around; None: ``baseline``, or what a space of one's own varies around.
+        space: a ready-made space or ``module:SPACE``. What is given besides applies to its preset, too.
+        scale: ``nano``, ``proxy`` or ``full``; None: ``proxy``, or that of a space of one's own.
         trials: trials in all.
         design: what chose the recipes of a plan (``leave-one-out``, …); empty for a search; ``first`` for a search that begins
             with a plan.
@@ -41,11 +45,13 @@ class Options:
         budget: ``2h``, ``90m``, ``300s``, ``50trainings`` or ``12gpuh``; empty for no other bound than ``trials``.
         tokens: training tokens of every run; None keeps the scale's.
         limit: bytes; None keeps the scale's.
+        binding: whether the byte limit stops or leaves out what an experiment was planned with; None: it does.
         corpus: what is trained on; None keeps the preset's.
+        tokenizer: path of a ``.model`` file, or ``auto``; None keeps the preset's.
         allow_overlap: go on although the training text holds some of the held-out text, too.
-        name: of the experiment, its folder and its study.
+        name: of the experiment: that of its folder.
         runs: folder of experiments.
-        seed: of the proposals and of every run.
+        seed: of the proposals and of every run; None keeps the preset's.
         address: of a running cluster; None uses this machine.
         cpus: cores to use of this machine; None uses all this process may.
         cpus_per_trial: cores a trial is given.
@@ -63,9 +69,9 @@ class Options:
         forecaster: ``module:Class`` that forecasts a recipe's bytes and learns from records.
     """
 
-    preset: str = "baseline"
+    preset: str | None = None
     space: str = "starter"
-    scale: str = "proxy"
+    scale: str | None = None
     trials: int = 24
     design: str = ""
     iso_size: bool = False
@@ -76,18 +82,20 @@ class Options:
     budget: str = ""
     tokens: int | None = None
     limit: int | None = None
+    binding: bool | None = None
     corpus: str | None = None
+    tokenizer: str | None = None
     allow_overlap: bool = False
     name: str = "search"
     runs: str = "runs"
-    seed: int = 0
+    seed: int | None = None
     address: str | None = None
     cpus: int | None = None
     cpus_per_trial: float = 1.0
     gpus_per_trial: float | None = None
     processes: int | None = None
     local_disk: str | None = None
-    storage: str | None = None
+    storage: str | None = field(default=None, repr=False)  # it may hold a password
     cache: str | None = None
     finish: tuple[str, ...] = ()
     rungs: bool = True
@@ -96,6 +104,24 @@ class Options:
     runner: str = "model.run:run"
     forecaster: str = "search.forecast:Forecaster"
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "finish", tuple(self.finish))  # JSON knows lists only
+
+    @staticmethod
+    def read(body: Mapping[str, Any]) -> Options:
+        """Read options as ``experiment.json`` keeps them.
+
+        Raises:
+            ValueError: a field that there is none of, or a value of another type.
+        """
+        kinds = {f.name: str(f.type) for f in dataclasses.fields(Options)}
+        for name, value in body.items():
+            if name not in kinds:
+                raise ValueError(f"options: this golflab has no option {name!r}.")
+            if not _is_a(value, kinds[name]):
+                raise ValueError(f"options: {name}={value!r} must be {kinds[name].replace(' | None', ', or null')}.")
+        return Options(**body)
+
     @property
     def folder(self) -> Path:
         """The experiment's folder."""
@@ -103,8 +129,9 @@ class Options:
 
     @property
     def cache_folder(self) -> Path:
-        """Where finished stages lie, shared by all experiments of ``runs``."""
-        return Path(self.cache or Path(self.runs) / "cache").resolve()
+        """Where finished stages lie, shared by all experiments of ``runs``; what confirms a search shares the search's."""
+        runs = Path(self.runs).resolve()
+        return Path(self.cache).resolve() if self.cache else (runs.parent if self.design == "confirm" else runs) / "cache"
 
     @property
     def measuring(self) -> dict[str, Any]:
@@ -118,16 +145,31 @@ class Options:
         return self.design in ("", "first")
 
     @property
+    def binds(self) -> bool:
+        """Whether the byte limit binds a plan."""
+        return self.binding is not False
+
+    @property
     def resume_command(self) -> str:
         """What to type to continue it."""
-        runs = "" if Path(self.runs) == Path("runs") else f" --runs {self.runs}"
-        return f"golflab resume {self.name}{runs}"
+        return command("resume", self.folder)
 
     def recipe(self) -> Recipe:
-        """The preset at its scale, with the tokens, limit, corpus and seed asked for."""
-        changes = {"tokens": self.tokens, "limit": self.limit, "corpus": self.corpus, "seed": self.seed}
+        """What is varied around: the preset at its scale, with the tokens, limit, corpus and seed asked for.
+
+        Raises:
+            ValueError: no such preset, scale or space, or a space of one's own that varies around something else.
+        """
+        return self.load_space().preset if ":" in self.space else self.around(self.preset or "baseline")
+
+    def around(self, name: str) -> Recipe:
+        """Another preset, with the scale, tokens, limit, corpus and seed asked for."""
+        return self._changed(preset(name, self.scale or "proxy"))
+
+    def _changed(self, recipe: Recipe) -> Recipe:
+        changes = {name: getattr(self, name) for name in ("tokens", "limit", "corpus", "tokenizer", "seed")}
         changes["allow_overlap"] = self.allow_overlap or None
-        return preset(self.preset, self.scale).with_(**{key: value for key, value in changes.items() if value is not None})
+        return recipe.with_(**{key: value for key, value in changes.items() if value is not None})
 
     def score_pruner(self) -> BasePruner | None:
         """What may stop a run for its score, or None.
@@ -191,8 +233,63 @@ class Options:
             raise ValueError(f"{rows} sequences a batch cannot be shared by {self.team} processes; choose a divisor.")
 
     def load_space(self) -> Space:
-        """The space, around the recipe."""
-        return find_space(self.space, self.recipe())
+        """The space, around the recipe.
+
+        Raises:
+            ValueError: there is none, or one of the user's own varies around something else than was asked for.
+        """
+        return _own_space(self) if ":" in self.space else find_space(self.space, self.recipe())
+
+    def brought(self) -> Space:
+        """A space of the user's own as its module has it, before what was asked for is applied."""
+        return find_space(self.space, self.around(self.preset if self.preset in PRESETS else "baseline"))
+
+
+@functools.lru_cache(maxsize=16)
+def _own_space(options: Options) -> Space:
+    """A space of the user's own, with what was asked for applied to its preset."""
+    found = options.brought()
+    name, scale = found.preset.name, scale_of(found.preset)
+    if options.preset is not None and options.preset != name:
+        raise ValueError(
+            f"preset={options.preset!r}: the space {options.space} varies around {name or 'a recipe without a name'!r}; leave "
+            "--preset out, or have the space's module build on the other preset."
+        )
+    if options.scale is not None and options.scale != scale:
+        its = f"the scale {scale!r}" if scale else "a body and a schedule of its own"
+        raise ValueError(
+            f"scale={options.scale!r}: the preset of the space {options.space} has {its}; leave --scale out, or have the "
+            f"space's module build on preset(…, {options.scale!r})."
+        )
+    return dataclasses.replace(found, preset=options._changed(found.preset).check())
+
+
+def _is_a(value: Any, kind: str) -> bool:
+    """Whether a JSON value is what an annotation says."""
+    plain, _, none = kind.partition(" | ")
+    if value is None:
+        return bool(none)
+    if plain.startswith("tuple"):
+        return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+    if plain == "float":
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value).__name__ == plain
+
+
+def scale_of(recipe: Recipe) -> str | None:
+    """The scale whose body plan a recipe has; None where that is its own."""
+    full = PRESETS.get(recipe.name)
+    return next((s for s in SCALES if full is not None and at_scale(full, s).shape == recipe.shape), None)
+
+
+def command(verb: str, folder: Path) -> str:
+    """What to type, from the current folder, to do something with an experiment."""
+    here, runs = Path.cwd(), folder.parent
+    if runs == here / "runs":
+        where = ""
+    else:
+        where = f" --runs {shlex.quote(str(runs.relative_to(here) if runs.is_relative_to(here) else runs))}"
+    return f"golflab {verb} {shlex.quote(folder.name)}{where}"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def prospects(options: Options, space: Space) -> list[str]:
     count = sum(len(rivals) for rivals in space.choices.values())
     if not count:
         return ["No technique varies in this space, so the report will have no effects to show."]
-    need, ablation = count + 2, f"`golflab ablate {options.preset} --design screen`"
+    need, ablation = count + 2, f"`golflab ablate {options.preset or 'baseline'} --design screen`"
     if options.trials >= UNBOUNDED:
         return [f"{count} techniques vary. Their effects can be told apart from {need} complete runs on."]
     if options.trials < need:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
+from model.schema import said_damaged
 from search.plain import literal, say
 
 if TYPE_CHECKING:  # each of these takes a while to import, and `golflab --help` needs none
@@ -126,6 +127,8 @@ def status(console: Console, told: dict[str, Any]) -> None:
     if best := told["best"]:
         what = f"recipe {best['recipe']}: {' '.join(best['techniques'])}"
         lines.append(f"best: {best['bpb']:.4f} bpb, {best['bytes']:,} bytes, {what}")
+    if damaged := said_damaged(told.get("damaged", [])):
+        lines.append(damaged)
     for line in lines:
         say(console, line)
     for row in told["running"]:

@@ -44,7 +44,7 @@ def run_one(recipe: Recipe, runs: Path, console: Console) -> Record:
         ValueError: the folder cannot be written, or the recipe's data cannot be used.
     """
     from model.run import run
-    from search.sweep import writable
+    from search.checks import writable
     from search.trial import Log
 
     folder = runs / "single" / "trials" / recipe.hash

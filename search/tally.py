@@ -10,6 +10,7 @@ from search.pruner import Agreement, Score, correlated, scores_of
 
 OVER = "bytes_over_limit"  # the constraint's name in the study
 REFUSED = "refused"  # user attribute: what is wrong with parameters that somebody enqueued; such a trial was never started
+INSTEAD_OF = "instead_of"  # user attribute: the number of the failed trial whose recipe this one runs again
 SHORTER = "shorter"  # user attribute: what a trial's shorter schedules cost, in trainings and seconds
 
 
@@ -20,13 +21,23 @@ def counts(trials: Sequence[FrozenTrial]) -> dict[str, int]:
         asked, not_fitting; trained (here, not found in the stage cache); over_limit: stopped for the bytes they measured,
         which are among the pruned; pruned, failed, complete.
     """
+    return _counts(standing(trials))
+
+
+def standing(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that count: neither withdrawn nor, where they failed, run again by another one."""
+    replaced = {t.user_attrs.get(INSTEAD_OF) for t in trials}
+    return [t for t in trials if not t.user_attrs.get("withdrawn") and t.number not in replaced]
+
+
+def _counts(trials: Sequence[FrozenTrial]) -> dict[str, int]:
     trials = [t for t in trials if not t.user_attrs.get("withdrawn")]
     started = [t for t in trials if not _closed_at_once(t)]
     return {
         "asked": sum(t.user_attrs.get("asked", 1) for t in trials),
         "not_fitting": sum(t.user_attrs.get("not_fitting", 0) for t in trials),
         "trained": sum(bool(t.user_attrs.get("trained")) for t in trials),
-        "over_limit": sum(t.constraints.get(OVER, 0) > 0 for t in started),
+        "over_limit": sum(t.state == TrialState.PRUNED and t.constraints.get(OVER, 0) > 0 for t in started),
         "pruned": sum(t.state == TrialState.PRUNED for t in started),
         "failed": sum(t.state == TrialState.FAIL for t in trials),
         "complete": sum(t.state == TrialState.COMPLETE for t in trials),
@@ -44,7 +55,11 @@ def spent(trials: Sequence[FrozenTrial]) -> dict[str, float]:
 
 
 def counted(trials: Sequence[FrozenTrial]) -> int:
-    """Trials that count towards the target: all but the withdrawn, the waiting and what never could fit."""
+    """Trials that count towards the target: all but the withdrawn, the waiting, what is run again and what never could fit."""
+    return _counted(standing(trials))
+
+
+def _counted(trials: Sequence[FrozenTrial]) -> int:
     return sum(t.state != TrialState.WAITING and not t.user_attrs.get("withdrawn") and not _closed_at_once(t) for t in trials)
 
 
@@ -63,6 +78,8 @@ def _closed_at_once(trial: FrozenTrial) -> bool:
 class Totals:
     """The same sums, kept up to date: a finished trial never changes and is added once; the others are looked at each time.
 
+    Where a failed trial is run again, what it counted as is taken back; what it cost stays.
+
     Call `update` with all trials before asking anything.
     """
 
@@ -76,13 +93,20 @@ class Totals:
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
         """Take in what is new among all trials of the study, in the order of their numbers."""
-        fresh = [*(trials[t.number] for t in self.unfinished), *trials[self._seen :]]
+        new = trials[self._seen :]
+        fresh = [*(trials[t.number] for t in self.unfinished), *new]
+        again = [trials[t.user_attrs[INSTEAD_OF]] for t in new if INSTEAD_OF in t.user_attrs]
         self._seen = len(trials)
         self.unfinished = [t for t in fresh if not t.state.is_finished()]
         if done := [t for t in fresh if t.state.is_finished()]:
             self._sums = _added(self._sums, _sums(done))
+        for trial in again:
+            less = _sums([trial]) | {"spent": dict.fromkeys(self._sums["spent"], 0.0)}
+            self._sums = _added(self._sums, {name: {k: -v for k, v in sums.items()} for name, sums in less.items()})
+            self._first.pop(trial.user_attrs.get("recipe", ""), None)
+        replaced = {t.number for t in again}
         for trial in done:
-            if name := trial.user_attrs.get("recipe"):
+            if (name := trial.user_attrs.get("recipe")) and trial.number not in replaced:
                 self._first.setdefault(name, trial.number)
                 self._first[name] = min(self._first[name], trial.number)
             for step, score in scores_of(trial):
@@ -118,7 +142,7 @@ class Totals:
 
 
 def _sums(trials: Sequence[FrozenTrial]) -> dict[str, dict[str, float]]:
-    return {"counts": dict(counts(trials)), "spent": spent(trials), "counted": {"trials": counted(trials)}}
+    return {"counts": dict(_counts(trials)), "spent": spent(trials), "counted": {"trials": _counted(trials)}}
 
 
 def _added(some: dict[str, dict[str, float]], more: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:

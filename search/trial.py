@@ -29,6 +29,7 @@ from model.record import Record, disk_full
 from model.ways import Way
 from search.crew import Crew, Lost, load, node, own_device
 from search.forecast import Told
+from search.guard import on_the_same_text
 from search.halving import Halving
 
 RETRY = "retry.json"  # in a trial's folder: how it is to be run after it ran out of memory
@@ -235,7 +236,8 @@ class GolfTrial(tune.Trainable):
     """Tune's view of a worker.
 
     Its configuration: runner, recipe (JSON text), forecast (low, mid and high bytes), folder, cache, processes, bundle (what
-    each process is given), halving and local_disk. Tune keeps it for every trial, so that it must be small.
+    each process is given), halving, local_disk and texts (fingerprints by corpus). Tune keeps it for every trial, so that it
+    must be small.
     """
 
     _session: Session | None
@@ -283,7 +285,7 @@ class GolfTrial(tune.Trainable):
         if "ways" in measuring:
             measuring["ways"] = [Way.parse(text) for text in measuring["ways"]]
         settings |= measuring
-        run = load(runner)
+        run = on_the_same_text(load(runner), config.get("texts", {}))
         if config["halving"]:
             run = Halving(run, functools.partial(run_safely, processes=count), config["halving"])
         return Session(run, recipe, folder, cache, **settings)

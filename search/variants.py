@@ -17,8 +17,8 @@ from model.recipe import Recipe
 from model.run import OnStep, Training, training
 from model.variants import CHOICES, Ruler, Variant, combinations, ranked, variants
 from model.weights import load_weights
+from search.checks import writable
 from search.single import share_done
-from search.sweep import writable
 
 SCORE_TOKENS = 32_768
 

@@ -51,6 +51,12 @@ def machine():
     prepare()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_key(tmp_path_factory):
+    """Consent (`search.consent`) is signed with a key of the tests' own; the user's settings are left alone."""
+    os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("settings"))
+
+
 @pytest.fixture(autouse=True)
 def seeds():
     """What a test draws depends on no test before it."""

@@ -65,9 +65,22 @@ def test_a_screen_stays_under_the_limit():
     assert made.design == "D-optimal"
     assert all(len(r.techniques) <= 4 for r in made.recipes)
     assert any("not possible" in note for note in made.notes)
-    one = plan(preset(*SIX, limit=500), "leave-one-out", forecaster=sized)
-    assert len(one.recipes) == 6
+    one = plan(preset(*SIX, limit=500), "factorial", forecaster=sized)
+    assert len(one.recipes) == 63
     assert any("left out" in note for note in one.notes)
+
+
+def test_a_reference_that_does_not_fit_is_refused_or_the_limit_binds_nothing():
+    def sized(recipe):
+        mid = 100.0 * len(recipe.techniques)
+        return {"low": mid, "mid": mid, "high": mid}
+
+    for design in ("leave-one-out", "pairs"):
+        with pytest.raises(ValueError, match="600 bytes forecast, 500 allowed"):
+            plan(preset(*SIX, limit=500), design, forecaster=sized)
+    free = plan(preset(*SIX, limit=500), "leave-one-out", forecaster=sized, binding=False)
+    assert len(free.recipes) == 7
+    assert any("stops nothing here" in note and "forecast at 600" in note for note in free.notes)
 
 
 def test_iso_size_gives_the_bytes_back():

@@ -60,6 +60,39 @@ def test_a_mistake_gives_one_message_and_exit_code_2(monkeypatch, capsys, tmp_pa
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").glob("*/experiment.json"))
 
 
+SHARED = {"scale": "nano", "tokens": 4096, "limit": 5, "corpus": "x", "name": "n", "seed": 3, "address": "a", "cpus": 1}
+SHARED |= {"gpus_per_trial": 0.5, "processes": 2, "local_disk": "d", "finish": ("int5_rows",)}
+SEARCHED = {"preset": "seed_849", "space": "first", "trials": 7, "screen": 3, "pruner": "median", "variants": 2, "halving": 4}
+SEARCHED |= {"budget": "2h", "storage": "s", "confirm": 2}
+
+
+@pytest.mark.parametrize(("command", "given"), [(["search"], SHARED | SEARCHED), (["ablate", "seed_849"], SHARED)])
+def test_every_option_arrives(monkeypatch, tmp_path, command, given):
+    heard = {}
+
+    def hear(options, plan=None):
+        heard.update(options)
+        raise ValueError("heard")
+
+    monkeypatch.setattr("search.sweep.asked", hear)
+    monkeypatch.setattr("search.ablate.plan", lambda *_, **__: Planned())
+    monkeypatch.setattr("search.single.recipe_of", lambda *_, **__: preset("baseline"))
+    plain = {key: value[0] if isinstance(value, tuple) else value for key, value in given.items()}
+    words = [word for key, value in plain.items() for word in (f"--{key.replace('_', '-')}", value)]
+    assert golflab(monkeypatch, *command, *words, "--allow-overlap", "--runs", tmp_path) == 2
+    expected = given | {"allow_overlap": True, "runs": str(tmp_path)}
+    assert {key: heard[key] for key in expected} == expected
+
+
+class Planned:
+    """An ablation's plan, as far as the command line looks at it."""
+
+    design, recipes = "pairs", ()
+
+    def text(self, console):
+        pass
+
+
 @pytest.mark.parametrize("words", [["resume"], ["no-such-command"], ["run"], ["search", "--trials", "many"]])
 def test_words_that_are_missing_or_wrong_end_with_exit_code_2(monkeypatch, capsys, words):
     assert golflab(monkeypatch, *words) == 2

@@ -8,9 +8,10 @@ import json
 import pytest
 
 from model import run as story
+from model import standalone
 from model.machine import Conditions
 from model.run import run
-from search.export import export
+from search.export import export, said_of_splits
 from tests.contract_helpers import BASE, BATCH, made_up_corpus
 
 
@@ -81,3 +82,26 @@ def test_a_trial_that_cannot_be_made_again_is_not_exported(recipe, record, runs,
     with pytest.raises(ValueError, match="only a complete one"):
         export(recipe, dataclasses.replace(record, state="pruned"), runs / "cache", tmp_path / "a")
     assert not (tmp_path / "a" / "record.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "bpb is of the test part; record.json has the score of the dev part: --split dev repeats that."),
+        (["--split", "dev"], "bpb is of the dev part, as in record.json."),
+        (["--text", "mine.txt"], "bpb is of mine.txt; record.json has the score of the dev part."),
+    ],
+)
+def test_the_script_says_which_text_its_score_is_of(recipe, monkeypatch, words, said, capsys):
+    monkeypatch.setattr("sys.argv", ["train_gpt.py", *words])
+    monkeypatch.setattr(standalone, "_score", lambda recipe, options, code_bytes: {"bpb": 2.0, "scored": options.split})
+    standalone.main(recipe.to_json(), 9)
+    out, err = capsys.readouterr()
+    assert json.loads(out)["bpb"] == 2.0
+    assert err == f"{said}\n"
+
+
+def test_an_export_says_which_part_its_record_and_its_script_score(recipe):
+    said = "record.json has the score of the dev part of the corpus; train_gpt.py scores the test part"
+    assert said_of_splits(recipe) == f"{said}, unless --split dev is given."
+    assert "unless" not in said_of_splits(recipe.with_(split="test"))

@@ -9,8 +9,9 @@ from rich.console import Console
 
 from analysis.report import report
 from search.first import DESIGNS, FINISH, MINUTES, Pace, announce
+from search.options import Options
 from search.storage import read_experiment
-from search.sweep import Options, first, resume
+from search.sweep import first, resume
 from spaces.catalogue import FIRST
 
 FAKE = {"runner": "fake_runs:finishing", "forecaster": "fake_runs:Forecaster", "limit": 640_000, "cpus": 2}

@@ -107,5 +107,5 @@ def test_a_search_that_ran_out_of_budget_is_not_called_finished(capsys):
 @pytest.mark.parametrize(("text", "why"), [("xsa", "acts during training"), ("nothing_such", "no technique")])
 def test_what_cannot_finish_a_training_is_refused_before_anything_starts(tmp_path, text, why):
     with pytest.raises(ValueError, match=why):
-        sweep.validated(Options(name="f", runs=str(tmp_path), finish=(text,)))
+        sweep.asked({"name": "f", "runs": str(tmp_path), "finish": (text,)})
     assert not list(tmp_path.iterdir())

@@ -12,6 +12,7 @@ from model import run as story
 from model import rungs
 from model import train as loop
 from model.artifact import unpack
+from model.corpus import load_corpus
 from model.evaluate import evaluate
 from model.gpt import GPT
 from model.machine import Conditions
@@ -209,6 +210,9 @@ def test_conditions_tell_machines_apart_and_a_record_keeps_them(recipe, cache):
     assert Conditions.of_record({"device": "x86_64"}) is None
     assert record.machine["graphs"] == "0"
     assert record.machine["nodes"] == "n"
+    data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data")
+    assert record.machine["corpus"] == load_corpus(recipe.data.corpus).fingerprint
+    assert record.machine["tokenizer"] == data.tokenizer.fingerprint
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(before + 1)

@@ -16,8 +16,9 @@ from ray.tune.execution.tune_controller import TuneController
 
 from model.record import records_in
 from search.ledger import HISTORY
+from search.options import Budget, Options
 from search.storage import open_storage, read_experiment
-from search.sweep import Budget, Options, resume, search
+from search.sweep import resume, search
 
 ROOT = Path(__file__).parent.parent
 FAKE = {"forecaster": "fake_runs:Forecaster", "limit": 640_000, "cpus": 2}

@@ -1,0 +1,182 @@
+"""Where tables come from: experiments, folders of records and files of them, read record by record and checked."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from model.record import folders_in, problem, read_body, read_json, shown_path
+
+
+class Reading:
+    """Records of one or several places, as JSON holds them; damaged ones are named and left out, never guessed at.
+
+    Args:
+        paths: label -> folder or ``.jsonl`` file.
+
+    Attributes:
+        runs: label -> records it gave; complete once `bodies` has ended.
+        damaged: what was left out, and why.
+    """
+
+    def __init__(self, paths: dict[str, Path]) -> None:
+        self.paths = paths
+        self.runs = dict.fromkeys(paths, 0)
+        self.damaged: list[str] = []
+
+    def bodies(self) -> Iterator[dict[str, Any]]:
+        """Every sound record, place by place."""
+        for name, path in self.paths.items():
+            for body in _lines(path, self.damaged) if path.is_file() else _records(path, self.damaged):
+                self.runs[name] += 1
+                yield body
+
+
+def _parse(content: bytes) -> Any:
+    """JSON, read fast: as `model.untrusted.parse_json` does."""
+    return orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
+
+
+def _records(path: Path, damaged: list[str]) -> Iterator[dict[str, Any]]:
+    """One file a folder."""
+    root = path / "trials" if (path / "trials").is_dir() else path
+    for folder in folders_in(root, damaged):
+        try:
+            body = read_body(folder, _parse)
+        except FileNotFoundError:
+            continue  # it was removed just now
+        except ValueError as error:
+            damaged.append(f"{shown_path(folder, root)}: {error}")
+            continue
+        body["folder"] = str(folder)
+        yield body
+
+
+def _lines(path: Path, damaged: list[str]) -> Iterator[dict[str, Any]]:
+    """One record a line; fields may be missing, as other programs write what they have."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                body = _parse(line)
+            except ValueError as error:
+                reason = f"no JSON ({error})"
+            else:
+                reason = problem(body, required=())
+            if reason:
+                damaged.append(f"{path.name}, line {number}: {reason}")
+            else:
+                yield body
+
+
+def located(path: str | Path) -> Path:
+    """A path that exists: as it is given, or that of an experiment of this name in ``runs``.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for found in (Path(path), Path("runs") / path):
+        if found.exists():
+            return found
+    raise ValueError(
+        f"There is no {path}. Give the folder of an experiment (runs/NAME), or a .jsonl or .parquet file of records."
+    )
+
+
+def labels(paths: Sequence[Path]) -> list[str]:
+    """What experiments are called in one table: by their folder or file, and by the folder above where two are called alike.
+
+    Raises:
+        ValueError: there is none, or one is named twice.
+    """
+    if not paths:
+        raise ValueError("load: name at least one experiment.")
+    whole = [path.resolve() for path in paths]
+    if twice := [path for path, count in Counter(whole).items() if count > 1]:
+        raise ValueError(f"load: {twice[0]} is named twice; its runs would count twice.")
+    if parquet := [path for path in paths if path.suffix == ".parquet"]:
+        raise ValueError(f"load: {parquet[0]} is a finished table; only folders and .jsonl files can be read into one.")
+    names = [path.stem if path.is_file() else path.name for path in whole]
+    for name, count in Counter(names).items():
+        if count > 1:
+            alike = [k for k, other in enumerate(names) if other == name]
+            for k in alike:
+                names[k] = f"{whole[k].parent.name}/{name}"
+            if len({names[k] for k in alike}) < count:
+                names = [str(whole[k]) if k in alike else other for k, other in enumerate(names)]
+    return names
+
+
+def experiment(folder: Path) -> dict[str, Any]:
+    """What the search noted about itself in ``experiment.json``; empty where there is none. Its name is its folder's.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    if not folder.is_dir():
+        return {}
+    try:
+        body = read_json(folder / "experiment.json")
+        if reason := _wrong(body):
+            raise ValueError(reason)
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ValueError(
+            f"{folder / 'experiment.json'} is damaged: {error}. Without it nobody knows how the runs were chosen; "
+            f"load({str(folder / 'trials')!r}) reads them all the same."
+        ) from None
+    place = folder.resolve()
+    if (body.get("name"), body.get("place")) in ((place.name, None), (place.name, str(place))):
+        return dict(body)
+    # It was copied, moved or renamed since it was last driven.
+    return body | {"name": place.name, "resume": f"golflab resume {shlex.quote(str(folder))}"}
+
+
+def _wrong(body: Any) -> str:
+    """What of ``experiment.json`` an analysis could not use; an empty text where nothing is wrong."""
+    if not isinstance(body, dict):
+        return "an object is wanted"
+    kinds: dict[str, type | tuple[type, ...]] = {"options": dict, "counts": dict, "presets": dict, "refusal": dict}
+    kinds |= {"planned": list, "design": str, "space": str}
+    wrong = [name for name, kind in kinds.items() if body.get(name) is not None and not isinstance(body[name], kind)]
+    if wrong:
+        return f"{wrong[0]} is {body[wrong[0]]!r:.40}"
+    if strange := [k for k, v in (body.get("counts") or {}).items() if type(v) is not int or v < 0]:
+        return f"counts: {strange[0]} is {body['counts'][strange[0]]!r:.40}, a whole number is wanted"
+    if not all(isinstance(recipe, str) for recipe in body.get("planned") or ()):
+        return "planned holds something else than recipes"
+    return _wrong_refusal(body.get("refusal"))
+
+
+def _wrong_refusal(told: Any) -> str:
+    if told is None:
+        return ""
+    sizes = told.get("bytes")
+    numbers = [told.get("limit"), *(sizes.get(edge) for edge in ("low", "mid", "high"))] if isinstance(sizes, dict) else [None]
+    sound = isinstance(told.get("words"), str) and all(type(v) in (int, float) for v in numbers)
+    return "" if sound else "refusal has no words, bytes or limit"
+
+
+def merged(told_of: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What several experiments noted about themselves, as one: what they agree on, and each of them under ``experiments``."""
+    if len(told_of) == 1:
+        return dict(next(iter(told_of.values())))
+    all_told = list(told_of.values())
+    out = {key: value for key, value in all_told[0].items() if all(key in t and t[key] == value for t in all_told)}
+    options = [told.get("options", {}) for told in all_told]
+    out["options"] = {key: value for key, value in options[0].items() if all(key in o and o[key] == value for o in options)}
+    counts: Counter[str] = Counter()
+    for told in all_told:
+        counts.update(told.get("counts") or {})
+    for single in ("planned", "refusal", "resume", "id", "place", "study"):  # true of one of them, and not of all
+        out.pop(single, None)
+    presets = {recipe: name for told in all_told for recipe, name in (told.get("presets") or {}).items()}
+    out |= {"presets": presets} if presets else {}
+    return out | {"name": " + ".join(told_of), "counts": dict(counts), "experiments": {k: dict(v) for k, v in told_of.items()}}

@@ -1,0 +1,44 @@
+"""Experiments made without a cluster, in a fraction of a second, as `search.sweep` makes them: for tests of folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fake_runs
+
+from model.record import Record
+from search.clock import Clock
+from search.engine import open_ledger
+from search.experiment import begin, create
+from search.options import Options
+from search.sweep import asked
+
+FAKE = {"runner": "fake_runs:run", "forecaster": "fake_runs:Forecaster", "limit": 640_000, "cpus": 1}
+
+
+def made(runs: Path, name: str, trials: int = 3, failing: int = 0, left: int = 0, **options) -> Path:
+    """An experiment of so many trials, of which the first few failed and the last few are still to be run; its folder."""
+    told = FAKE | {"name": name, "runs": str(runs), "trials": trials} | options
+    plan = told.pop("plan", None)
+    found = asked(told, plan)
+    own = begin(found, plan)
+    create(found, own, plan)
+    drive(found, own, trials - left, failing)
+    return found.folder
+
+
+def drive(options: Options, own, trials: int, failing: int = 0) -> None:
+    """Run trials as a driver does, until there are so many."""
+    ledger = open_ledger(options, own.study)
+    ledger.target, left = trials, failing
+    while (proposal := ledger.propose()) is not None:
+        folder, recipe = ledger.trial_folder(proposal.recipe.hash), proposal.recipe
+        if left > 0:
+            left -= 1
+            record = Record(recipe.hash, recipe.seed, recipe.name, "failed", recipe.to_json(), reason="gone", trained=False)
+            record.save(folder)
+        else:
+            record = fake_runs.run(recipe, folder, options.cache_folder)
+        ledger.finish(proposal.number, record)
+    Clock(options, ledger, None, own).save("finished" if ledger.target == options.trials else "interrupted")
+    ledger.presence.leave()
