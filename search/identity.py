@@ -38,7 +38,7 @@ def identity_of(options: Options, plan: Sequence[Recipe] | None = None) -> dict[
     recipe = plan[0] if plan and not options.proposes else space.preset
     told = dataclasses.asdict(options)
     body: dict[str, Any] = {"recipe": _unnamed(recipe)}
-    body["data"] = data_of([recipe, *(plan or ())], options.cache_folder, options.runner == RUNNER)
+    body["data"] = data_of([recipe, *(plan or ())], options.cache_folder)
     body["options"] = {key: list(told[key]) if isinstance(told[key], tuple) else told[key] for key in FIXED}
     if options.proposes:
         body["space"] = space_of(space)
@@ -65,7 +65,7 @@ def _rule(rule: BaseDistribution) -> Any:
     return {key: told[key] for key in ("low", "high", "step", "log") if told.get(key) is not None}
 
 
-def data_of(recipes: Sequence[Recipe], cache: Path, encoded: bool) -> dict[str, dict[str, str]]:
+def data_of(recipes: Sequence[Recipe], cache: Path, encoded: bool = False) -> dict[str, dict[str, str]]:
     """Fingerprints of what recipes are trained and scored on, by corpus.
 
     Args:

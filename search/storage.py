@@ -70,12 +70,12 @@ def open_storage(url: str | None, folder: Path, reading: bool = False) -> BaseSt
     if url is None:
         return _open_journal(folder, reading)
     check_address(url)
-    url = completed(url)
+    shown, url = masked(url), completed(url)
     try:
         return optuna.storages.get_storage(with_driver(url))
     except Exception as error:
         how = " PostgreSQL needs: pip install 'golflab[postgresql]'." if isinstance(error, ImportError) else ""
-        raise ValueError(f"storage {masked(url)!r} cannot be opened: {cleaned(error, url).strip()}{how}") from None
+        raise ValueError(f"storage {shown!r} cannot be opened: {cleaned(error, url).strip()}{how}") from None
 
 
 def _open_journal(folder: Path, reading: bool) -> BaseStorage:

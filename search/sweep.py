@@ -43,9 +43,7 @@ def search(watcher: Any = None, **options: Any) -> Result:
             f"search: unknown option {word!r}; "
             + (f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}.")
         )
-    found = asked(options)
-    check_space(found.load_space(), load(found.forecaster)(), found.recipe().seed)
-    return _start(found, watcher)
+    return _start(asked(options), watcher)
 
 
 def asked(options: Mapping[str, Any], plan: Sequence[Recipe] | None = None) -> Options:
@@ -56,11 +54,16 @@ def asked(options: Mapping[str, Any], plan: Sequence[Recipe] | None = None) -> O
         plan: the recipes of an experiment that runs a list.
 
     Raises:
-        ValueError: an option that cannot be, or an experiment of this name.
+        ValueError: an option that cannot be, an experiment of this name, nothing that fits the limit, or a text that cannot
+            be used.
     """
     check_name(str(options.get("name", "search")))
     found = fresh(workable(settled(Options(**options), plan)))
-    data_of(plan or [found.recipe()], found.cache_folder, found.runner == RUNNER)
+    if plan and found.binds:
+        check_plan(plan, load(found.forecaster)())
+    elif not found.design:
+        check_space(found.load_space(), load(found.forecaster)(), found.recipe().seed)
+    data_of(plan or [found.recipe()], found.cache_folder)
     return found
 
 
@@ -79,10 +82,7 @@ def run_plan(recipes: Sequence[Recipe], watcher: Any = None, **options: Any) -> 
     if not unique:
         raise ValueError("run_plan: there is no recipe to run.")
     plan = list(unique.values())
-    found = asked({"design": "plan"} | options | {"trials": len(plan)}, plan)
-    if found.binds:
-        check_plan(plan, load(found.forecaster)())
-    return _start(found, watcher, plan)
+    return _start(asked({"design": "plan"} | options | {"trials": len(plan)}, plan), watcher, plan)
 
 
 def first(plan: Sequence[Recipe], watcher: Any = None, **options: Any) -> Result:
@@ -192,6 +192,7 @@ def _start(
     own = begin(options, plan)
     check_study(options, own)
     with connected(options):
+        data_of(plan or [options.recipe()], options.cache_folder, encoded=options.runner == RUNNER)
         create(options, own, plan)
         return _confirmed(options, drive(options, own, watcher, prepare), watcher)
 
