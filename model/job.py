@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,13 @@ from model.recipe import Recipe
 from model.script import script
 from model.stages import Cache, later_keys, train_key, trained_key
 from model.tokens import TokenData, prepare
+from model.train import Source
+
+OnStage = Callable[[str, dict[str, Any]], None]  # a stage's name, and how far it is
+
+
+def unheard(stage: str, how_far: dict[str, Any]) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass
@@ -38,6 +45,7 @@ class Job:
         notes: for the record.
         trained_here: whether this run trained, or found its training in the cache.
         training: names the training, once there is one.
+        tell: hears which stage is at work, and how far it is: see `model.run.run`.
     """
 
     recipe: Recipe
@@ -52,18 +60,27 @@ class Job:
     notes: list[str] = field(default_factory=list)
     trained_here: bool = False
     training: str = ""
+    tell: OnStage = unheard
 
     @staticmethod
-    def begin(recipe: Recipe, cache: Path, device: str, compiled: bool | None, local_disk: Path | None = None) -> Job:
+    def begin(
+        recipe: Recipe,
+        cache: Path,
+        device: str,
+        compiled: bool | None,
+        local_disk: Path | None = None,
+        tell: OnStage = unheard,
+    ) -> Job:
         """Check a recipe and prepare its data.
 
         Raises:
             ValueError: the recipe, its data or its tokenizer cannot work.
         """
         recipe.check()
+        tell("preparing", {})
         place, started = Place.choose(device), time.perf_counter()
         data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data", local_disk)
-        job = Job(recipe, Cache(cache), place, data, place.device.type == "cuda" if compiled is None else compiled)
+        job = Job(recipe, Cache(cache), place, data, place.device.type == "cuda" if compiled is None else compiled, tell=tell)
         job.stages["prepare"] = round(time.perf_counter() - started, 3)
         return job
 
@@ -73,6 +90,10 @@ class Job:
         start = time.perf_counter()
         yield
         self.stages[stage] = round(self.stages.get(stage, 0.0) + time.perf_counter() - start, 3)
+
+    def scored(self, done: int, total: int, bpb: float) -> None:
+        """Tell how far the scoring is: what `model.evaluate.evaluate` calls."""
+        self.tell("scoring", {"progress": done / total})
 
     def keep(self, stage: str, key: str, tensors: dict[str, Tensor], told: dict[str, Any]) -> bool:
         """Put a stage's result into the cache, if that works: a disk that is full costs the entry, not the run."""
@@ -138,3 +159,28 @@ class Job:
         """Forget the claim: the record is there."""
         if self.trained_here:
             self._unrecorded.unlink(missing_ok=True)
+
+
+@dataclass
+class Heard:
+    """A source of batches that tells how far the training is: it is asked for one batch a step.
+
+    So the training loop, which travels in every script and is part of every key, knows nothing of being watched.
+
+    Attributes:
+        source: where the batches come from.
+        job: what is trained; it is told the step, and the schedule's steps, seconds and batch_tokens.
+        priming: whether the first batch is for the compiler, and no step.
+    """
+
+    source: Source
+    job: Job
+    priming: bool
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
+        """This process's inputs and targets (rows, T) of a step."""
+        s = self.job.recipe.schedule
+        how_far = {"step": step, "steps": s.steps, "seconds": s.seconds, "batch_tokens": s.batch_tokens}
+        self.job.tell("compiling" if self.priming else "training", how_far)
+        self.priming = False
+        return self.source.batch(step, rank, world)

@@ -14,6 +14,7 @@ from search.difference import short
 from search.ledger import Ledger
 from search.options import UNBOUNDED, Budget, Options
 from search.pruner import Agreement
+from search.standing import Opening, Standing, finished_last, standing_of
 from search.storage import read_experiment, write_experiment
 
 
@@ -62,9 +63,19 @@ class Clock:
             "--budget …` goes on."
         )
 
-    def standing(self) -> tuple[dict[str, float], list[Agreement]]:
-        """What has been spent, and how well rungs predict the end."""
-        return self._ledger.spent(), self._ledger.rungs()
+    def standing(self) -> tuple[dict[str, float], list[Agreement], Standing]:
+        """What has been spent, how well rungs predict the end, and where the search stands."""
+        now = self._now()
+        return now.spent, self._ledger.rungs(), now
+
+    def opening(self, shown: int) -> Opening:
+        """What this driver finds: where the search stands, and the trials that ended last."""
+        o = self._options
+        return Opening(o.name, self._folder, o.resume_command, o.budget, self._now(), finished_last(self._ledger, shown))
+
+    def _now(self) -> Standing:
+        here = len(self._lasted) - 1, time.monotonic() - self._started
+        return standing_of(self._ledger, self._budget, self.seconds(), self.gpus_per_trial, here)
 
     def wrap(self, watcher: Any) -> Any:
         """The watcher, with this clock listening too."""
@@ -120,6 +131,9 @@ class Listening:
 
     def placed(self, what: str) -> None:
         self._watcher.placed(what)
+
+    def tick(self) -> None:
+        self._watcher.tick()
 
     def expects(self, trials: int) -> None:
         self._watcher.expects(trials)

@@ -212,7 +212,7 @@ def _run(
     """Run an experiment; a cluster that cannot be had is said before a new one leaves anything behind."""
     if (options.folder / "experiment.json").exists():
         return _confirmed(options, _continued(options, watcher), watcher)
-    with _connected(options):
+    with _connected(options, watcher):
         if plan is not None:
             options.folder.mkdir(parents=True, exist_ok=True)
             write_atomic(options.folder / PLAN, json.dumps(plan).encode())
@@ -234,7 +234,7 @@ def _confirmed(options: Options, result: Result, watcher: Any) -> Result:
 
 
 @contextlib.contextmanager
-def _connected(options: Options) -> Iterator[None]:
+def _connected(options: Options, watcher: Any) -> Iterator[None]:
     """Hold the cluster that an experiment will run on.
 
     Raises:
@@ -242,7 +242,7 @@ def _connected(options: Options) -> Iterator[None]:
     """
     from search.cluster import cluster
 
-    with cluster(options.address, options.cpus) as found:
+    with cluster(options.address, options.cpus, watcher and watcher.starting) as found:
         found.workers(options.bundle(found.gpus, found.cores_per_gpu), options.team)
         yield
 
@@ -262,6 +262,7 @@ def _continued(options: Options, watcher: Any, prepare: Callable[[Ledger], None]
         plan = _read_plan(folder) if options.design == "first" else None
         clock = Clock(options, ledger, None if plan is None else [recipe.hash for recipe in plan])
         clock.save("running")
+        watcher.opened(clock.opening(watcher.shown))
         reason, interrupted = "", False
         if ledger.remaining() or ledger.has_orphans():
             reason, interrupted = _tune(options, ledger, watcher, clock)
@@ -304,11 +305,12 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: Clock) -> tuple
     """Run Tune until the ledger has nothing more; return why it ended and whether it was interrupted."""
     from search.cluster import cluster, placement
 
-    with cluster(options.address, options.cpus) as found:
+    with cluster(options.address, options.cpus, watcher.starting) as found:
         from ray import tune
         from ray.exceptions import OutOfMemoryError
 
         from search.bridge import Halted, LedgerScheduler, LedgerSearcher
+        from search.lookout import CannotImport, Lookout
         from search.trial import GolfTrial
 
         bundle, processes = options.bundle(found.gpus, found.cores_per_gpu), options.team
@@ -330,7 +332,11 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: Clock) -> tuple
             reuse_actors=True,
         )
         kept = tune.RunConfig(
-            name=options.name, storage_path=found.scratch, verbose=0, failure_config=tune.FailureConfig(max_failures=3)
+            name=options.name,
+            storage_path=found.scratch,
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=3),
+            callbacks=[Lookout(watcher, options.runner)],
         )
         while True:
             try:
@@ -340,6 +346,9 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: Clock) -> tuple
             except KeyboardInterrupt as why:
                 if found.borrowed:
                     scheduler.end_trials()
+                if isinstance(why, CannotImport):
+                    clock.save("interrupted", str(why))
+                    raise ValueError(str(why)) from None
                 said = f"{why}; make room and" if isinstance(why, Halted) else "interrupted;"
                 return f"{said} continue with `{options.resume_command}`", True
             except RuntimeError as error:
