@@ -14,6 +14,7 @@ from rich.console import Console
 from model.record import records_in
 from search.plain import say
 from search.pruner import agreements
+from search.running import running_state
 from search.storage import Presence, open_storage, read_experiment
 
 
@@ -46,7 +47,7 @@ def status_of(folder: Path) -> dict[str, Any]:
         "budget": options.get("budget", ""),
         "seconds": told["seconds"] + (time.time() - told["updated"] if driven else 0.0),
         "best": None if best is None else best.summary() | {"techniques": sorted(best.spec["techniques"])},
-        "running": [_running(t) for t in trials if t.state == TrialState.RUNNING],
+        "running": [_running(t) | (_doing(folder, t) if driven else {}) for t in trials if t.state == TrialState.RUNNING],
         "failed": [{"recipe": r.recipe, "reason": r.reason, "log": str(_log(folder, r.recipe))} for r in failed]
         + [{"recipe": "", "trial": t.number, "reason": t.user_attrs.get("reason", ""), "log": ""} for t in lost],
         "resume": told["resume"],
@@ -79,6 +80,10 @@ def _running(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         "bpb": trial.intermediate_values[steps[-1]] if steps else None,
         "seconds": round(time.time() - began, 1),
     }
+
+
+def _doing(folder: Path, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    return running_state(folder, trial.user_attrs.get("recipe", ""))
 
 
 def _log(folder: Path, recipe: str) -> Path:
