@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,13 @@ from typing import Any
 from torch import Tensor
 
 from model.files import write_atomic
+from model.heard import OnStage, unheard
 from model.machine import Conditions
 from model.place import Place
 from model.recipe import Recipe
 from model.script import script
 from model.stages import Cache, later_keys, train_key, trained_key
 from model.tokens import TokenData, prepare
-from model.train import Source
-
-OnStage = Callable[[str, dict[str, Any]], None]  # a stage's name, and how far it is
-
-
-def unheard(stage: str, how_far: dict[str, Any]) -> None:
-    """Nobody wants to know."""
 
 
 @dataclass
@@ -159,28 +153,3 @@ class Job:
         """Forget the claim: the record is there."""
         if self.trained_here:
             self._unrecorded.unlink(missing_ok=True)
-
-
-@dataclass
-class Heard:
-    """A source of batches that tells how far the training is: it is asked for one batch a step.
-
-    So the training loop, which travels in every script and is part of every key, knows nothing of being watched.
-
-    Attributes:
-        source: where the batches come from.
-        job: what is trained; it is told the step, and the schedule's steps, seconds and batch_tokens.
-        priming: whether the first batch is for the compiler, and no step.
-    """
-
-    source: Source
-    job: Job
-    priming: bool
-
-    def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
-        """This process's inputs and targets (rows, T) of a step."""
-        s = self.job.recipe.schedule
-        how_far = {"step": step, "steps": s.steps, "seconds": s.seconds, "batch_tokens": s.batch_tokens}
-        self.job.tell("compiling" if self.priming else "training", how_far)
-        self.priming = False
-        return self.source.batch(step, rank, world)

@@ -25,7 +25,8 @@ from model.evaluate import Score, evaluate
 from model.finish import artifact
 from model.forecast import Forecast, forecast, inventory
 from model.gpt import GPT
-from model.job import Heard, Job, OnStage, unheard
+from model.heard import Heard, OnStage, unheard
+from model.job import Job
 from model.machine import Conditions, describe
 from model.pace import alike, step_seconds, to_try, tried
 from model.place import Place
@@ -272,7 +273,7 @@ def _train(job: Job, asked: _Asked, part: Recipe, checkpoint: Path | None) -> Tr
     on_rung = functools.partial(_at_rung, job, asked.on_rung) if asked.on_rung and asked.rungs and checkpoint else None
     on_step = asked.on_step if checkpoint else None
     with asked.together(seen, settings | {"fingerprint": job.data.fingerprint}):
-        source = Heard(source_of(part, job.data.train), job, job.compiled)
+        source = Heard(source_of(part, job.data.train), part.schedule, job.tell, job.compiled)
         return train(part, source, device=job.place.device, on_rung=on_rung, on_step=on_step, **settings)
 
 

@@ -265,6 +265,8 @@ class LiveTable(Watcher):
     def _footer(self) -> list[str]:
         what, since = self._starting
         lines = [f"{what} … {self._clock() - since:.0f} s"] if what else []
+        if what and not self._name:
+            return lines  # nothing is known of it yet
         lines += [f"{self._name}: {self._standing()}" if self._name else self._standing(), self._budget()]
         lines += map(str, self._rungs)
         return lines if self._over else [*lines, f"Ctrl-C stops; `{self._resume}` continues."]

@@ -13,7 +13,7 @@ import pytest
 from fake_runs import run
 from rich.console import Console
 
-from model.job import Heard
+from model.heard import Heard
 from model.record import Record
 from model.run import run as real_run
 from model.technique import parse
@@ -341,8 +341,8 @@ def test_a_run_tells_its_stages_and_every_step(tiny, tmp_path):
 
 def test_while_it_compiles_it_says_so(tiny):
     told = []
-    job = SimpleNamespace(recipe=tiny, tell=lambda stage, how_far: told.append((stage, how_far["step"])))
-    source = Heard(SimpleNamespace(batch=lambda *place: place), job, priming=True)
+    tell = lambda stage, how_far: told.append((stage, how_far["step"]))
+    source = Heard(SimpleNamespace(batch=lambda *place: place), tiny.schedule, tell, priming=True)
     assert [source.batch(0), source.batch(7, 1, 2)] == [(0, 0, 1), (7, 1, 2)]
     assert told == [("compiling", 0), ("training", 7)]
 
