@@ -63,6 +63,11 @@ def main() -> None:
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except Exception as error:
+        if not (file := lookup.users_file(error, lookup.ROOT)):
+            raise
+        say(err, f"Error: {file} cannot be imported: {type(error).__name__}: {error}", style="red")
+        raise SystemExit(2) from None
 
 
 # ---------------------------------------------------------------------- searching

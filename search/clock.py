@@ -144,6 +144,7 @@ class Listening:
     def started(self, proposal: Any) -> None:
         self._began[proposal.number] = time.monotonic()
         self._watcher.started(proposal)
+        self._watcher.standing(*self._clock.standing())
 
     def rung(self, number: int, rung: dict[str, Any]) -> None:
         self._watcher.rung(number, rung)

@@ -246,7 +246,8 @@ class LiveTable(Watcher):
         if now.left is None or self._over:
             return told
         by = "" if now.bound == "trials" else f" by the budget of {now.bound}"
-        return f"{told}, about {_clock(max(0.0, now.left - passed))} left{by}"
+        about = "at most" if now.bound == "time" else "about"
+        return f"{told}, {about} {_clock(max(0.0, now.left - passed))} left{by}"
 
     def _budget(self) -> str:
         """What was spent, and what is left of each part of the budget."""

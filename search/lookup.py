@@ -95,18 +95,26 @@ def culprit(error: BaseException, name: str, root: str) -> str:
         name: of the module.
         root: folder that golflab's own packages are in.
     """
-    import sysconfig  # here, for a working folder may hold something of this name
-    import traceback
-
-    ours = [root, *(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))]
-
-    def foreign(path: str) -> bool:
-        return os.path.isabs(path) and not any(os.path.realpath(path).startswith(os.path.realpath(o) + os.sep) for o in ours)
-
-    ran = [f.filename for f in traceback.extract_tb(error.__traceback__) if f.name == "<module>" and foreign(f.filename)]
     missing = (getattr(error, "name", None) or name).partition(".")[0]
     taken = getattr(sys.modules.get(missing), "__file__", None) or ""
-    path = ran[-1] if ran else taken if foreign(taken) else ""
+    path = users_file(error, root) or (taken if _is_foreign(taken, root) else "")
     said = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
     where = f" {path} is in the way: rename it, or take its folder off PYTHONPATH." if path else ""
     return f"{name} cannot be imported: {said}.{where}"
+
+
+def users_file(error: BaseException, root: str) -> str:
+    """The file of the user's in whose import an error was raised; empty if it was not raised in one."""
+    import traceback  # here, for a working folder may hold something of this name
+
+    ran = [frame.filename for frame in traceback.extract_tb(error.__traceback__) if frame.name == "<module>"]
+    return next((path for path in reversed(ran) if _is_foreign(path, root)), "")
+
+
+def _is_foreign(path: str, root: str) -> bool:
+    """Whether a file belongs neither to golflab, nor to Python, nor to a library."""
+    import sysconfig
+
+    folders = [root, *(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))]
+    within = [os.path.realpath(path).startswith(os.path.realpath(folder) + os.sep) for folder in folders]
+    return os.path.isabs(path) and not any(within)

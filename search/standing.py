@@ -31,7 +31,7 @@ class Standing:
         budget: what it may spend.
         gpus: of each trial.
         left: about so many seconds more; None while nothing is known.
-        bound: what will end it: ``trials``, ``seconds``, ``trainings`` or ``GPU hours``.
+        bound: what will end it: ``trials``, or the budget of ``time``, ``trainings`` or ``GPU hours``.
     """
 
     done: int = 0
@@ -98,7 +98,7 @@ def _left(
     if seconds > 0:
         ahead["trainings"] = (budget.trainings - trained, trained / seconds)
         ahead["GPU hours"] = (budget.gpu_seconds - gpu_seconds, gpu_seconds / seconds)
-    ahead["seconds"] = (budget.seconds - seconds, 1.0)
+    ahead["time"] = (budget.seconds - seconds, 1.0)
     return {bound: max(0.0, amount) / rate for bound, (amount, rate) in ahead.items() if rate > 0 and math.isfinite(amount)}
 
 

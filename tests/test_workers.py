@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from search import lookup
+from search import cli, lookup
 from search.storage import read_experiment
 
 ROOT = Path(__file__).parent.parent
@@ -71,6 +71,16 @@ def test_python_dash_m_looks_there_last_too(tmp_path):
     folder = hostile(tmp_path / "own", TAKEN)  # a search.py would be what -m runs
     done = started([sys.executable, "-m", "search.cli", "spaces", "--json"], folder)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_a_space_that_fails_while_it_is_imported_is_named(tmp_path, monkeypatch, capsys):
+    folder = hostile(tmp_path / "own", ["my_space"])
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["golflab", "search", "--space", "my_space:SPACE"])
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    said = capsys.readouterr().err.replace("\n", "")
+    assert f"{folder / 'my_space.py'} cannot be imported: RuntimeError: a file of the user was imported" in said
 
 
 BREAKS_WORKERS = """
