@@ -42,7 +42,7 @@ class Reporter:
     def __call__(self, stage: str, how_far: dict[str, Any]) -> None:
         """Take in what is at work and how far it is; write it down if it is new, or a second has passed."""
         now = self._clock()
-        first = "step" in how_far and self._first is None
+        first = stage == "training" and "step" in how_far and self._first is None
         if stage == self._told["stage"] and not first and now - self._written < EVERY:
             return
         if stage == "preparing":  # a run begins: the next schedule, or another attempt
