@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import itertools
 import json
 import os
 from types import SimpleNamespace
@@ -13,9 +11,7 @@ import pytest
 from fake_runs import run
 from rich.console import Console
 
-from model.heard import Heard
 from model.record import Record
-from model.run import run as real_run
 from model.technique import parse
 from search import show
 from search.clock import Clock
@@ -31,8 +27,6 @@ from search.storage import write_experiment
 from search.sweep import open_ledger
 from search.trial import run_safely
 from spaces.presets import preset
-from tests.contract_helpers import BASE as BASE_RUN
-from tests.contract_helpers import BATCH, made_up_corpus
 
 BASE = preset("baseline")
 BEST = BASE.with_(parse("xsa:last=2")).with_(parse("smear_gate"))
@@ -311,51 +305,6 @@ def test_an_interruption_and_how_to_go_on_are_said_once():
     assert (text.count("interrupted"), text.count("golflab resume w")) == (1, 1)
     show.status(console, told | {"reason": "", "resume": "golflab resume w"})
     assert console.file.getvalue().count("golflab resume w") == 2
-
-
-# ---------------------------------------------------------------------- what a run tells
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    corpus = made_up_corpus(tmp_path_factory.mktemp("corpus"))
-    return BASE_RUN.with_(corpus=str(corpus), tokens=8 * BATCH, limit=10**7, layers=1)
-
-
-def test_a_run_tells_its_stages_and_every_step(tiny, tmp_path):
-    told = []
-    settings = {"device": "cpu", "on_rung": lambda point: None, "on_stage": lambda *what: told.append(what)}
-    real_run(tiny, None, tmp_path, **settings)
-    stages = [stage for stage, _ in itertools.groupby(told, key=lambda what: what[0])]
-    ends = ["packing", "scoring"]
-    assert stages == ["preparing", "waiting", *["training", "measuring"] * 3, "training", *ends]
-    steps = [how_far for stage, how_far in told if stage == "training" and how_far]
-    assert [s["step"] for s in steps] == list(range(8))
-    assert all((s["steps"], s["seconds"], s["batch_tokens"]) == (8, None, BATCH) for s in steps)
-    assert told[-1] == ("scoring", {"progress": 1.0})
-    told.clear()
-    real_run(tiny, None, tmp_path, **settings)  # from the stage cache
-    assert [how_far for stage, how_far in told if "step" in how_far] == []
-
-
-def test_while_it_compiles_it_says_so(tiny):
-    told = []
-    tell = lambda stage, how_far: told.append((stage, how_far["step"]))
-    source = Heard(SimpleNamespace(batch=lambda *place: place), tiny.schedule, tell, priming=True)
-    assert [source.batch(0), source.batch(7, 1, 2)] == [(0, 0, 1), (7, 1, 2)]
-    assert told == [("compiling", 0), ("training", 7)]
-
-
-def test_of_several_processes_only_the_first_tells_anything(tiny, tmp_path):
-    """The others are sent their settings; nothing in them calls back."""
-    sent = []
-
-    def together(recipe, settings):
-        sent.append(settings)
-        return contextlib.nullcontext()
-
-    real_run(tiny, None, tmp_path, device="cpu", together=together, on_stage=lambda *_: None, on_step=lambda _: None)
-    assert not any(map(callable, sent[0].values()))
 
 
 def test_a_shorter_schedule_tells_its_trials_file(tmp_path):
