@@ -1,7 +1,7 @@
 """Looks after a search while Tune runs it: gives the watcher its time, and asks why when a worker is lost.
 
 A worker that cannot import golflab is lost with every trial that it is given, and Tune would hand each of them out again and
-again. So after the first loss every node is asked, once, whether golflab can be imported there.
+again. So after the first failure every node is asked, once, whether golflab can be imported there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search import lookup
@@ -45,8 +45,8 @@ class Lookout(Stateless, tune.Callback):
                     raise CannotImport(f"The workers cannot run anything. {why}")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Ask every node whether the modules can be imported there; once, for a worker can be lost in other ways."""
-        if self._done:
+        """Ask every node whether the modules can be imported there, once, unless the worker only died."""
+        if self._done or _only_died(trial):
             return
         self._done = True
         names = ["search.trial", self._runner.partition(":")[0]]
@@ -66,3 +66,12 @@ class Lookout(Stateless, tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The same, where Tune does not try again."""
         self.on_trial_recover(iteration, trials, trial)
+
+
+def _only_died(trial: Any) -> bool:
+    """Whether a trial's worker had begun and died, with its node say: then it could import what it needed."""
+    try:
+        error = trial.get_pickled_error()
+    except Exception:  # it cannot be read here: it may tell of anything
+        return False
+    return isinstance(error, RayActorError) and not error.actor_init_failed

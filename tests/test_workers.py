@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import ActorDiedError
 
 from search import cli, lookup
+from search.lookout import _only_died
 from search.storage import read_experiment
 
 ROOT = Path(__file__).parent.parent
@@ -155,3 +158,10 @@ def test_the_working_folder_comes_last_however_it_is_written(tmp_path, monkeypat
     lookup.working_folder_last()
     lookup.working_folder_last()
     assert sys.path == ["x", "y", ""]
+
+
+def test_a_worker_that_only_died_raises_no_question():
+    """Its node went away, say; every node would import torch to answer."""
+    died = SimpleNamespace(get_pickled_error=lambda: ActorDiedError())
+    raised = SimpleNamespace(get_pickled_error=lambda: RuntimeError("no luck"))
+    assert (_only_died(died), _only_died(raised), _only_died(SimpleNamespace())) == (True, False, False)
