@@ -66,6 +66,8 @@ def test_a_search_runs_in_a_folder_full_of_the_users_own_modules(tmp_path, scrip
     done = started([sys.executable, str(script), *words], folder)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "a file of the user" not in done.stderr
+    assert "1 worker, one core (starting Ray took " in done.stderr
+    assert "trial 1  complete" in done.stderr
     told = read_experiment(folder / "runs" / "x")
     assert (told["state"], told["counts"]["complete"]) == ("finished", 2)
 
