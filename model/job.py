@@ -14,6 +14,7 @@ from torch import Tensor
 
 from model.corpus import load_corpus
 from model.files import write_atomic
+from model.heard import OnStage, unheard
 from model.machine import Conditions
 from model.place import Place
 from model.prepare import TokenData, prepare
@@ -40,6 +41,7 @@ class Job:
         trained_here: whether this run trained, or found its training in the cache.
         training: names the training, once there is one.
         text: fingerprints of ``corpus`` and ``tokenizer``, for the record.
+        tell: hears which stage is at work, and how far it is: see `model.run.run`.
     """
 
     recipe: Recipe
@@ -55,19 +57,28 @@ class Job:
     trained_here: bool = False
     training: str = ""
     text: dict[str, str] = field(default_factory=dict)
+    tell: OnStage = unheard
 
     @staticmethod
-    def begin(recipe: Recipe, cache: Path, device: str, compiled: bool | None, local_disk: Path | None = None) -> Job:
+    def begin(
+        recipe: Recipe,
+        cache: Path,
+        device: str,
+        compiled: bool | None,
+        local_disk: Path | None = None,
+        tell: OnStage = unheard,
+    ) -> Job:
         """Check a recipe and prepare its data.
 
         Raises:
             ValueError: the recipe, its data or its tokenizer cannot work.
         """
         recipe.check()
+        tell("preparing", {})
         place, started = Place.choose(device), time.perf_counter()
         corpus = load_corpus(recipe.data.corpus)  # before it is prepared, which takes the same one
         data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data", local_disk)
-        job = Job(recipe, Cache(cache), place, data, place.device.type == "cuda" if compiled is None else compiled)
+        job = Job(recipe, Cache(cache), place, data, place.device.type == "cuda" if compiled is None else compiled, tell=tell)
         job.text = {"corpus": corpus.fingerprint, "tokenizer": data.tokenizer.fingerprint}
         job.stages["prepare"] = round(time.perf_counter() - started, 3)
         return job
@@ -78,6 +89,10 @@ class Job:
         start = time.perf_counter()
         yield
         self.stages[stage] = round(self.stages.get(stage, 0.0) + time.perf_counter() - start, 3)
+
+    def scored(self, done: int, total: int, bpb: float) -> None:
+        """Tell how far the scoring is: what `model.evaluate.evaluate` calls."""
+        self.tell("scoring", {"progress": done / total})
 
     def keep(self, stage: str, key: str, tensors: dict[str, Tensor], told: dict[str, Any]) -> bool:
         """Put a stage's result into the cache, if that works: a disk that is full costs the entry, not the run."""

@@ -24,6 +24,7 @@ from model.evaluate import Score, evaluate
 from model.finish import artifact
 from model.forecast import Forecast, forecast, inventory
 from model.gpt import GPT
+from model.heard import Heard, OnStage, unheard
 from model.job import Job
 from model.machine import Conditions, describe
 from model.pace import alike, step_seconds, to_try, tried
@@ -80,6 +81,7 @@ def run(
     *,
     on_rung: OnRung | None = None,
     on_step: OnStep | None = None,
+    on_stage: OnStage = unheard,
     device: str = "auto",
     compiled: bool | None = None,
     calibration: Calibration | None = None,
@@ -101,6 +103,10 @@ def run(
             each of its stretches) and bytes (really packed), and once more before the evaluation, with the artifact's bytes,
             whether it was trained here, and no bpb; a returned text stops the run for that reason: its record is ``pruned``.
         on_step: called after each point of the training curve.
+        on_stage: called with what is at work and how far it is: ``preparing``, ``waiting`` (for another process that does the
+            same training), ``compiling`` and ``training`` (at every step: step, and the schedule's steps, seconds and
+            batch_tokens), ``measuring`` (at a rung), ``packing``, ``scoring`` (progress, in [0, 1]) and ``finishing`` (in the
+            other ways).
         device: ``auto``, ``cpu`` or ``cuda``.
         compiled: use ``torch.compile`` for training; None does on a GPU (on a CPU the proxy earns it back in 800 steps).
         calibration: what finished runs taught the forecast.
@@ -120,7 +126,7 @@ def run(
     Raises:
         ValueError: the recipe, its data or its tokenizer cannot work.
     """
-    job = Job.begin(recipe, cache, device, compiled, local_disk)
+    job = Job.begin(recipe, cache, device, compiled, local_disk, on_stage)
     job.folder, job.processes = folder, int((where or {}).get("processes", "1"))
     asked = _Asked(on_rung, on_step, micro_tokens, together, rungs, float_score, ways)
     return _done(job, asked, forecast_bytes(recipe, calibration), where or {})[0]
@@ -234,7 +240,9 @@ def packed(recipe: Recipe, cache: Path, device: str = "auto") -> bytes:
 
 def _trained(job: Job, asked: _Asked) -> Trained:
     """The training, from the stage cache or from scratch (continuing from its checkpoint)."""
+    job.tell("waiting", {})
     with job.timed("train"), job.cache.lock("train", job.train_key):
+        job.tell("training", {})
         if (stored := job.cache.read("train", job.train_key)) is not None and _serves(job, asked, stored[1]):
             return _found(job, *stored)
         job.notes += _in_flight(job, asked.micro_tokens)
@@ -265,7 +273,7 @@ def _train(job: Job, asked: _Asked, part: Recipe, checkpoint: Path | None) -> Tr
     on_rung = functools.partial(_at_rung, job, asked.on_rung) if asked.on_rung and asked.rungs and checkpoint else None
     on_step = asked.on_step if checkpoint else None
     with asked.together(seen, settings | {"fingerprint": job.data.fingerprint}):
-        source = source_of(part, job.data.train)
+        source = Heard(source_of(part, job.data.train), part.schedule, job.tell, job.compiled)
         return train(part, source, device=job.place.device, on_rung=on_rung, on_step=on_step, **settings)
 
 
@@ -332,6 +340,7 @@ def _serves(job: Job, asked: _Asked, told: dict[str, Any]) -> bool:
 
 def _at_rung(job: Job, on_rung: OnRung, point: dict[str, Any], model: GPT) -> str | None:
     """Measure a run in progress and ask what to do."""
+    job.tell("measuring", {})
     documents = job.data.split(job.recipe.data.split)
     measured, shares = measure(job.recipe, model, documents, job.data.tokenizer, job.code_bytes)
     point |= measured
@@ -355,6 +364,7 @@ def _packed(job: Job, trained: Trained, record: Record) -> bytes:
     average = job.recipe.tenant("average")
     if average is not None and average_key(average) not in trained.averages:
         record.notes.append(f"{average.name} collected nothing; the last weights were exported.")
+    job.tell("packing", {})
     with job.timed("pack"):
         if (stored := job.cache.read("pack", job.later["pack"])) is not None:
             blob = stored[0]["blob"].numpy().tobytes()
@@ -398,6 +408,7 @@ def _evaluated(job: Job, asked: _Asked, trained: Trained, blob: bytes, record: R
 
 def _compared(job: Job, asked: _Asked, trained: Trained) -> list[dict[str, Any]]:
     """Compare what else the training could have been finished with."""
+    job.tell("finishing", {})
     with job.timed("finish"):
         model = empty_model(job.recipe, job.place.device, job.place.dtype)
         return compare(job.recipe, trained, model, job.data, collected(asked.ways, trained))
@@ -410,13 +421,14 @@ def _scored(job: Job, weights: dict[str, Tensor], stage: str) -> Score:
         StageFailed: they cannot be scored, or what they predict is not finite.
     """
     part, key = scoring_part(job.recipe), job.later[stage]
+    job.tell("scoring", {})
     with job.timed("evaluate"):
         if (stored := job.cache.read("evaluate", key)) is not None:
             return Score.from_tensors(*stored)
         model = scored_model(part, weights, job.place.device, job.place.dtype)
         documents, resume = job.data.split(job.recipe.data.split), job.cache.path("evaluate", key, "partial")
         try:
-            score = evaluate(model, documents, job.data.tokenizer, part, resume=resume)
+            score = evaluate(model, documents, job.data.tokenizer, part, progress=job.scored, resume=resume)
         except ValueError as error:
             raise StageFailed(str(error)) from error
         if not 0 < score.bpb < MOST_BPB:  # nor is NaN

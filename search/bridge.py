@@ -14,6 +14,8 @@ from model.record import Record, disk_full
 from search.ledger import Ledger
 from search.proposal import Proposal
 from search.pruner import Agreement
+from search.running import forget
+from search.standing import Opening, Standing
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -41,8 +43,19 @@ def _halting() -> Iterator[None]:
 class Watcher:
     """Hears what happens; a live table derives from it, and tests listen through it."""
 
+    shown = 0  # trials of earlier drivers that it wants to hear of
+
+    def opened(self, found: Opening) -> None:
+        """An experiment begins or goes on: what there is of it."""
+
+    def starting(self, what: str) -> None:
+        """Something begins that takes seconds: ``starting Ray``."""
+
     def placed(self, what: str) -> None:
         """Before anything runs: what will run where, in words."""
+
+    def tick(self) -> None:
+        """Several times a second, while trials run."""
 
     def started(self, proposal: Proposal) -> None:
         """A trial was handed to a worker."""
@@ -59,18 +72,18 @@ class Watcher:
     def note(self, text: str) -> None:
         """Something the user should know now."""
 
-    def standing(self, spent: dict[str, float], rungs: list[Agreement]) -> None:
-        """After each trial: trainings and seconds spent, and how well rungs predict the end."""
+    def standing(self, spent: dict[str, float], rungs: list[Agreement], now: Standing | None = None) -> None:
+        """After each trial: trainings and seconds spent, how well rungs predict the end, and where the search stands."""
 
 
-class _Stateless:
+class Stateless:
     """Pickles as nothing: Tune writes its arguments to disk for a restore that is never used here."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-class LedgerSearcher(_Stateless, Searcher):
+class LedgerSearcher(Stateless, Searcher):
     """Hands out the ledger's proposals, orphans of an earlier driver first, and tells the ledger how they ended.
 
     Args:
@@ -100,6 +113,7 @@ class LedgerSearcher(_Stateless, Searcher):
         if proposal is None:
             return Searcher.FINISHED
         self._running[trial_id] = proposal
+        forget(self._ledger.trial_folder(proposal.recipe.hash))
         self._watcher.started(proposal)
         own = {
             "number": proposal.number,
@@ -166,7 +180,7 @@ class LedgerSearcher(_Stateless, Searcher):
         """Nothing: the ledger is in its storage already."""
 
 
-class LedgerScheduler(_Stateless, FIFOScheduler):
+class LedgerScheduler(Stateless, FIFOScheduler):
     """Runs trials in order and stops those the study's pruner wants stopped."""
 
     def __init__(self, ledger: Ledger, watcher: Watcher) -> None:

@@ -1,6 +1,11 @@
 """The command line. Its names, its flags and the keys of its JSON are a contract; stdout carries results and nothing else."""
 
+# ruff: noqa: E402
 from __future__ import annotations
+
+from search import lookup
+
+lookup.working_folder_last()  # before anything is imported that the working folder may hold, too
 
 import os
 import sys
@@ -53,7 +58,7 @@ app.add_typer(cli_experiments.app)
 
 def main() -> None:
     """Run the command line: a user's mistake is one message on stderr and exit code 2."""
-    sys.path.insert(0, "")  # a space of the user's own is looked for where they are
+    lookup.working_folder_last()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin while they wait slow a busy machine many times over
     write_what_can_be(sys.stdout, sys.stderr)
     try:
@@ -63,6 +68,11 @@ def main() -> None:
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except Exception as error:
+        if not (file := lookup.users_file(error, lookup.ROOT)):
+            raise
+        say(err, f"Error: {file} cannot be imported: {type(error).__name__}: {error}", style="red")
+        raise SystemExit(2) from None
 
 
 # ---------------------------------------------------------------------- searching

@@ -15,6 +15,7 @@ from search.experiment import Experiment
 from search.ledger import Ledger
 from search.options import UNBOUNDED, Budget, Options
 from search.pruner import Agreement
+from search.standing import Opening, Standing, finished_last, standing_of
 from search.storage import read_experiment, write_experiment
 
 
@@ -79,9 +80,19 @@ class Clock:
             "--budget …` goes on."
         )
 
-    def standing(self) -> tuple[dict[str, float], list[Agreement]]:
-        """What has been spent, and how well rungs predict the end."""
-        return self._ledger.spent(), self._ledger.rungs()
+    def standing(self) -> tuple[dict[str, float], list[Agreement], Standing]:
+        """What has been spent, how well rungs predict the end, and where the search stands."""
+        now = self._now()
+        return now.spent, self._ledger.rungs(), now
+
+    def opening(self, shown: int) -> Opening:
+        """What this driver finds: where the search stands, and the trials that ended last."""
+        o = self._options
+        return Opening(o.name, self._folder, o.resume_command, o.budget, self._now(), finished_last(self._ledger, shown))
+
+    def _now(self) -> Standing:
+        here = len(self._lasted) - 1, time.monotonic() - self._started
+        return standing_of(self._ledger, self._budget, self.seconds(), self.gpus_per_trial, here)
 
     def wrap(self, watcher: Any) -> Any:
         """The watcher, with this clock listening too."""
@@ -138,6 +149,9 @@ class Listening:
     def placed(self, what: str) -> None:
         self._watcher.placed(what)
 
+    def tick(self) -> None:
+        self._watcher.tick()
+
     def expects(self, trials: int) -> None:
         self._watcher.expects(trials)
 
@@ -147,6 +161,7 @@ class Listening:
     def started(self, proposal: Any) -> None:
         self._began[proposal.number] = time.monotonic()
         self._watcher.started(proposal)
+        self._watcher.standing(*self._clock.standing())
 
     def rung(self, number: int, rung: dict[str, Any]) -> None:
         self._watcher.rung(number, rung)

@@ -8,12 +8,13 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search.lookup import LAST, workers_path
 from search.scratch import scratch
 
 # Before the allocator starts, in every worker: large blocks stay mapped (2 to 15 % of a training step), in one arena, or every
@@ -144,12 +145,15 @@ def cores() -> int:
 
 
 @contextmanager
-def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[Cluster]:
+def cluster(
+    address: str | None = None, cpus: int | None = None, starting: Callable[[str], None] | None = None
+) -> Iterator[Cluster]:
     """Connect to a cluster, starting a local one unless one is given or already connected; stop what was started.
 
     Args:
         address: of a running cluster (``auto`` finds it); None starts one on this machine.
         cpus: cores to use of this machine; None uses those this process may run on.
+        starting: told in words what begins, before anything does that takes seconds.
 
     Raises:
         ValueError: no cluster answers at ``address``, or it wants a token.
@@ -158,6 +162,8 @@ def cluster(address: str | None = None, cpus: int | None = None) -> Iterator[Clu
         os.environ.setdefault(key, value)
     mine = not connected()
     with scratch(sockets=mine and address is None) as folder:
+        if mine and starting is not None:
+            starting("starting Ray" if address is None else f"connecting to the cluster at {address}")
         import ray
 
         try:
@@ -188,8 +194,10 @@ def _connect(address: str) -> None:
     import ray
 
     modules = [str(Path(__file__).parent.parent / name) for name in ("model", "spaces", "search")]
+    environment = {"env_vars": WORKER_ENVIRONMENT | {LAST: workers_path()[LAST]}, "py_modules": modules}
+    own = {} if address.startswith("ray://") else {"job_config": _no_folders_first()}  # a client sends none of its folders
     try:
-        ray.init(address=address, runtime_env={"env_vars": WORKER_ENVIRONMENT, "py_modules": modules}, **COMMON)
+        ray.init(address=address, runtime_env=environment, **own, **COMMON)
     except Exception as error:  # Ray raises whatever met it: another version, a runtime environment, a lost connection
         raise ValueError(f"The cluster at {address} cannot be used: {_first_line(str(error))}") from error
 
@@ -222,7 +230,8 @@ def unreachable(address: str) -> str:
 
 def _tried(address: str) -> str:
     """The last line of what another process says when it cannot connect; empty if it can."""
-    code = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False); ray.shutdown()"
+    here_not_first = "import sys; sys.path[:] = [*filter(None, sys.path)]; "
+    code = here_not_first + "import ray; ray.init(address=sys.argv[1], log_to_driver=False); ray.shutdown()"
     command = [sys.executable, "-c", code, address]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace") as child:
         patience = threading.Timer(ANSWER, child.kill)
@@ -242,8 +251,9 @@ def _start(cpus: int | None, folder: str) -> None:
     with _on_loopback_only():
         import ray
 
-        options: dict[str, Any] = {"runtime_env": {"env_vars": WORKER_ENVIRONMENT}} | COMMON
+        options: dict[str, Any] = {"runtime_env": {"env_vars": WORKER_ENVIRONMENT | workers_path()}} | COMMON
         for last in (False, True):
+            options["job_config"] = _no_folders_first()
             try:
                 ray.init(address="local", num_cpus=cpus or cores(), include_dashboard=False, _temp_dir=folder, **options)
                 return
@@ -252,6 +262,22 @@ def _start(cpus: int | None, folder: str) -> None:
                 if last:
                     said = f"Ray could not start on this machine; try again when it is less busy. {error}"
                     raise ValueError(said) from error
+
+
+def _no_folders_first() -> Any:
+    """Keep Ray from having workers look for modules in the driver's working folder, and in its script's, before all others.
+
+    There is no public way: a runtime environment with another working folder would change what relative paths mean. The
+    workers look there last (`search.lookup`).
+    """
+    from ray.job_config import JobConfig
+
+    class Config(JobConfig):
+        def _serialize(self) -> str:
+            self._py_driver_sys_path = []
+            return super()._serialize()
+
+    return Config()
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from model.recipe import Recipe
+from search.lookup import take_up
 
 PATIENCE = timedelta(hours=1)  # with the first process, which measures at rungs while the others wait
 HIDING = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")  # empty: no GPU is seen
@@ -199,6 +200,7 @@ def node() -> str:
 
 def load(dotted: str) -> Callable[..., Any]:
     """Import a function given as ``module:function``."""
+    take_up()
     module, _, name = dotted.partition(":")
     return getattr(importlib.import_module(module), name)
 

@@ -57,15 +57,15 @@ class Result:
 
 
 @contextlib.contextmanager
-def connected(options: Options) -> Iterator[None]:
-    """Hold the cluster that an experiment will run on.
+def connected(options: Options, watcher: Any = None) -> Iterator[None]:
+    """Hold the cluster that an experiment will run on; a watcher hears that Ray starts.
 
     Raises:
         ValueError: there is none, or it has no room for a trial.
     """
     from search.cluster import cluster
 
-    with cluster(options.address, options.cpus) as found:
+    with cluster(options.address, options.cpus, watcher and watcher.starting) as found:
         found.workers(options.bundle(found.gpus, found.cores_per_gpu), options.team)
         yield
 
@@ -102,6 +102,7 @@ def drive(
         planned = [recipe.hash for recipe in plan or ()] if options.design == "first" else None
         clock = Clock(options, ledger, planned, own, _compared(options, plan))
         clock.save("running")
+        watcher.opened(clock.opening(watcher.shown))
         reason, interrupted = "", False
         if ledger.remaining() or ledger.has_orphans():
             reason, interrupted = _tune(options, ledger, watcher, clock, own)
@@ -161,11 +162,12 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: Clock, own: Exp
     """Run Tune until the ledger has nothing more; return why it ended and whether it was interrupted."""
     from search.cluster import cluster, placement
 
-    with cluster(options.address, options.cpus) as found:
+    with cluster(options.address, options.cpus, watcher.starting) as found:
         from ray import tune
         from ray.exceptions import OutOfMemoryError
 
         from search.bridge import Halted, LedgerScheduler, LedgerSearcher
+        from search.lookout import CannotImport, Lookout
         from search.trial import GolfTrial
 
         bundle, processes = options.bundle(found.gpus, found.cores_per_gpu), options.team
@@ -188,7 +190,11 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: Clock, own: Exp
             reuse_actors=True,
         )
         kept = tune.RunConfig(
-            name="golflab", storage_path=found.scratch, verbose=0, failure_config=tune.FailureConfig(max_failures=3)
+            name="golflab",
+            storage_path=found.scratch,
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=3),
+            callbacks=[Lookout(watcher, options.runner)],
         )
         while True:
             try:
@@ -198,6 +204,9 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: Clock, own: Exp
             except KeyboardInterrupt as why:
                 if found.borrowed:
                     scheduler.end_trials()
+                if isinstance(why, CannotImport):
+                    clock.save("interrupted", str(why))
+                    raise ValueError(str(why)) from None
                 said = f"{why}; make room and" if isinstance(why, Halted) else "interrupted;"
                 return f"{said} continue with `{options.resume_command}`", True
             except RuntimeError as error:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from model.schema import said_damaged
 from search.plain import literal, say
+from search.running import in_words
 
 if TYPE_CHECKING:  # each of these takes a while to import, and `golflab --help` needs none
     from model.forecast import Bill
@@ -132,14 +133,13 @@ def status(console: Console, told: dict[str, Any]) -> None:
     for line in lines:
         say(console, line)
     for row in told["running"]:
+        doing = in_words(row) if "stage" in row else f"step {row['step']}"
         score = "" if row["bpb"] is None else f", {row['bpb']:.4f} bpb"
-        say(
-            console, f"running: trial {row['trial']}, recipe {row['recipe']}, step {row['step']}{score}, {row['seconds']:.0f} s"
-        )
+        say(console, f"running: trial {row['trial']}, recipe {row['recipe']}, {doing}{score}, {row['seconds']:.0f} s")
     for row in told["failed"]:
         name = row["recipe"] or f"trial {row['trial']}"
         say(console, f"failed: {name}: {row['reason']}" + (f"  ({row['log']})" if row["log"] else ""))
-    if told["state"] in ("interrupted", "out of budget"):
+    if told["state"] in ("interrupted", "out of budget") and told["resume"] not in reason:  # it is said once
         say(console, f"continue with: {told['resume']}")
 
 

@@ -16,6 +16,7 @@ from search.consent import check_consent
 from search.options import command
 from search.plain import say
 from search.pruner import agreements
+from search.running import running_state
 from search.storage import Presence, check_journal, open_storage, read_experiment, study_in
 from search.tally import counts, standing
 
@@ -52,7 +53,7 @@ def status_of(folder: Path, storage: str | None = None, trust: bool = False) -> 
         "seconds": told.get("seconds", 0.0) + (time.time() - told.get("updated", time.time()) if driven else 0.0),
         "best": None if best is None else best.summary() | {"techniques": sorted(best.spec.get("techniques", ()))},
         "damaged": found.damaged,
-        "running": [_running(t) for t in trials if t.state == TrialState.RUNNING],
+        "running": [_running(t) | (_doing(folder, t) if driven else {}) for t in trials if t.state == TrialState.RUNNING],
         "failed": [{"recipe": r.recipe, "reason": r.reason, "log": str(_log(folder, r.recipe))} for r in failed]
         + [{"recipe": "", "trial": t.number, "reason": t.user_attrs.get("reason", ""), "log": ""} for t in lost],
         "resume": command("resume", folder),
@@ -99,6 +100,10 @@ def _running(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         "bpb": trial.intermediate_values[steps[-1]] if steps else None,
         "seconds": round(time.time() - began, 1),
     }
+
+
+def _doing(folder: Path, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    return running_state(folder, trial.user_attrs.get("recipe", ""))
 
 
 def _log(folder: Path, recipe: str) -> Path:

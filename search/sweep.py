@@ -191,7 +191,7 @@ def _start(
     """Run a new experiment; a cluster or a text that cannot be had is said before anything is left behind."""
     own = begin(options, plan)
     check_study(options, own)
-    with connected(options):
+    with connected(options, watcher):
         data_of(plan or [options.recipe()], options.cache_folder, encoded=options.runner == RUNNER)
         create(options, own, plan)
         return _confirmed(options, drive(options, own, watcher, prepare), watcher)

@@ -16,7 +16,7 @@ import queue
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from search.crew import Crew, Lost, load, node, own_device
 from search.forecast import Told
 from search.guard import on_the_same_text
 from search.halving import Halving
+from search.running import Reporter
 
 RETRY = "retry.json"  # in a trial's folder: how it is to be run after it ran out of memory
 Runner = Callable[..., Record]
@@ -140,7 +141,14 @@ def run_safely(
     log = Log(folder / "log.txt")
     nodes = settings.get("where", {}).get("nodes", "")
     log(f"{recipe} (seed {recipe.seed})" + (f" on nodes {nodes}" if nodes else ""))
-    settings |= {"on_rung": log.heard(on_rung), "on_step": log.point}
+    with _reporting(folder, settings.get("on_stage")) as told:
+        settings |= {"on_rung": log.heard(on_rung), "on_step": _both(log.point, told.point), "on_stage": told}
+        return _attempts(runner, recipe, folder, cache, log, processes, settings)
+
+
+def _attempts(
+    runner: Runner, recipe: Recipe, folder: Path, cache: Path, log: Log, processes: int, settings: dict[str, Any]
+) -> Record:
     while True:
         smaller = _in_flight(folder)
         try:
@@ -158,6 +166,25 @@ def run_safely(
             log(f"out of memory; trying once more with {half} tokens in flight")
             write_atomic(folder / RETRY, json.dumps({"micro_tokens": half}).encode())
         # Out here the error is gone, and with it what its traceback kept in memory.
+
+
+@contextlib.contextmanager
+def _reporting(folder: Path, outer: Reporter | None) -> Iterator[Reporter]:
+    """What tells how far a run is: of a shorter schedule, that of the trial that it is a part of."""
+    told = outer or Reporter(folder)
+    try:
+        yield told
+    finally:
+        if outer is None:
+            told.close()
+
+
+def _both(*hearers: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    def heard(point: dict[str, Any]) -> None:
+        for hearer in hearers:
+            hearer(point)
+
+    return heard
 
 
 def _in_flight(folder: Path) -> dict[str, int]:

@@ -16,6 +16,7 @@ import search.cluster
 from model.record import records_in
 from model.run import run
 from search.options import Options
+from search.running import running_state
 from search.storage import read_experiment
 
 ROOT = Path(__file__).parent.parent
@@ -97,6 +98,8 @@ def test_processes_of_a_trial_are_spread_over_nodes_and_a_lost_node_costs_no_tri
         assert driver.poll() is None, driver.stdout.read()
         time.sleep(0.1)
     (first,) = (tmp_path / "n" / "trials").glob("*/log.txt")
+    doing = running_state(tmp_path / "n", first.parent.name)  # the first of its processes tells it
+    assert (doing["steps"], doing["step"] > 0) == (80, True)
     on = first.read_text().split(" on nodes ")[1].split()[:2]
     head = nodes.head_node.node_id[:8]
     away = next(n for n in nodes.worker_nodes if n.node_id[:8] in on)

@@ -65,7 +65,6 @@ def test_the_live_table_shows_foreign_text_too(terminal):
     console, recipe = Console(file=io.StringIO(), width=300, force_terminal=terminal), preset("baseline")
     table = LiveTable(recipe, 2, console)
     table.started(Proposal(0, recipe, {}))
-    table._rows[0].recipe = FOREIGN
     table.finished(0, Record(recipe.hash, 0, "baseline", "failed", recipe.to_json(), reason=FOREIGN))
     console.print(table)
     assert SAFE in console.file.getvalue()

@@ -15,6 +15,7 @@ from ray.exceptions import OutOfMemoryError
 from ray.tune.execution.tune_controller import TuneController
 
 from model.record import records_in
+from search.bridge import Watcher
 from search.ledger import HISTORY
 from search.options import Budget, Options
 from search.storage import open_storage, read_experiment
@@ -30,6 +31,15 @@ def evaluations(runs):
     return {what: Counter(line["recipe"] for line in lines if line["what"] == what) for what in ("start", "end")}
 
 
+class Opened(Watcher):
+    """Keeps what it is told when a search goes on."""
+
+    shown = 2
+
+    def opened(self, found):
+        self.found = found
+
+
 def test_a_search_ends_with_what_was_asked_for_and_can_be_extended(ray_cluster, tmp_path):
     result = search(name="a", runs=str(tmp_path), runner="fake_runs:run", trials=6, **FAKE)
     assert result.finished
@@ -42,8 +52,11 @@ def test_a_search_ends_with_what_was_asked_for_and_can_be_extended(ray_cluster, 
     assert told["state"] == "finished"
     with pytest.raises(ValueError, match="golflab resume a"):
         search(name="a", runs=str(tmp_path), runner="fake_runs:run", **FAKE)
-    more = resume("a", str(tmp_path), trials=8)
+    seen = Opened()
+    more = resume("a", str(tmp_path), seen, trials=8)
     assert more.counts["complete"] == 8
+    assert (seen.found.standing.done, seen.found.standing.target) == (6, 8)
+    assert min(record.bpb for _, record in seen.found.finished) == result.best.bpb
     assert max(evaluations(tmp_path)["end"].values()) == 1
 
 
