@@ -58,11 +58,27 @@ LIBRARIES = (
 # Module -> the tests that are about it.
 TESTS = {
     "model/stages.py": ("tests/test_stages.py", "tests/test_run.py"),
-    "model/train.py": ("tests/test_train.py", "tests/test_interrupted.py", "tests/test_compiled.py"),
-    "model/run.py": ("tests/test_run.py", "tests/test_interrupted.py", "tests/test_ways.py", "tests/test_export.py"),
+    "model/train.py": (
+        "tests/test_train_cases.py",
+        "tests/test_train.py",
+        "tests/test_interrupted.py",
+        "tests/test_compiled.py",
+    ),
+    "model/run.py": (
+        "tests/test_run_cases.py",
+        "tests/test_run.py",
+        "tests/test_interrupted.py",
+        "tests/test_ways.py",
+        "tests/test_export.py",
+    ),
     "model/gptq.py": ("tests/test_gptq.py", "tests/techniques/test_gptq.py"),
-    "search/ledger.py": ("tests/test_ledger.py", "tests/test_growth.py"),
-    "search/sampler.py": ("tests/test_sampler.py",),
+    "search/ledger.py": (
+        "tests/test_ledger_asked.py",
+        "tests/test_ledger_told.py",
+        "tests/test_ledger.py",
+        "tests/test_growth.py",
+    ),
+    "search/sampler.py": ("tests/test_sampler_cases.py", "tests/test_sampler_variants.py", "tests/test_sampler.py"),
     "analysis/paired.py": ("tests/test_paired.py",),
 }
 OTHER = {
