@@ -97,7 +97,7 @@ def paired(
     spread = new.mean(axis=0) - old.mean(axis=0)
     se_documents = _bootstrap(spread, size, draws)
     se_unpaired = float(np.hypot(_sd(a) / np.sqrt(len(a)), _sd(b) / np.sqrt(len(b))))
-    se_seeds, df = (_sd(a - b) / np.sqrt(len(a)), len(a) - 1) if shared_seeds else (se_unpaired, len(a) + len(b) - 2)
+    se_seeds, df = (_sd(a - b) / np.sqrt(len(a)), len(a) - 1.0) if shared_seeds else (se_unpaired, len(a) + len(b) - 2.0)
     correlation = float(np.corrcoef(a, b)[0, 1]) if shared_seeds and len(a) > 2 and _sd(a) > 0 and _sd(b) > 0 else np.nan
     delta, told = float(a.mean() - b.mean()), []
     if df < 1 or not np.isfinite(se_seeds):
