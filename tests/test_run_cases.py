@@ -105,6 +105,7 @@ def test_a_record_tells_how_the_training_went(recipe, cache, trained, tmp_path, 
     assert record.spec == recipe.to_json()
     assert Record.load(tmp_path / "r") == record
     assert checkpoints(cache) == []
+    assert not list(cache.glob("train/*.unrecorded"))
     found = run(recipe, None, cache, device="cpu", compiled=True, where=where)
     assert (found.trained, found.notes, found.bpb, found.training) == (False, [], record.bpb, record.training)
 
@@ -356,10 +357,13 @@ def test_a_rung_is_measured_on_the_split_and_passed_on(recipe, cache, monkeypatc
     assert heard == [{"step": 2, "bpb": 2.5, "bytes": 77, "documents": [2.0, 3.0]}]
 
 
-def test_an_earlier_runs_training_is_used_wherever_it_was_done(recipe, cache, trained):
+def test_an_earlier_runs_training_is_used_wherever_it_was_done(recipe, cache, trained, monkeypatch):
     first = run(recipe, None, cache, device="cpu", where={"processes": "4"})
     assert Conditions.of_record(first.machine).processes == 4
     record, blob = again(recipe, cache, first, "cpu")
     assert len(trained.calls) == 1
-    assert (record.bytes, record.bpb) == (first.bytes, first.bpb)
+    assert (record.bytes, record.bpb, record.bpb_float) == (first.bytes, first.bpb, first.bpb_float)
     assert len(blob) == record.bytes - record.code_bytes
+    monkeypatch.setattr(story, "evaluate", lambda *a, **k: SimpleNamespace(bpb=float("nan")))
+    with pytest.raises(ValueError, match="scored nan bits per byte"):
+        again(recipe.with_(parse("sliding_window:stride=8")), cache, first, "cpu")

@@ -21,7 +21,7 @@ def test_variants_need_a_training_to_share_and_parameters_that_act_later():
     assert variants(lambda params: 1)._variants == 2
     assert variants(None)._variants == 0
     assert variants(lambda params: 1, later=("elsewhere",))._variants == 0
-    assert FittingSampler(SWITCHES)._variants == 0
+    assert FittingSampler(SWITCHES | BITS, training=lambda params: 1, later=LATER)._variants == 0
 
 
 @pytest.mark.parametrize(
@@ -84,5 +84,6 @@ def test_twins_change_what_acts_later_of_the_best_trainings():
     assert np.mean(changed) == pytest.approx((0.75 + 5) / 2, abs=0.5)
     assert np.mean(np.array(changed) <= 2) == pytest.approx(0.5, abs=0.1)
     assert sampler._twins([], [], np.zeros(0), np.random.default_rng(0))[1].shape == (0, 40)
+    assert FittingSampler(WIDE)._twins(trials, trials, values, np.random.default_rng(0))[1].shape == (0, 40)
     lone = variants(lambda params: 0, later, count=1, space=WIDE)
     assert lone._twins(trials, trials, values, np.random.default_rng(0))[1].shape == (0, 40)  # full

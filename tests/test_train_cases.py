@@ -243,10 +243,10 @@ def test_checkpoints_are_written_every_so_often_and_cost_no_time_on_the_clock(tm
         honest(run, path)
 
     monkeypatch.setattr(Run, "save", save)
-    clock["step"] = 5.0
-    done = train(SHORT.with_(tokens=16 * BATCH), Source(), checkpoint=tmp_path / "c")
-    assert saved == [(step, "c") for step in (5, 10, 15)]  # more than 20 seconds after the last one
-    assert done.seconds == 80.0
+    clock["step"] = 10.25
+    done = train(SHORT.with_(tokens=7 * BATCH), Source(), checkpoint=tmp_path / "c")
+    assert saved == [(step, "c") for step in (2, 4, 6)]  # more than 20 seconds after the last one
+    assert done.seconds == 71.75
     saved.clear()
     train(SHORT.with_(tokens=6 * BATCH), Source())
     assert saved == []
