@@ -5,8 +5,11 @@ from fake_runs import Forecaster, run, size
 from optuna.trial import TrialState
 
 from model.record import Record
+from search.ledger import Ledger
+from search.storage import open_storage
 from search.tally import OVER
 from search.walk import REFUSED, Proposed
+from spaces.space import Space
 from tests.ledgers import LARGE, LIMIT, OFF, PLAN, RUNG, SPACE, Learning, Recalling, finish, ledger, record_of, trial_of
 
 # ---------------------------------------------------------------------- asked
@@ -18,7 +21,11 @@ def test_what_the_sampler_is_told(tmp_path):
     assert book.sampler._seed == 0
     assert book.sampler._design == 4
     assert ledger(tmp_path, screen=7).sampler._design == 7
-    assert not book.sampler._variants
+    later = Space("later", SPACE.preset, techniques=("xsa", "zstd_codec"))
+    for asked, variants in (({}, 0), ({"variants": 2}, 2)):
+        folder = tmp_path / str(variants)
+        book_of_variants = Ledger(folder, "test", later, open_storage(None, folder), Forecaster(), 1, **asked)
+        assert book_of_variants.sampler._variants == variants
     assert [SPACE.recipe(params).hash for params in book.sampler._starts] == [SPACE.preset.hash]
 
 

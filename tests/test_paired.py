@@ -225,6 +225,11 @@ def test_only_seeds_that_both_recipes_completed_are_compared(tmp_path):
     expected = paired(new[[1, 3]], old[[1, 3]], size).iloc[0]
     assert row["comparison"] == "ema0 − plain4"
     assert row.drop("comparison").equals(expected.drop("comparison"))
+    table.loc[table["recipe"] == "plain1", "state"] = "failed"
+    one = compare(table, "ema0", "plain4").iloc[0]
+    assert (one["seeds"], one["delta_bpb"]) == (1, paired(new[3], old[3], size).iloc[0]["delta_bpb"])
+    assert "one seed:" in one["doubt"]
+    assert "no seed in common" not in one["doubt"]
     with pytest.raises(ValueError, match="no complete run of recipe 'plain2'"):
         compare(table, "ema0", "plain2")
 
@@ -249,6 +254,7 @@ def test_documents_must_be_there_and_the_same(tmp_path):
     bits, sizes = documents(table[:2])
     assert bits.shape == (2, 3)
     assert np.array_equal(sizes, size)
+    assert documents(table[:1])[0].shape == (1, 3)
     for other in (2, 3):
         with pytest.raises(ValueError, match="different documents"):
             documents(table.iloc[[0, other]])
