@@ -250,7 +250,10 @@ def _ended(child: int, patience: float | None) -> bool | None:
         while time.monotonic() < end:
             done, status = os.waitpid(child, os.WNOHANG)
             if done:
-                return status == 0
+                code = os.waitstatus_to_exitcode(status)
+                if code in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
+                    raise RuntimeError(f"no tests were run: pytest ended with {code}")
+                return code == 0
             time.sleep(0.1)
         return None
     finally:
