@@ -97,16 +97,16 @@ def paired(
     spread = new.mean(axis=0) - old.mean(axis=0)
     se_documents = _bootstrap(spread, size, draws)
     se_unpaired = float(np.hypot(_sd(a) / np.sqrt(len(a)), _sd(b) / np.sqrt(len(b))))
-    se_seeds, df = (_sd(a - b) / np.sqrt(len(a)), len(a) - 1) if shared_seeds else (se_unpaired, len(a) + len(b) - 2)
+    se_seeds, df = (_sd(a - b) / np.sqrt(len(a)), len(a) - 1.0) if shared_seeds else (se_unpaired, len(a) + len(b) - 2.0)
     correlation = float(np.corrcoef(a, b)[0, 1]) if shared_seeds and len(a) > 2 and _sd(a) > 0 and _sd(b) > 0 else np.nan
     delta, told = float(a.mean() - b.mean()), []
     if df < 1 or not np.isfinite(se_seeds):
-        se_seeds, told, df = 0.0, ["one seed: the error covers documents only, a fresh seed may differ by more"], 10_000
+        se_seeds, told, df = 0.0, ["one seed: the error covers documents only, a fresh seed may differ by more"], np.inf
     se = float(np.hypot(se_seeds, se_documents))
     sources = ((se_seeds, df), (se_documents, max(len(size) - 1, 1)))
     half = _half(sources, 1 - level)
     if df < 3:
-        told.append(f"{df + 1} seeds: the error itself is badly known")
+        told.append(f"{len(a) if shared_seeds else f'{len(a)} and {len(b)}'} seeds: the error itself is badly known")
     if np.isfinite(correlation) and correlation < 0.2 and not told:
         told.append("the arms hardly correlate over seeds: pairing bought nothing")
     if abs(delta) <= half:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.pruners import BasePruner
+from optuna.pruners import BasePruner, NopPruner
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -93,6 +93,7 @@ class Ledger:
         self._known: dict[str, dict[str, float]] = {}
         untaught = type(forecaster)()  # the same before and after a resume
         self._pruner, self._halving = ByteBudgetPruner(space.preset.limit, pruner), halving
+        self._by_score = pruner or NopPruner()
         self.sampler = FittingSampler(
             space.distributions(),
             overrun=lambda params: untaught(recipe := self.space.recipe(params))["mid"] / recipe.limit,
@@ -329,7 +330,7 @@ class Ledger:
             over = frozen.user_attrs[BYTES][-1] - self.space.preset.limit
             trial.set_constraint(OVER, over)
             self._reasons[number] = f"{over:,} bytes over the limit at {rung.get('progress', 0):.0%} of the run"
-        elif scored and self._pruner.prune(self.study, frozen):
+        elif scored and self._by_score.prune(self.study, frozen):
             at = f"after a complete schedule of {rung['tokens']:,} tokens" if rung.get("complete") else "by its score"
             self._reasons[number] = f"stopped {at}, at {rung.get('progress', 0):.0%} of the run: {rung['bpb']:.4f} bpb"
         if number in self._reasons and rung.get("complete"):

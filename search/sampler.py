@@ -183,7 +183,7 @@ class FittingSampler(BaseSampler):
                 if source == "variant" and self._training_of(params) not in trained:
                     continue
                 if not full or self._training_of(params) not in full:
-                    walk.weigh(params, promise, size)
+                    walk.weigh(params, promise, size if np.isfinite(size) else None)  # of no known size: no ceiling
             if walk.found is not None:
                 return walk.result(source)
         return self._anything(walk, rng)

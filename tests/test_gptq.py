@@ -164,3 +164,122 @@ def test_matrices_share_second_moments_by_what_they_read_and_not_by_its_shape():
     model.logits(ids_and_targets()[0])
     rows = inputs[0].reshape(-1, inputs[0].shape[-1])
     torch.testing.assert_close(hessians["blocks.2.mlp.up.weight"], rows.T @ rows / len(rows), atol=1e-5, rtol=1e-4)
+
+
+# ---------------------------------------------------------------------- small cases, worked out another way
+
+
+def inverse_of(hessian, damping):
+    """(H + damping · mean of its diagonal · I)⁻¹ in double precision."""
+    h = hessian.double()
+    return torch.linalg.inv(h + torch.eye(len(h)) * h.diagonal().mean() * damping)
+
+
+@pytest.mark.parametrize(
+    ("order", "columns"), [("natural", [0, 1, 2, 3]), ("descending", [1, 3, 0, 2]), ("ascending", [2, 0, 1, 3])]
+)
+def test_a_factor_is_that_of_the_damped_inverse_in_its_order(order, columns):
+    hessian = correlated(4) / 40
+    hessian += torch.diag(torch.tensor([20.0, 30.0, 10.0, 30.0]) - hessian.diagonal())  # two alike: the first comes first
+    for damping, told in ((0.01, {}), (0.5, {"damping": 0.5})):
+        factor, entries = (factorise(hessian, order, kind, **told) for kind in ("cholesky", "inverse"))
+        expected = inverse_of(hessian[columns][:, columns], damping)
+        assert factor.order.tolist() == columns
+        assert torch.equal(factor.rows, factor.rows.triu())
+        torch.testing.assert_close((factor.rows.T @ factor.rows).double(), expected, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(entries.rows.double(), expected, rtol=1e-4, atol=1e-6)
+        assert not factor.dead.any()
+
+
+@pytest.mark.parametrize(("lowest", "damping"), [(-0.005, 0.01), (-0.05, 0.1), (-0.5, 1.0), (-5.0, 10.0), (-9e4, 1e5)])
+def test_damping_grows_tenfold_until_it_is_enough(lowest, damping):
+    """A matrix with negative eigenvalues, as float32 makes of a singular one, whose diagonal is 1."""
+    hessian = torch.ones(4, 4) + lowest * (torch.eye(4) - torch.ones(4, 4))
+    found = factorise(hessian, "natural", "inverse").rows
+    torch.testing.assert_close(found.double(), inverse_of(hessian, damping), rtol=1e-2, atol=1e-3 / damping)
+    with pytest.raises(ValueError, match="stays singular"):
+        factorise(torch.ones(4, 4) - 9e5 * (torch.eye(4) - torch.ones(4, 4)))
+
+
+@pytest.mark.parametrize("spoiled", ["the factor of the inverse", "the inverse"])
+def test_an_inverse_that_has_no_factor_or_is_not_finite_is_damped_further(monkeypatch, spoiled):
+    factor, inverse, count = torch.linalg.cholesky_ex, torch.cholesky_inverse, [0]
+
+    def cholesky_ex(matrix, upper=False):
+        count[0] += upper
+        rows, failed = factor(torch.eye(len(matrix)) if matrix.isinf().any() else matrix, upper=upper)
+        return rows, torch.tensor(3) if upper and count[0] == 1 and spoiled == "the factor of the inverse" else failed
+
+    def cholesky_inverse(lower):
+        return inverse(lower) * (float("inf") if count[0] == 0 and spoiled == "the inverse" else 1.0)
+
+    monkeypatch.setattr(torch.linalg, "cholesky_ex", cholesky_ex)
+    monkeypatch.setattr(torch, "cholesky_inverse", cholesky_inverse)
+    found = factorise(2 * torch.eye(4), "natural", "inverse")
+    torch.testing.assert_close(found.rows, torch.eye(4) / 2.2)
+    assert count == [2]
+
+
+def test_the_mean_that_damping_is_a_share_of_counts_dead_inputs_as_one():
+    hessian = torch.diag(torch.tensor([4.0, 0.0, 2.0, -0.0]))
+    factor = factorise(hessian, "natural", "inverse")
+    assert factor.dead.tolist() == [False, True, False, True]
+    torch.testing.assert_close(factor.rows, torch.diag(1 / (torch.tensor([4.0, 1.0, 2.0, 1.0]) + 0.02)))
+    assert hessian.diagonal().tolist() == [4.0, 0.0, 2.0, 0.0]  # as it was given
+
+
+def test_masked_weights_in_more_than_one_block_agree_with_the_textbook_loop():
+    hessian, w = correlated(150, seed=4), matrix(6, 150)
+    keep = torch.rand(6, 150) > 0.3
+    scales = w.abs().amax(1) / GRID.largest
+    factor = factorise(hessian)
+    inverse = inverse_of(hessian[factor.order][:, factor.order], 0.01)
+    left, expected = w[:, factor.order].double().clone(), torch.zeros_like(w)
+    for j in range(150):
+        rest = torch.linalg.inv(torch.linalg.inv(inverse)[j:, j:])
+        level = torch.round(left[:, j] / scales).clamp(GRID.lowest, GRID.largest) * keep[:, factor.order[j]]
+        expected[:, factor.order[j]] = level.float()
+        left[:, j:] -= ((left[:, j] - level * scales) / rest[0, 0])[:, None] * rest[0][None, :]
+    assert (gptq_round(w, scales, GRID, factor, keep) != expected).any(dim=1).sum() <= 1
+
+
+def test_the_weighted_error_is_what_the_outputs_lose():
+    x, w, q = torch.randn(500, 6), torch.randn(4, 6), torch.randn(4, 6)
+    lost = ((x @ w.T - x @ q.T) ** 2).sum() / 500
+    assert weighted_error(w, q, x.T @ x / 500) == pytest.approx(float(lost), rel=1e-4)
+
+
+def test_collecting_leaves_the_model_as_it_was_also_where_it_fails():
+    model, seen = Two(), []
+    unused = torch.nn.Module()
+    unused.matrix = Linear(8, 8, "mlp")
+    model.unused = unused
+    model.down.observe = seen.append
+    ids = torch.arange(22).view(2, 11) % 11
+    assert set(collect(model, [ids])) == {"table.weight", "left.weight", "right.weight", "down.weight"}
+    model.logits(ids)
+    assert len(seen) == 2  # heard of its own two visits, and of none while others collected
+
+    def batches():
+        yield ids
+        raise KeyError("no more text")
+
+    with pytest.raises(KeyError, match="no more text"):
+        collect(model, batches())
+    assert model.down.observe is not None
+    assert model.left.observe is None
+    assert collect(model, []) == {}
+
+
+def test_own_text_is_as_long_as_asked_and_follows_the_chances_of_the_model():
+    model = Two()
+    for length in (1, 2, 8):
+        assert generate(model, 2, length, 0.8, 1, 4).shape == (2, length)
+    cold, ids = generate(model, 2, 7, 1e-4, 1, 4), torch.full((2, 1), 4)
+    while ids.shape[1] < 7:
+        ids = torch.cat([ids, model.logits(ids)[:, -1:].argmax(-1)], dim=1)
+    assert torch.equal(cold, ids)
+    drawn = generate(model, 4000, 2, 2.0, 1, 4)[:, 1]
+    shares = torch.bincount(drawn, minlength=11) / 4000
+    expected = torch.softmax(model.logits(torch.full((1, 1), 4))[0, -1].float() / 2.0, dim=-1)
+    assert (shares - expected).abs().max() < 0.03

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import multiprocessing
+import os
 import time
 from types import SimpleNamespace
 
@@ -298,3 +300,85 @@ def test_a_lock_waits_for_the_other_process(tmp_path):
     with Cache(tmp_path).lock("train", "k"):
         assert (tmp_path / "done").exists()
     other.join()
+
+
+def test_a_lock_makes_its_folder_and_is_held_by_one_file_descriptor_at_a_time(tmp_path):
+    cache = Cache(tmp_path / "a" / "b")
+    with cache.lock("train", "k"), cache.lock("train", "other"), cache.lock("pack", "k"):
+        assert cache.path("train", "k", "lock") == tmp_path / "a" / "b" / "train" / "k.lock"
+        with open(cache.path("train", "k", "lock")) as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with open(cache.path("train", "k", "lock")) as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # free again
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_lock_that_was_removed_while_somebody_waited_for_it_is_taken_anew(tmp_path, monkeypatch, replaced):
+    cache, honest, taken = Cache(tmp_path), fcntl.flock, []
+
+    def flock(file, what):
+        honest(file, what)
+        taken.append(file.fileno())
+        if len(taken) == 1:
+            cache.path("train", "k", "lock").unlink()
+            if replaced:
+                cache.path("train", "k", "lock").touch()
+
+    monkeypatch.setattr("model.stages.fcntl.flock", flock)
+    with cache.lock("train", "k"):
+        assert len(taken) == 2
+        with open(cache.path("train", "k", "lock")) as file, pytest.raises(BlockingIOError):
+            honest(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_what_is_read_from_the_cache_is_young_again_and_what_is_not_there_is_none(tmp_path):
+    cache = Cache(tmp_path / "deep")
+    assert cache.read("train", "k") is None
+    assert not (tmp_path / "deep").exists()
+    cache.write("train", "k", {"a": torch.arange(3)}, {"told": 1})
+    path = cache.path("train", "k")
+    assert path == tmp_path / "deep" / "train" / "k.stage"
+    os.utime(path, (1.0, 1.0))
+    tensors, told = cache.read("train", "k")
+    assert (tensors["a"].tolist(), told) == ([0, 1, 2], {"told": 1})
+    assert path.stat().st_mtime > 1e9
+
+
+def test_a_cache_that_may_only_be_read_is_read(tmp_path, monkeypatch):
+    cache = Cache(tmp_path)
+    cache.write("train", "k", {"a": torch.arange(3)}, {})
+    monkeypatch.setattr(os, "utime", lambda *_: (_ for _ in ()).throw(PermissionError("read-only")))
+    assert cache.read("train", "k") is not None
+
+
+def test_keys_of_trainings_with_an_own_average_and_with_none():
+    """The averages that ride along are one training; another decay is another; what is finished with it differs each time."""
+    plain, usual, own, other = (
+        BASE,
+        BASE.with_(parse("ema")),
+        BASE.with_(parse("ema:decay=0.5")),
+        BASE.with_(parse("ema:decay=0.6")),
+    )
+    assert usual.tenant("average") in riding(plain)
+    found = [keys(recipe) for recipe in (plain, usual, own, other)]
+    assert [found[0]["train"] == f["train"] for f in found] == [True, True, False, False]
+    assert found[2]["train"] != found[3]["train"]
+    for stage in ("pack", "evaluate", "float"):
+        assert len({f[stage] for f in found}) == 4
+    assert training_part(plain).tenant("average") is None
+    assert training_part(own) != training_part(other)
+
+
+def test_the_room_that_the_key_holds_is_what_the_limit_leaves(monkeypatch):
+    """One byte more of code and one byte more of limit are the same room; either alone is another."""
+    trimmed, added = BASE.with_(parse("selective_prune")), [0]
+    monkeypatch.setattr("model.stages.script", lambda recipe: b"x" * (1000 + added[0]))
+    monkeypatch.setattr("model.stages.finishing_part", scoring_part)  # which does not hold the limit
+    first = later_keys(trimmed, "t", HERE)
+    longer = later_keys(trimmed.with_(limit=trimmed.limit + 1), "t", HERE)
+    added[0] = 1
+    assert later_keys(trimmed.with_(limit=trimmed.limit + 1), "t", HERE) == first
+    assert different(first, longer) == different(first, later_keys(trimmed, "t", HERE)) == {"pack", "evaluate"}
+    plain = later_keys(BASE, "t", HERE)
+    added[0] = 2
+    assert later_keys(BASE, "t", HERE) == plain
