@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from model.recipe import Schedule
+from model.shape import Schedule
 from model.train import Source
 
 OnStage = Callable[[str, dict[str, Any]], None]  # a stage's name, and how far it is: see `model.run.run`

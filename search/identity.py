@@ -11,8 +11,10 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
 
 from model.corpus import Corpus, load_corpus
-from model.prepare import prepare, tokenizer_for
-from model.recipe import Data, Recipe, digest
+from model.prepare import prepare
+from model.recipe import Recipe, digest
+from model.shape import Data
+from model.tokens import tokenizer_for
 from search.options import Options
 from spaces.space import Space
 
