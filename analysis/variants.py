@@ -12,7 +12,8 @@ from analysis import plots
 from analysis.files import write_whole
 from analysis.frontier import efficient
 from analysis.intervals import half_width
-from analysis.page import render, section
+from analysis.page import render
+from analysis.parts import section
 
 SLOTS = ("prune", "bits", "clip", "rounding", "trim", "layout", "codec")
 NUMBERS = ("bpb", "over_float", "over_float_se", "over_best", "over_best_se", "loss", "seconds")

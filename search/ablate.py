@@ -16,10 +16,10 @@ from model.slots import SLOTS
 from model.technique import Technique
 from search import design as designs
 from search.forecast import Forecaster
+from search.options import REFERRING
 from search.trainings import training_key
 
 DESIGNS = ("leave-one-out", "add-one-in", "pairs", "screen", "d-optimal", "factorial")
-REFERRING = ("leave-one-out", "add-one-in", "pairs")  # designs whose first combination is what all others are compared with
 # Standard deviation of one run, bits per byte. Full scale: the median of 23 published submissions. Below it: what is left
 # of 0.014 between seeds once arms share seeds, at 0.6 million tokens. An experiment's own is measured as soon as it runs.
 NOISE_FULL, NOISE_SMALL = 0.0007, 0.004

@@ -14,9 +14,10 @@ from typing import Any
 from model.files import write_atomic
 from model.recipe import Recipe
 from model.ways import Way
+from search.budget import Budget
 from search.database import check_address
 from search.identity import absolute
-from search.options import Budget, Options, scale_of
+from search.options import Options, scale_of
 from spaces.presets import PRESETS
 
 RESERVED = {"cache": "the stage cache", "single": "the records of `golflab run`", "variants": "what `golflab variants` leaves"}

@@ -118,8 +118,8 @@ def search(
 ) -> None:
     """Search for the best combination that fits: Ray Tune schedules, Optuna proposes, the byte budget prunes."""
     from search import sweep
+    from search.budget import UNBOUNDED
     from search.checks import free_name
-    from search.options import UNBOUNDED
     from search.prospects import prospects
 
     name = name or free_name(runs, f"{preset or 'baseline'}-{space.rpartition(':')[2].lower()}")

@@ -10,10 +10,11 @@ from typing import Any
 from model.recipe import Recipe
 from model.record import Record, disk_full
 from search.again import lost_reference
+from search.budget import UNBOUNDED, Budget
 from search.difference import short
 from search.experiment import Experiment
 from search.ledger import Ledger
-from search.options import UNBOUNDED, Budget, Options
+from search.options import Options
 from search.pruner import Agreement
 from search.standing import Opening, Standing, finished_last, standing_of
 from search.storage import read_experiment, write_experiment

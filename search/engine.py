@@ -15,14 +15,14 @@ from typing import Any
 
 from model.recipe import Recipe
 from model.record import Record, records_in
-from search.ablate import REFERRING
 from search.again import renew
+from search.budget import UNBOUNDED
 from search.checks import load
 from search.clock import Clock
 from search.experiment import Experiment, read_plan
 from search.ledger import Ledger
 from search.marks import check_known
-from search.options import UNBOUNDED, Options
+from search.options import REFERRING, Options
 from search.storage import check_journal, open_storage, study_in
 from spaces.presets import PRESETS
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from model.files import write_atomic
 from model.record import look_through
+from search.budget import UNBOUNDED
 from search.checks import RESERVED, check_name
-from search.options import UNBOUNDED
 from search.storage import JOURNAL, Presence, locate, read_experiment
 
 # What golflab keeps in an experiment's folder. Anything else in it is the user's.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from search.ablate import detectable, usual_noise
-from search.options import UNBOUNDED, Options
+from search.budget import UNBOUNDED
+from search.options import Options
 from spaces.space import Space
 
 

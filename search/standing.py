@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import FrozenTrial, TrialState
 
 from model.record import Record
-from search.options import UNBOUNDED, Budget
+from search.budget import UNBOUNDED, Budget
 
 if TYPE_CHECKING:
     from search.ledger import Ledger

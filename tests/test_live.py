@@ -14,11 +14,12 @@ from rich.console import Console
 from model.record import Record
 from model.technique import parse
 from search import show
+from search.budget import Budget
 from search.clock import Clock
 from search.difference import against
 from search.halving import Halving, shorter
 from search.live import HEARTBEAT, LiveTable
-from search.options import Budget, Options
+from search.options import Options
 from search.proposal import Proposal
 from search.running import EVERY, FILE, Reporter, in_words, running_state
 from search.standing import Opening, Standing, standing_of

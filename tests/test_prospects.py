@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from analysis.report import report, summary
+from analysis.report import report
+from analysis.words import summary
 from search import clock as clocks
 from search import show, sweep
+from search.budget import UNBOUNDED
 from search.clock import Clock
-from search.options import UNBOUNDED, Options
+from search.options import Options
 from search.prospects import prospects
 from spaces.catalogue import space
 from spaces.presets import preset

@@ -12,8 +12,9 @@ import fake_runs
 import pytest
 from made import made
 
-from analysis.report import report, summary
+from analysis.report import report
 from analysis.table import load
+from analysis.words import summary
 from model.record import Record, load_documents, look_through, said_damaged
 from model.schema import problem
 from search.engine import open_ledger

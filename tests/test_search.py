@@ -16,8 +16,9 @@ from ray.tune.execution.tune_controller import TuneController
 
 from model.record import records_in
 from search.bridge import Watcher
+from search.budget import Budget
 from search.ledger import HISTORY
-from search.options import Budget, Options
+from search.options import Options
 from search.storage import open_storage, read_experiment
 from search.sweep import resume, search
 
