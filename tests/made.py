@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import fake_runs
@@ -42,3 +43,9 @@ def drive(options: Options, own, trials: int, failing: int = 0) -> None:
         ledger.finish(proposal.number, record)
     Clock(options, ledger, None, own).save("finished" if ledger.target == options.trials else "interrupted")
     ledger.presence.leave()
+
+
+def text(path: Path, word: str = "king", documents: int = 30) -> Path:
+    """Write a small corpus."""
+    path.write_text("\n".join(json.dumps({"text": f"The {word} rode out on day {i}."}) for i in range(documents)))
+    return path
