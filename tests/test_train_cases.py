@@ -253,6 +253,10 @@ def test_checkpoints_are_written_every_so_often_and_cost_no_time_on_the_clock(tm
         honest(run, path)
 
     monkeypatch.setattr(Run, "save", save)
+    clock["step"] = 10.0
+    train(SHORT.with_(tokens=4 * BATCH), Source(), checkpoint=tmp_path / "exactly")
+    assert saved == [(3, "exactly")]
+    saved.clear()
     clock["step"] = 10.25
     done = train(SHORT.with_(tokens=7 * BATCH), Source(), checkpoint=tmp_path / "c")
     assert saved == [(step, "c") for step in (2, 4, 6)]  # more than 20 seconds after the last one
