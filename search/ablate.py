@@ -114,20 +114,16 @@ def plan(
 
     Args:
         preset: the recipe to take apart.
-        design: one of `DESIGNS`. ``screen`` is folded Plackett-Burman where all its combinations are possible and
-        D-optimal over
-            the possible ones where they are not.
-        techniques: what to vary; by default what the preset has on. Names of the preset's techniques, or techniques to
-        try on top
-            (needed for ``add-one-in`` from a bare recipe).
+        design: one of `DESIGNS`. ``screen`` is folded Plackett-Burman where all its combinations are possible, and D-optimal
+            over the possible ones where they are not.
+        techniques: what to vary; by default what the preset has on. Names of the preset's techniques, or techniques to try
+            on top (needed for ``add-one-in`` from a bare recipe).
         seeds: runs of every combination, with the same seeds in all of them (common random numbers).
         iso_size: widen or narrow the MLP of every recipe until it is as large as the preset (or as the limit, if that is
-        less), so that
-            the bytes a removed technique frees are given back.
+            less), so that the bytes a removed technique frees are given back.
         runs: number of combinations of a D-optimal design; by default as many as folded Plackett-Burman would take.
-        forecaster: recipe -> low, mid and high bytes; by default the search's own. A combination whose middle forecast
-        is over the
-            limit is not possible.
+        forecaster: recipe -> low, mid and high bytes; by default the search's own. A combination whose middle forecast is
+            over the limit is not possible.
         existing: recipes already run: a D-optimal design complements them.
         noise: standard deviation of one run, for the smallest effect; by default what is usual at the preset's scale.
         seconds_per_training: for the expected time.
