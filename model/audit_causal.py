@@ -35,12 +35,15 @@ class Moved:
 
 @dataclass(frozen=True, eq=False)
 class Gap:
-    """A target that was charged otherwise in its text than behind the bare prefix: ``nats`` more (negative: less)."""
+    """A target that was charged otherwise in its text than behind the bare prefix: ``nats`` more (negative: less).
+
+    ``prefix`` is the text that was cut off, or None where the charge was compared with what is announced.
+    """
 
     text: Text
     input: int
     nats: float
-    announced: bool
+    prefix: Text | None
 
 
 @dataclass
@@ -71,7 +74,7 @@ def probe(bench: Bench, positions: int, seconds: float) -> Probes:
     kinds = ["altered", *(["prefix"] if not bench.announced else [])]
     kinds += ["announced"] if bench.announces and not bench.announced else []
     for turn, (text, cut, whole) in enumerate(bench.rounds(positions, seconds)):
-        kind = kinds[turn % len(kinds)]
+        kind = kinds[turn % len(kinds)] if len(found.gaps) < ENOUGH_GAPS else "altered"
         if not {"altered": _alter, "prefix": _cut_off, "announced": _compare}[kind](bench, text, cut, found):
             continue
         bench.tested += 1
@@ -79,7 +82,7 @@ def probe(bench: Bench, positions: int, seconds: float) -> Probes:
         bench.whole_compared |= {cut} if whole and kind == "announced" else set()
         if found.moved:
             _look_further(bench, text, found)
-        if found.moved or found.wrong or len(found.gaps) >= ENOUGH_GAPS:
+        if found.moved or found.wrong:
             break
     return found
 
@@ -114,8 +117,13 @@ def _cut_off(bench: Bench, text: Text, cut: int, found: Probes) -> bool:
     if len(which):
         gaps = base[both[which]] - new[both[which]]
         at = int(np.argmax(np.abs(gaps)))
-        found.gaps.append(Gap(text, int(both[which[at]]), float(gaps[at]), False))
+        found.gaps.append(Gap(text, int(both[which[at]]), float(gaps[at]), _first(text, cut)))
     return bool(both[-1] == cut - 2)
+
+
+def _first(text: Text, length: int) -> Text:
+    """The first tokens of a text."""
+    return Text(text.tokens[:length], text.begins[text.begins < length])
 
 
 def _compare(bench: Bench, text: Text, cut: int, found: Probes) -> bool:
@@ -133,7 +141,7 @@ def _compare(bench: Bench, text: Text, cut: int, found: Probes) -> bool:
     found.masses.append(float(announced.sum()))
     gap = charge_gap(base[cut - 2], announced[text.tokens[cut - 1]])
     if abs(gap) > SHAPES * bench.tolerance:
-        found.gaps.append(Gap(text, cut - 2, gap, True))
+        found.gaps.append(Gap(text, cut - 2, gap, None))
     return True
 
 

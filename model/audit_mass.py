@@ -109,20 +109,18 @@ def _round(length: int) -> int:
 
 def _looked_into(bench: Bench, gaps: list[Gap]) -> Verdicts:
     """Targets charged otherwise in their text than behind the prefix: by the future, by mass, or by the text's length?"""
-    for gap in sorted(gaps, key=lambda g: g.nats)[:CONFIRMED]:
-        if moved := looks_ahead(bench, gap.text, gap.input):
-            told = f"the score of a target changed by {moved.largest:.3g} nats with what follows it"
-            return {1: ("breach", told)}
-        mass, count = summed(bench, gap.text, gap.input, 2 * LIKELY)
-        if mass > 1 + MASS_ERROR:
-            where = "what is announced" if gap.announced else "the same target at the end of a text"
-            return {
-                2: (
-                    "breach",
-                    f"in mid-text {abs(gap.nats):.3g} nats less than {where} are charged, and the probabilities of "
-                    f"{count} of {bench.size} tokens already sum to {mass:.4g}",
-                )
-            }
+    ordered = sorted(gaps, key=lambda gap: gap.nats)
+    for gap in [*ordered[: CONFIRMED // 2], *ordered[CONFIRMED // 2 :][-CONFIRMED // 2 :]]:
+        for text in (gap.text, gap.prefix):  # the one that is charged too little may be the prefix
+            if text is None:
+                continue
+            if moved := looks_ahead(bench, text, gap.input):
+                return {1: ("breach", f"the score of a target changed by {moved.largest:.3g} nats with what follows it")}
+            mass, count = summed(bench, text, gap.input, 2 * LIKELY)
+            if mass > 1 + MASS_ERROR:
+                other = "what is announced" if gap.prefix is None else "where the text ends elsewhere"
+                told = f"{abs(gap.nats):.3g} nats other than {other} are charged"
+                return {2: ("breach", f"{told}, and the probabilities of {count} of {bench.size} tokens sum to {mass:.4g}")}
     bench.notes.append(
         f"{len(gaps)} targets are charged otherwise (by up to {max(abs(g.nats) for g in gaps):.3g} nats) where the text or "
         "their document ends elsewhere, whatever follows: lengths are taken as known"

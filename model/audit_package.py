@@ -31,22 +31,24 @@ def bytes_and_files(bench: Bench, package: Package | None, limit: int) -> Verdic
         )
         files = ("breach", f"it opened {_some(seen)} while scoring") if seen else ("unchecked", told)
         return {5: ("unchecked", "it takes a package to load the evaluator in a fresh process"), 7: files}
-    found = watch_fresh(package, text)
+    here = bench.tried(text)
+    judge: Any = getattr(process, "verdict_of_files", None)
+    fresh: Any = watch_fresh
+    found = fresh(package, text, here) if judge else fresh(package, text)
     if found.error:
         return {
             5: ("breach", f"a fresh process could not load and score it: {found.error}"),
             7: _files(found, package) if found.opened else ("unchecked", "it did not load"),
         }
-    return {5: _weight(bench, package, limit, text, found.nats), 7: _files(found, package)}
+    return {5: _weight(bench, package, limit, here, found.nats), 7: _files(found, package)}
 
 
-def _weight(bench: Bench, package: Package, limit: int, text: np.ndarray, nats: np.ndarray) -> tuple[str, str]:
+def _weight(bench: Bench, package: Package, limit: int, here: np.ndarray | None, nats: np.ndarray) -> tuple[str, str]:
     """Whether what travels fits, and whether it is what was judged."""
-    here = bench.tried(text)
     if here is not None:
         which, largest = bench.moved(nats, here, SHAPES)
         if len(which):
-            told = f"loaded in a fresh process, {len(which):,} of {len(text):,} scores are others (by up to {largest:.3g} nats)"
+            told = f"loaded in a fresh process, {len(which):,} of {len(nats):,} scores are others (by up to {largest:.3g} nats)"
             return "breach", told
     code = package.code_bytes if package.code_bytes is not None else size_of(package.code)
     total = code + size_of(package.files)
@@ -55,7 +57,7 @@ def _weight(bench: Bench, package: Package, limit: int, text: np.ndarray, nats: 
     if tokenizers:
         weight = size_of(tokenizers)
         told += f"; with the tokenizer's {weight:,}, which do not count, {total + weight:,}"
-    return ("pass" if total <= limit else "breach"), f"{told}; a fresh process scores {len(text):,} tokens the same"
+    return ("pass" if total <= limit else "breach"), f"{told}; a fresh process scores {len(nats):,} targets the same"
 
 
 def _files(found: Any, package: Package) -> tuple[str, str]:

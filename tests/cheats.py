@@ -19,7 +19,10 @@ RARE = 20  # ids from here on are rare
 BOS = 1
 
 
-def text(tokens=3_000, seed=0):
+TOKENS = 1_500  # of the text that cheats are judged on; some act only far into it, or where there is so much
+
+
+def text(tokens=TOKENS, seed=0):
     """Documents of 40 to 300 tokens with something to learn in them: most tokens are followed by one of three."""
     random = np.random.default_rng(seed)
     documents, left = [], tokens
@@ -286,7 +289,7 @@ class PeeksEverySeventh(PeeksWhere):
 
 
 class PeeksLate(PeeksWhere):
-    behind = 2_000
+    behind = 1_000
 
     def where(self, tokens):
         return np.arange(len(tokens) - 1) >= self.behind
@@ -321,7 +324,7 @@ class PeeksInLongTexts(PeeksWhere):
 class PeeksAtOneLength(PeeksWhere):
     """Only in a text exactly as long as the one it is judged on, at every fifth token."""
 
-    length = 3_000
+    length = TOKENS
 
     def where(self, tokens):
         return (np.arange(len(tokens) - 1) % 5 == 0) & (len(tokens) == self.length)
@@ -482,7 +485,7 @@ class KnowsTheClass(KnowsTheClassSilently):
 
 class KnowsTheClassLate(KnowsTheClassSilently):
     def where(self, tokens):
-        return super().where(tokens) & (np.arange(len(tokens) - 1) > 2_000)
+        return super().where(tokens) & (np.arange(len(tokens) - 1) > 1_000)
 
 
 class KnowsTheClassInLongTexts(KnowsTheClassSilently):
@@ -547,7 +550,7 @@ class SkipsTheHard(Fixed):
 # ---------------------------------------------------------------------- bytes
 
 
-class Miscounts(Honest):
+class Miscounts(Fixed):
     """Counts a byte for every BOS."""
 
     def count_bytes(self, tokens):
@@ -559,7 +562,7 @@ class CountsMoreLate(Fixed):
 
     def count_bytes(self, tokens):
         counts = super().count_bytes(tokens)
-        counts[2_500:2_600] += 1
+        counts[1_200:1_300] += 1
         return counts
 
 
