@@ -208,7 +208,7 @@ class Bench:
                 near = int(self.random.choice(ends)) if len(ends) else n
                 near = n if near == 0 else near
                 near += int(self.random.integers(-CONTROL, CONTROL // 2))
-                yield int(usable[min(len(usable) - 1, np.searchsorted(usable, max(2, near)))])
+                yield int(usable[min(len(usable) - 1, int(np.searchsorted(usable, max(2, near))))])
             else:
                 spread = (spread + GOLDEN) % 1.0
                 yield int(usable[int(spread * len(usable))])

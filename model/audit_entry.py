@@ -21,8 +21,9 @@ import numpy as np
 from model.audit import BUDGET, Audit, Package, audit
 from model.audit_recipe import with_data
 from model.corpus import Corpus, load_corpus
-from model.recipe import Data
-from model.tokens import Tokenizer, prepare
+from model.prepare import prepare
+from model.shape import Data
+from model.tokens import Tokenizer
 
 PIECE = 4_000  # characters after which a plain text is cut at the next blank line
 
