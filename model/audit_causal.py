@@ -217,7 +217,8 @@ def causal(bench: Bench, probes: Probes) -> Verdicts:
 def _one_order(bench: Bench, probes: Probes) -> tuple[bool, str]:
     """Whether the documents are scored in some other order than the text's, and all is well in that order; in words."""
     across = [m for m in probes.moved if len(m.text.begins) > 1 and m.documents]
-    if bench.announced or not across:
+    if bench.announced or not across or any(len(m.text.begins) == 1 for m in probes.moved):
         return False, ""
     text = max((m.text for m in across), key=lambda t: len(t.begins))
-    return explained(bench, text, [d for m in across if m.text is text for d in m.documents])
+    there = [m for m in across if m.text is text]
+    return explained(bench, text, [d for m in there for d in m.documents], [m.cut for m in there])

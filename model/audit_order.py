@@ -17,14 +17,18 @@ DOCUMENTS = 16  # that are altered, to see whom each of them influences
 WITHIN, WITHIN_SECONDS = 48, 20.0  # places at which influence inside documents is looked for, and what that may take
 
 
-def explained(bench: Bench, text: Text, involved: Sequence[int]) -> tuple[bool, str]:
+def explained(bench: Bench, text: Text, involved: Sequence[int], cuts: Sequence[int]) -> tuple[bool, str]:
     """Whether one order of the documents explains all influences among some of them, in words.
 
     Args:
         bench: with the evaluator.
         text: at least two documents.
         involved: documents that are to be among them.
+        cuts: places from which altering the text moved earlier scores.
     """
+    for cut in cuts:  # does it still, if only the document in which it lies is altered?
+        if any(_reaches_back(bench, text, int(text.document_of[cut]), cut, how) for how in ("real", "one", "noise", "real")):
+            return False, ""
     chosen = _chosen(bench, text, involved)
     if any(_reaches_back(bench, text, document) for document in chosen[:4]):
         return False, ""  # no order helps there
@@ -32,6 +36,8 @@ def explained(bench: Bench, text: Text, involved: Sequence[int]) -> tuple[bool, 
     if circle := _circle(edges):
         told = " and ".join(map(str, circle)) if len(circle) == 2 else ", ".join(map(str, circle))
         return False, f"no single order explains it: documents {told} influence each other"
+    if not any(edges.values()):
+        return False, ""
     count = WITHIN if bench.seconds * WITHIN < WITHIN_SECONDS else len(chosen)
     for number in range(count):
         if _reaches_back(bench, text, chosen[number % len(chosen)]):
@@ -62,11 +68,13 @@ def influenced(bench: Bench, text: Text, document: int) -> set[int]:
     return {int(d) for d in np.unique(text.document_of[which])} - {document}
 
 
-def _reaches_back(bench: Bench, text: Text, document: int) -> bool:
-    """Whether a document's own earlier scores move when it is altered from a random place on."""
+def _reaches_back(bench: Bench, text: Text, document: int, cut: int = 0, how: str = "") -> bool:
+    """Whether a document's own earlier scores move when it alone is altered from a place on, a random one if not given."""
     begin, end = _bounds(text, document)
-    cut = int(bench.random.integers(begin + 2, end))
-    base, new = bench.base(text), bench.tried(bench.replaced(text, np.arange(cut, end)))
+    cut = cut or int(bench.random.integers(begin + 2, end))
+    if cut < begin + 2:
+        return False  # no earlier score of its own
+    base, new = bench.base(text), bench.tried(bench.replaced(text, np.arange(cut, end), how))
     if base is None or new is None:
         return True
     which, _ = bench.moved(new[begin : cut - 1], base[begin : cut - 1])

@@ -88,6 +88,12 @@ def test_two_orders_are_told_from_one():
     assert "influence each other" in str(two)
 
 
+@pytest.mark.parametrize(("kind", "seed"), [("PeeksBehindRare", 102), ("PeeksAtEnds", 101)])
+def test_looking_ahead_within_few_documents_is_not_excused_as_another_order(kind, seed):
+    result = judged(cheats.CHEATS[kind].make(), cheats.text(seed=seed), seed, 300)
+    assert "causal" in result.breaches, str(result)
+
+
 def test_an_order_must_name_every_document_once():
     class Wrong(cheats.LongestFirst):
         def order(self, documents):
