@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-import model.audit_process as process
 from model.audit_bench import Bench, Verdicts
 from model.audit_causal import SHAPES
-from model.audit_process import watch, watch_fresh
+from model.audit_process import verdict_of_files, watch, watch_fresh
 
 if TYPE_CHECKING:
     from model.audit import Package
@@ -32,15 +31,11 @@ def bytes_and_files(bench: Bench, package: Package | None, limit: int) -> Verdic
         files = ("breach", f"it opened {_some(seen)} while scoring") if seen else ("unchecked", told)
         return {5: ("unchecked", "it takes a package to load the evaluator in a fresh process"), 7: files}
     here = bench.tried(text)
-    judge: Any = getattr(process, "verdict_of_files", None)
-    fresh: Any = watch_fresh
-    found = fresh(package, text, here) if judge else fresh(package, text)
+    found = watch_fresh(package, text, here)
+    files = verdict_of_files(found, package)
     if found.error:
-        return {
-            5: ("breach", f"a fresh process could not load and score it: {found.error}"),
-            7: _files(found, package) if found.opened else ("unchecked", "it did not load"),
-        }
-    return {5: _weight(bench, package, limit, here, found.nats), 7: _files(found, package)}
+        return {5: ("breach", f"a fresh process could not load and score it: {found.error}"), 7: files}
+    return {5: _weight(bench, package, limit, here, found.nats), 7: files}
 
 
 def _weight(bench: Bench, package: Package, limit: int, here: np.ndarray | None, nats: np.ndarray) -> tuple[str, str]:
@@ -51,6 +46,8 @@ def _weight(bench: Bench, package: Package, limit: int, here: np.ndarray | None,
             told = f"loaded in a fresh process, {len(which):,} of {len(nats):,} scores are others (by up to {largest:.3g} nats)"
             return "breach", told
     code = package.code_bytes if package.code_bytes is not None else size_of(package.code)
+    declared = {str(path) for path in (*package.files, *package.code, *package.free)}
+    code += sum(len(text.encode()) for text in package.arguments if text not in declared)  # weights may be hidden in text
     total = code + size_of(package.files)
     told = f"{total:,} bytes ({code:,} code), limit {limit:,}"
     tokenizers = [path for path in package.free if "token" in path.name or path.suffix == ".model"]
@@ -58,16 +55,6 @@ def _weight(bench: Bench, package: Package, limit: int, here: np.ndarray | None,
         weight = size_of(tokenizers)
         told += f"; with the tokenizer's {weight:,}, which do not count, {total + weight:,}"
     return ("pass" if total <= limit else "breach"), f"{told}; a fresh process scores {len(nats):,} targets the same"
-
-
-def _files(found: Any, package: Package) -> tuple[str, str]:
-    """Condition 7, by `model.audit_process` where it says how the process was isolated."""
-    if (verdict := getattr(process, "verdict_of_files", None)) is not None:
-        state, evidence = verdict(found, package)
-        return str(state), str(evidence)
-    if found.opened:
-        return "breach", f"a fresh process read {_some(found.opened)}, declared nowhere"
-    return "pass", f"a fresh process read nothing but code and {len(package.files) + len(package.free)} declared files"
 
 
 def _some(paths: Sequence[str]) -> str:
