@@ -368,7 +368,9 @@ class Ledger:
         """Tell the study how a trial ended; the record is put on disk first if the worker could not."""
         frozen, folder = self._book.frozen(number), self.trial_folder(record.recipe)
         record.trained &= frozen.user_attrs.get("trained", True)
-        noted(record, frozen).save(folder)
+        kept = Record.read(folder) if frozen.state.is_finished() else None
+        if kept is None or kept.trial is None:  # what has ended has ended, unless its record was damaged and is made again
+            noted(record, frozen).save(folder)
         if frozen.state.is_finished():
             return
         trial, observation = self._book.trial(number), self.learn(record)

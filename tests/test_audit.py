@@ -38,10 +38,12 @@ def judged(evaluator, docs, seed=0, positions=120, **options):
     return audit(evaluator, docs, decode=cheats.decode, seed=seed, positions=positions, budget=NEVER, **options)
 
 
+SEEDS = [0, pytest.param(1, marks=pytest.mark.full)]  # benchmarks/audit_power.py has twenty
+
 # ---------------------------------------------------------------------- honest and not
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("kind", sorted(cheats.HONEST))
 def test_an_honest_evaluator_passes(kind, seed):
     result = judged(cheats.HONEST[kind](), cheats.text(seed=seed), seed, 60)
@@ -50,7 +52,7 @@ def test_an_honest_evaluator_passes(kind, seed):
     assert states(result) == dict.fromkeys(states(result), "pass") | unchecked
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("kind", sorted(cheats.CHEATS))
 def test_every_planted_cheat_is_caught_and_named(kind, seed):
     case = cheats.CHEATS[kind]
@@ -323,7 +325,11 @@ def texts(tokenizer):
     return [tokenizer.encode(f"the lazy dog number {i} went to the old town and the red fox {i} too " * 2) for i in range(12)]
 
 
-@pytest.mark.parametrize("name", [name for name, cls in catalogue().items() if cls.stage() == "evaluate"])
+EVALUATORS = [name for name, cls in catalogue().items() if cls.stage() == "evaluate"]
+SLOW = ("sgd_ttt", "lora_ttt")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.full if n in SLOW else ()) for n in EVALUATORS])
 def test_every_honest_evaluator_of_the_catalogue_passes(name, tokenizer):
     result = audit(evaluator_with(name, tokenizer), texts(tokenizer), decode=tokenizer.decode, positions=30, budget=2)
     assert result.passed, str(result)

@@ -93,8 +93,7 @@ def test_a_record_that_is_cut_holds_what_the_last_rung_told(tmp_path):
     [
         ("complete", {"bpb": 2.0, "bytes": LIMIT}, TrialState.COMPLETE, None),
         ("complete", {"bpb": 2.0, "bytes": LIMIT + 1}, TrialState.PRUNED, "640,001 bytes do not fit"),
-        ("complete", {"bpb": None, "bytes": 100}, TrialState.PRUNED, "100 bytes do not fit"),
-        ("complete", {"bpb": 2.0, "bytes": None, "reason": "told"}, TrialState.COMPLETE, "told"),
+        ("complete", {"bpb": 2.0, "bytes": 100, "reason": "told"}, TrialState.COMPLETE, "told"),
         ("pruned", {"bytes": None}, TrialState.PRUNED, "0 bytes do not fit"),
         ("not_fitting", {"bytes": 5, "reason": "why"}, TrialState.PRUNED, "why"),
         ("failed", {"bytes": None, "reason": "NaN"}, TrialState.FAIL, "NaN"),

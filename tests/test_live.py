@@ -17,17 +17,19 @@ from search import show
 from search.budget import Budget
 from search.clock import Clock
 from search.difference import against
+from search.engine import open_ledger
+from search.experiment import begin, create
 from search.halving import Halving, shorter
 from search.live import HEARTBEAT, LiveTable
-from search.options import Options
 from search.proposal import Proposal
 from search.running import EVERY, FILE, Reporter, in_words, running_state
 from search.standing import Opening, Standing, standing_of
 from search.status import status_of
-from search.storage import write_experiment
-from search.sweep import open_ledger
+from search.storage import read_experiment, write_experiment
+from search.sweep import asked
 from search.trial import run_safely
 from spaces.presets import preset
+from tests.made import FAKE
 
 BASE = preset("baseline")
 BEST = BASE.with_(parse("xsa:last=2")).with_(parse("smear_gate"))
@@ -158,14 +160,21 @@ def test_the_pace_of_this_driver_counts_once_it_has_finished_some():
     assert standing_of(ledger, Budget(), 1000.0, 0, (2, 20.0)).left == pytest.approx(60)
 
 
+def begun(runs, **more):
+    """An experiment of nine trials, of which none has run: its options, what it is, and its ledger."""
+    options = asked(FAKE | {"name": "w", "runs": str(runs), "trials": 9} | more, None)
+    own = begin(options, None)
+    create(options, own, None)
+    return options, own, open_ledger(options, own.study)
+
+
 def test_after_a_resume_it_goes_on_where_it_was(tmp_path):
-    options = Options(name="w", runs=str(tmp_path), trials=9, limit=640_000, forecaster="fake_runs:Forecaster", budget="2h")
-    book = open_ledger(options)
+    options, own, book = begun(tmp_path, budget="2h")
     for _ in range(3):
         proposal = book.propose()
         book.finish(proposal.number, run(proposal.recipe, book.trial_folder(proposal.recipe.hash), tmp_path / "cache"))
-    write_experiment(options.folder, {"name": "w", "seconds": 500.0})
-    clock = Clock(options, book)
+    write_experiment(options.folder, read_experiment(options.folder) | {"seconds": 500.0})
+    clock = Clock(options, book, None, own)
     table = LiveTable(BASE, 9, Console(file=io.StringIO(), width=100, force_terminal=True), Time())
     table.opened(clock.opening(table.shown))
     text = shown(table)
@@ -281,9 +290,8 @@ def test_values_that_are_no_numbers_are_left_out_and_a_pipe_holds_nobody_up(tmp_
 
 
 def test_status_tells_what_each_trial_does_while_a_driver_lives(tmp_path):
-    options = Options(name="w", runs=str(tmp_path), trials=9, limit=640_000, forecaster="fake_runs:Forecaster")
-    book = open_ledger(options)
-    Clock(options, book).save("running")
+    options, own, book = begun(tmp_path)
+    Clock(options, book, None, own).save("running")
     proposal = book.propose()
     running(options.folder, proposal.recipe, Time())
     (row,) = status_of(options.folder)["running"]

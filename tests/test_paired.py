@@ -235,7 +235,7 @@ def test_only_seeds_that_both_recipes_completed_are_compared(tmp_path):
 
 
 def test_recipes_without_a_seed_in_common_are_compared_as_such(tmp_path):
-    new, old, size = arms_of(6, 12, -5.0, np.random.default_rng(4))
+    new, old, size = arms_of(6, 12, -1.0, np.random.default_rng(4))
     for seed in range(2):
         keep(tmp_path, "ema", seed, new[seed], size)
     for seed in range(2, 6):

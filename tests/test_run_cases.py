@@ -273,7 +273,7 @@ def test_what_cannot_be_scored_says_what_and_why(recipe, cache, trained, monkeyp
     assert record.reason == f"the {what} scored inf bits per byte"
     resumes = []
 
-    def refuse(model, documents, tokenizer, part, resume):
+    def refuse(model, documents, tokenizer, part, resume, **more):
         resumes.append(resume)
         raise ValueError("no room for this window")
 

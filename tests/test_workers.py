@@ -79,13 +79,13 @@ def test_python_dash_m_looks_there_last_too(tmp_path):
 
 
 def test_a_space_that_fails_while_it_is_imported_is_named(tmp_path, monkeypatch, capsys):
-    folder = hostile(tmp_path / "own", ["my_space"])
+    folder = hostile(tmp_path / "own", ["broken_space"])
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", ["golflab", "search", "--space", "my_space:SPACE"])
+    monkeypatch.setattr(sys, "argv", ["golflab", "search", "--space", "broken_space:SPACE"])
     with pytest.raises(SystemExit, match="2"):
         cli.main()
     said = capsys.readouterr().err.replace("\n", "")
-    assert f"{folder / 'my_space.py'} cannot be imported: RuntimeError: a file of the user was imported" in said
+    assert f"{folder / 'broken_space.py'} cannot be imported: RuntimeError: a file of the user was imported" in said
 
 
 BREAKS_WORKERS = """
