@@ -253,6 +253,7 @@ def test_checkpoints_are_written_every_so_often_and_cost_no_time_on_the_clock(tm
         honest(run, path)
 
     monkeypatch.setattr(Run, "save", save)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 20.0)
     clock["step"] = 10.0
     train(SHORT.with_(tokens=4 * BATCH), Source(), checkpoint=tmp_path / "exactly")
     assert saved == [(3, "exactly")]
