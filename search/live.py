@@ -139,7 +139,7 @@ class LiveTable(Watcher):
 
     def expects(self, trials: int) -> None:
         """So many more trials will come."""
-        self._now = replace(self._now, target=(self._now.target or 0) + trials)
+        self._now = replace(self._now, target=(self._now.target or 0) + trials, left=None)  # how long they take is not known
 
     def note(self, text: str) -> None:
         """Something the user should know now."""

@@ -183,6 +183,9 @@ def test_after_a_resume_it_goes_on_where_it_was(tmp_path):
     assert f"w: 3 of 9 done, best {best.bpb:.4f} (trial {number}), 8:20, about 16:" in text
     assert "spent: 3 trainings; budget left: 1:51:" in text
     assert text.count("complete") + text.count(" best ") >= 3
+    table.expects(4)  # of the confirmation, whose time is not known yet
+    assert "w: 3 of 13 done" in shown(table)
+    assert " left" not in shown(table).split("w: 3 of 13 done")[1].split("\n")[0]
     book.presence.leave()
 
 
