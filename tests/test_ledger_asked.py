@@ -257,3 +257,18 @@ def test_a_resume_teaches_the_forecaster_what_finished_trials_showed(tmp_path):
         f"recalled {name}" for name in names[2:]
     ]
     assert taught(Learning, remembers=4) == names
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_driver_that_died_before_it_saw_that_another_was_first_leaves_no_twin(tmp_path, recorded):
+    first, second = ledger(tmp_path), ledger(tmp_path)
+    proposal = first.propose()
+    second._enter(proposal.recipe, {}, {}, {"asked": 1, "not_fitting": 0})  # and is killed before it looks
+    second.presence.leave()
+    if recorded:
+        finish(first, proposal)
+    third = ledger(tmp_path)
+    assert third.reconcile() == 0
+    assert third.orphans() == []
+    states = [(t.state, t.user_attrs.get("withdrawn", False)) for t in third.study.trials]
+    assert states == [(TrialState.COMPLETE if recorded else TrialState.RUNNING, False), (TrialState.FAIL, True)]
