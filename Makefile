@@ -17,7 +17,7 @@ NAME ?= first
 .PHONY: search test test-all test-machines check chaos bench fuzz clean
 
 search: .venv/installed
-	$(PY) -m search.cli first --name $(NAME)
+	$(PY) -m golflab first --name $(NAME)
 
 test: .venv/tested
 	$(PY) -m pytest
@@ -45,6 +45,8 @@ test-machines: .venv/tested
 check: .venv/tested
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	rm -rf build/types && mkdir -p build/types/golflab
+	cd build/types/golflab && ln -s ../../../golflab/*.py ../../../model ../../../spaces ../../../search ../../../analysis .
 	$(PY) -m mypy
 
 chaos: .venv/tested

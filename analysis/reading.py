@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from model.record import folders_in, problem, read_body, read_json, shown_path
+from golflab.model.record import folders_in, problem, read_body, read_json, shown_path
 
 
 class Reading:
@@ -38,7 +38,7 @@ class Reading:
 
 
 def _parse(content: bytes) -> Any:
-    """JSON, read fast: as `model.untrusted.parse_json` does."""
+    """JSON, read fast: as `golflab.model.system.untrusted.parse_json` does."""
     return orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
 
 

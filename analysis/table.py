@@ -12,14 +12,14 @@ bpb, bpb_float     bits per byte after and before quantisation
 bytes, code_bytes  of the packed artifact, code included; of the code alone
 forecast_low/mid/high   bytes predicted before training
 limit              the byte limit of the recipe
-parameters, tokens, seconds, tokens_per_second, trained, training    as in `model.record.Record`
+parameters, tokens, seconds, tokens_per_second, trained, training    as in `golflab.model.record.Record`
 condition          schedule and data, as text: only runs of one condition can be compared
 techniques         names of all techniques that were on, slots' defaults left out, as text
 folder             where the record lies, or ""
 experiment         name of the experiment (its folder's or file's name)
 adaptive           whether a search chose the run looking at the scores of earlier ones
 curve              training curve: list of dictionaries
-finishings         what else the training was finished with: list of dictionaries (`analysis.finishings`)
+finishings         what else the training was finished with: list of dictionaries (`golflab.analysis.effects.finishings`)
 =================  ====================================================================================
 
 Whole numbers are ``int64``, or pandas' ``Int64`` where some runs have none.
@@ -42,9 +42,9 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from analysis.joined import chosen_by_search, whole
-from analysis.reading import Reading, experiment, labels, located, merged
-from model.record import said_damaged
+from golflab.analysis.joined import chosen_by_search, whole
+from golflab.analysis.reading import Reading, experiment, labels, located, merged
+from golflab.model.record import said_damaged
 
 PLAIN = [
     "recipe",

@@ -1,7 +1,8 @@
 """How well do designs recover planted effects? Worlds of 40 techniques, 14 real, 10 interacting pairs, noise 0.00068.
 
-Every design is measured with the shipped functions only: `search.design` chooses the combinations,
-`analysis.contribution` reads the runs. Errors are against the effect averaged over all other techniques on or off.
+Every design is measured with the shipped functions only: `golflab.search.design.matrices` chooses the combinations,
+`golflab.analysis.effects.contribution` reads the runs. Errors are against the effect averaged over all other techniques on or
+off.
 
     python benchmarks/ablation_power.py --quick --json
 """
@@ -22,8 +23,8 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from analysis.contribution import contribution
-from search import design
+from golflab.analysis.effects.contribution import contribution
+from golflab.search.design import matrices as design
 
 COUNT, REAL, PAIRS, NOISE = 40, 14, 10, 0.00068
 WORTH_SEEING = 0.0009

@@ -15,7 +15,7 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from model.audit import audit
+from golflab.model.audit.judge import audit
 from tests import cheats
 
 NEVER = 1e9  # seconds: what is found must not depend on how fast the machine is

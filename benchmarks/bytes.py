@@ -22,22 +22,22 @@ import numpy as np
 import torch
 from scipy.stats import entropy
 
-from model.artifact import pack, unpack
-from model.calibration import Calibration
-from model.forecast import forecast, inventory, raw_forecast, scheme
-from model.gpt import GPT
-from model.gptq import collect
-from model.grid import Quantised
-from model.initialize import initialize
-from model.layers import ParameterInfo, parameters_of
-from model.place import Place
-from model.quantize import quantise
-from model.recipe import Recipe
-from model.record import records_in
-from model.run import run
-from model.stages import Cache
-from model.technique import parse
-from spaces.presets import PRESETS, preset
+from golflab.model.compression.artifact import pack, unpack
+from golflab.model.compression.calibration import Calibration
+from golflab.model.compression.forecast import forecast, inventory, raw_forecast, scheme
+from golflab.model.compression.gptq import collect
+from golflab.model.compression.grid import Quantised
+from golflab.model.compression.quantize import quantise
+from golflab.model.network.gpt import GPT
+from golflab.model.network.initialize import initialize
+from golflab.model.network.layers import ParameterInfo, parameters_of
+from golflab.model.recipe import Recipe
+from golflab.model.record import records_in
+from golflab.model.run import run
+from golflab.model.stages import Cache
+from golflab.model.system.device import Place
+from golflab.model.technique import parse
+from golflab.spaces.presets import PRESETS, preset
 
 SCHEMES = (
     "int8_rows",
@@ -185,9 +185,9 @@ def forecasts(folders: list[Path]) -> None:
 
 def refused(folder: Path, cache: Path, train: int, draws: int = 300) -> None:
     """What a finished search would now refuse, and the truth about those of them that are nearest to the limit."""
-    from search.engine import open_ledger
-    from search.sweep import options_of
-    from search.walk import LIKELY, REFUSED, SURE
+    from golflab.search.experiment.drive import open_ledger
+    from golflab.search.experiment.start import options_of
+    from golflab.search.sampler.selection import LIKELY, REFUSED, SURE
 
     ledger = open_ledger(options_of(folder.name, str(folder.parent)))
     ledger.reconcile()  # which teaches the forecast

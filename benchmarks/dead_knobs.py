@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.layers import parameters_of
-from model.quantize import quantise
-from model.recipe import Recipe
-from model.technique import Technique, catalogue, parse
-from model.train import train
+from golflab.model.compression.quantize import quantise
+from golflab.model.network.layers import parameters_of
+from golflab.model.recipe import Recipe
+from golflab.model.technique import Technique, catalogue, parse
+from golflab.model.training.loop import train
 from tests.contract_helpers import (
     BASE,
     BATCH,

@@ -21,16 +21,16 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from model.artifact import unpack
-from model.evaluate import Evaluator, Score, evaluate
-from model.gpt import GPT
-from model.initialize import initialize
-from model.place import Place
-from model.prepare import TokenData, prepare
-from model.recipe import Recipe
-from model.run import packed, run
-from model.technique import parse
-from spaces.presets import preset
+from golflab.model.compression.artifact import unpack
+from golflab.model.data.prepare import TokenData, prepare
+from golflab.model.evaluation.score import Evaluator, Score, evaluate
+from golflab.model.network.gpt import GPT
+from golflab.model.network.initialize import initialize
+from golflab.model.recipe import Recipe
+from golflab.model.run import packed, run
+from golflab.model.system.device import Place
+from golflab.model.technique import parse
+from golflab.spaces.presets import preset
 
 WAYS = (
     "chunked",

@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 
-from analysis.contribution import contribution
-from analysis.table import load
-from model.recipe import Recipe
-from model.run import run
-from model.technique import find
-from search.design import folded_plackett_burman
-from spaces.catalogue import FIRST
-from spaces.presets import BASELINE, preset
+from golflab.analysis.effects.contribution import contribution
+from golflab.analysis.table import load
+from golflab.model.recipe import Recipe
+from golflab.model.run import run
+from golflab.model.technique import find
+from golflab.search.design.matrices import folded_plackett_burman
+from golflab.spaces.catalogue import FIRST
+from golflab.spaces.presets import BASELINE, preset
 
 NAMES = FIRST[:7]
 WIDE = {"layers": 4, "width": 64, "heads": 4, "kv_heads": 2, "hidden": 128}

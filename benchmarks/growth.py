@@ -30,13 +30,13 @@ import scipy.stats  # noqa: F401 imported before anything is timed
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
-from model.record import Record
-from search.bridge import LedgerSearcher, Watcher
-from search.forecast import Forecaster
-from search.ledger import Ledger
-from search.storage import JOURNAL, open_storage
-from spaces.catalogue import space as find_space
-from spaces.presets import preset
+from golflab.model.record import Record
+from golflab.search.engine.searcher import LedgerSearcher, Watcher
+from golflab.search.ledger.forecast import Forecaster
+from golflab.search.ledger.ledger import Ledger
+from golflab.search.ledger.storage import JOURNAL, open_storage
+from golflab.spaces.catalogue import space as find_space
+from golflab.spaces.presets import preset
 
 RUNGS = (32, 64, 96)
 ASKED = 5  # proposals that are timed
@@ -111,7 +111,7 @@ def costs(folder: Path, trials: int, space: str, profile: bool) -> dict[str, flo
     make_up(folder, trials, space)
     found: dict[str, float] = {}
     found["resume, s"], book = timed(lambda: resumed(folder, space, trials), profile)
-    searcher = LedgerSearcher(book, Watcher(), {"runner": "model.run:run", "cache": "cache"})
+    searcher = LedgerSearcher(book, Watcher(), {"runner": "golflab.model.run:run", "cache": "cache"})
     asked, booked, kept = [], [], []
     for k in range(ASKED):
         seconds, config = timed(lambda k=k: searcher.suggest(f"t{k}"), profile and k == ASKED - 1)

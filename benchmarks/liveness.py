@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model.artifact import unpack
-from model.recipe import Recipe
-from model.technique import catalogue
+from golflab.model.compression.artifact import unpack
+from golflab.model.recipe import Recipe
+from golflab.model.technique import catalogue
 from tests.contract_helpers import (
     awake,
     default,

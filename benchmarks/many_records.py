@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.report import report
-from analysis.table import load
+from golflab.analysis.report.report import report
+from golflab.analysis.table import load
 
 TECHNIQUES = 40
 

@@ -58,7 +58,7 @@ LIBRARIES = (
 # Module -> the tests that are about it.
 TESTS = {
     "model/stages.py": ("tests/test_stages.py", "tests/test_run.py"),
-    "model/train.py": (
+    "model/training/loop.py": (
         "tests/test_train_cases.py",
         "tests/test_train.py",
         "tests/test_interrupted.py",
@@ -71,15 +71,15 @@ TESTS = {
         "tests/test_ways.py",
         "tests/test_export.py",
     ),
-    "model/gptq.py": ("tests/test_gptq.py", "tests/techniques/test_gptq.py"),
-    "search/ledger.py": (
+    "model/compression/gptq.py": ("tests/test_gptq.py", "tests/techniques/test_gptq.py"),
+    "search/ledger/ledger.py": (
         "tests/test_ledger_asked.py",
         "tests/test_ledger_told.py",
         "tests/test_ledger.py",
         "tests/test_growth.py",
     ),
-    "search/sampler.py": ("tests/test_sampler_cases.py", "tests/test_sampler_variants.py", "tests/test_sampler.py"),
-    "analysis/paired.py": ("tests/test_paired.py",),
+    "search/sampler/fitting.py": ("tests/test_sampler_cases.py", "tests/test_sampler_variants.py", "tests/test_sampler.py"),
+    "analysis/comparison/paired.py": ("tests/test_paired.py",),
 }
 OTHER = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.paired import compare
-from analysis.table import load
-from model.run import forecast_bytes
-from search.sweep import resume, run_plan
-from spaces.presets import PRESETS, PROXY_LIMIT, preset
+from golflab.analysis.comparison.paired import compare
+from golflab.analysis.table import load
+from golflab.model.run import forecast_bytes
+from golflab.search.experiment.start import resume, run_plan
+from golflab.spaces.presets import PRESETS, PROXY_LIMIT, preset
 
 LIMIT = 16_000_000
 

@@ -8,9 +8,9 @@ import random
 
 import numpy as np
 
-from search.forecast import Forecaster
-from spaces.catalogue import space
-from spaces.presets import preset
+from golflab.search.ledger.forecast import Forecaster
+from golflab.spaces.catalogue import space
+from golflab.spaces.presets import preset
 
 
 def main() -> None:

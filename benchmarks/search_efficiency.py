@@ -24,8 +24,8 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from benchmarks.worlds import TABLES, World, planted, table, tuned, with_knobs
-from search.encoding import Encoding
-from search.sampler import FittingSampler
+from golflab.search.sampler.encoding import Encoding
+from golflab.search.sampler.fitting import FittingSampler
 
 AT = (25, 50, 100)
 KINDS = ("pairs", "triples", "nonlinear", "tables", "tuned")

@@ -14,11 +14,11 @@ from unittest import mock
 
 import torch
 
-from model import kernels
-from model.gpt import GPT
-from model.initialize import initialize
-from model.optimize import Optimizers
-from spaces.presets import preset
+from golflab.model.network import kernels
+from golflab.model.network.gpt import GPT
+from golflab.model.network.initialize import initialize
+from golflab.model.training.optimizers import Optimizers
+from golflab.spaces.presets import preset
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model.recipe import Recipe
-from model.record import Record
+from golflab.model.recipe import Recipe
+from golflab.model.record import Record
 
 
 def nothing(recipe: Recipe, folder: Path, cache: Path, on_rung=None, **_) -> Record:
@@ -41,8 +41,8 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="print where the driver spends its time")
     options = parser.parse_args()
     os.environ["PYTHONPATH"] = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])
-    from search.bridge import Watcher
-    from search.sweep import search
+    from golflab.search.engine.searcher import Watcher
+    from golflab.search.experiment.start import search
 
     class Clock(Watcher):
         ends: list[tuple[float, float]] = []

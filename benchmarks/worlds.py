@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from search.encoding import Encoding
+from golflab.search.sampler.encoding import Encoding
 
 NOISE = 0.00068  # bits per byte between seeds of one submission
 

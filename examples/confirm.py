@@ -2,7 +2,8 @@
 
 The best combination of a search was chosen for its score, so its score flatters it. Here it and the presets the search began
 from are trained anew, with seeds no trial had and the search's own tokens and limit, and scored on the test part, which
-no search sees. Differences are paired by seed and document (`analysis.paired`), their p-values adjusted by Holm.
+no search sees. Differences are paired by seed and document (`golflab.analysis.comparison.paired`), their p-values adjusted by
+Holm.
 """
 
 import argparse
@@ -11,15 +12,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.paired import compare
-from analysis.ranking import arms
-from analysis.significance import holm
-from analysis.table import load
-from model.recipe import Recipe
-from model.record import records_in
-from search.options import Options
-from search.sweep import options_of, resume, run_plan
-from spaces.presets import PRESETS
+from golflab.analysis.comparison.paired import compare
+from golflab.analysis.comparison.ranking import arms
+from golflab.analysis.inference.significance import holm
+from golflab.analysis.table import load
+from golflab.model.recipe import Recipe
+from golflab.model.record import records_in
+from golflab.search.experiment.options import Options
+from golflab.search.experiment.start import options_of, resume, run_plan
+from golflab.spaces.presets import PRESETS
 
 FIRST_SEED = 100
 

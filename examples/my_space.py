@@ -1,7 +1,7 @@
 """A space of one's own: ``golflab search --space examples.my_space:SPACE`` from this repository, or copy it anywhere."""
 
-from spaces.presets import preset
-from spaces.space import Space
+from golflab.spaces.presets import preset
+from golflab.spaces.space import Space
 
 SPACE = Space(
     "mine",

@@ -13,4 +13,4 @@
 set -eu
 cd "$(dirname "$0")/.."
 exec ray job submit --address "${RAY_DASHBOARD:-http://127.0.0.1:8265}" --no-wait --working-dir . -- \
-    python -m search.cli search --address auto --runs "${RUNS:-$PWD/runs}" "$@"
+    python -m golflab.search.cli.main search --address auto --runs "${RUNS:-$PWD/runs}" "$@"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from search.sweep import resume, search
+from golflab.search.experiment.start import resume, search
 
 NAME, RUNS = "from-python", "runs"
 

@@ -12,15 +12,15 @@ from typing import Any
 
 from torch import Tensor
 
-from model.corpus import load_corpus
-from model.files import write_atomic
-from model.heard import OnStage, unheard
-from model.machine import Conditions
-from model.place import Place
-from model.prepare import TokenData, prepare
-from model.recipe import Recipe
-from model.script import script
-from model.stages import Cache, later_keys, train_key, trained_key
+from golflab.model.data.corpus import load_corpus
+from golflab.model.data.prepare import TokenData, prepare
+from golflab.model.recipe import Recipe
+from golflab.model.stages import Cache, later_keys, train_key, trained_key
+from golflab.model.submission.script import script
+from golflab.model.system.device import Place
+from golflab.model.system.files import write_atomic
+from golflab.model.system.machine import Conditions
+from golflab.model.training.heard import OnStage, unheard
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Job:
         trained_here: whether this run trained, or found its training in the cache.
         training: names the training, once there is one.
         text: fingerprints of ``corpus`` and ``tokenizer``, for the record.
-        tell: hears which stage is at work, and how far it is: see `model.run.run`.
+        tell: hears which stage is at work, and how far it is: see `golflab.model.run.run`.
     """
 
     recipe: Recipe
@@ -91,7 +91,7 @@ class Job:
         self.stages[stage] = round(self.stages.get(stage, 0.0) + time.perf_counter() - start, 3)
 
     def scored(self, done: int, total: int, bpb: float) -> None:
-        """Tell how far the scoring is: what `model.evaluate.evaluate` calls."""
+        """Tell how far the scoring is: what `golflab.model.evaluation.score.evaluate` calls."""
         self.tell("scoring", {"progress": done / total})
 
     def keep(self, stage: str, key: str, tensors: dict[str, Tensor], told: dict[str, Any]) -> bool:

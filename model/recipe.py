@@ -16,9 +16,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from model.shape import Data, Schedule, Shape, make_plain
-from model.slots import SLOTS
-from model.technique import Technique, find
+from golflab.model.shape import Data, Schedule, Shape, make_plain
+from golflab.model.slots import SLOTS
+from golflab.model.technique import Technique, find
 
 
 def _by_slot(techniques: Iterable[Technique]) -> dict[str, tuple[Technique, ...]]:
@@ -76,7 +76,7 @@ class Recipe:
             if not isinstance(getattr(self, part), kind):
                 raise ValueError(f"recipe: {part}={getattr(self, part)!r} must be a {kind.__name__}.")
         if strange := [t for t in self.techniques if not isinstance(t, Technique)]:
-            raise ValueError(f"recipe: {strange[0]!r} is no technique; `model.technique.parse` reads one from text.")
+            raise ValueError(f"recipe: {strange[0]!r} is no technique; `golflab.model.technique.parse` reads one from text.")
         if self.limit < 1:
             raise ValueError(f"recipe: limit={self.limit} must be a positive number of bytes.")
         if self.seed < 0:

@@ -3,7 +3,8 @@
 A record is a folder: ``record.json`` (everything readable) and ``documents.npz`` (bits and bytes of every document
 scored, the raw material of paired comparisons). Both are written to a temporary name, flushed and renamed.
 
-A record that is read is checked first (`model.schema`): anybody may have edited it. A damaged one is named and left out.
+A record that is read is checked first (`golflab.model.schema`): anybody may have edited it. A damaged one is named and left
+out.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from model.files import write_atomic
-from model.schema import STATES, WHOLE_FIELDS, problem, said_damaged
-from model.untrusted import parse_json, read_json, read_whole
+from golflab.model.schema import STATES, WHOLE_FIELDS, problem, said_damaged
+from golflab.model.system.files import write_atomic
+from golflab.model.system.untrusted import parse_json, read_json, read_whole
 
 # `problem` and `read_json` are used by analyses, too, which import this module and none below it.
 __all__ = [
@@ -61,8 +62,8 @@ class Record:
         curve: training curve: dictionaries with step, tokens, seconds, loss, and bpb and bytes at rungs.
         notes: anything a reader should know (what was retried, what was clipped).
         machine: versions and hardware.
-        overlap: how much of the held-out text stands in the training text: `model.overlap.overlap`.
-        finishings: what else the training was finished with, and the paired differences: see `model.ways.compare`.
+        overlap: how much of the held-out text stands in the training text: `golflab.model.data.overlap.overlap`.
+        finishings: what else the training was finished with, and the paired differences: see `golflab.model.ways.compare`.
         trial: its number in the search; None for a run of its own.
         started: when the search handed it out, as ISO 8601 text in UTC; empty for a run of its own.
         ended: when the search heard of its end.

@@ -17,30 +17,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.artifact import unpack
-from model.batches import repetition
-from model.calibration import Calibration
-from model.evaluate import Score, evaluate
-from model.finish import artifact
-from model.forecast import Forecast, forecast, inventory
-from model.gpt import GPT
-from model.heard import Heard, OnStage, unheard
-from model.job import Job
-from model.machine import Conditions, describe
-from model.pace import alike, step_seconds, to_try, tried
-from model.place import Place
-from model.prepare import TokenData, prepare
-from model.recipe import Recipe
-from model.record import Record
-from model.rungs import measure
-from model.schema import MOST_BPB
-from model.script import code_bytes
-from model.sources import edited
-from model.stages import finishing_part, scoring_part, training_part
-from model.train import source_of, train
-from model.trained import Trained, TrainingFailed, average_key
-from model.ways import Way, collected, compare
-from model.weights import empty_model, scored_model
+from golflab.model.compression.artifact import unpack
+from golflab.model.compression.calibration import Calibration
+from golflab.model.compression.finish import artifact
+from golflab.model.compression.forecast import Forecast, forecast, inventory
+from golflab.model.data.batches import repetition
+from golflab.model.data.prepare import TokenData, prepare
+from golflab.model.evaluation.score import Score, evaluate
+from golflab.model.job import Job
+from golflab.model.network.gpt import GPT
+from golflab.model.network.weights import empty_model, scored_model
+from golflab.model.recipe import Recipe
+from golflab.model.record import Record
+from golflab.model.schema import MOST_BPB
+from golflab.model.stages import finishing_part, scoring_part, training_part
+from golflab.model.submission.script import code_bytes
+from golflab.model.system.device import Place
+from golflab.model.system.machine import Conditions, describe
+from golflab.model.system.sources import edited
+from golflab.model.training.heard import Heard, OnStage, unheard
+from golflab.model.training.loop import source_of, train
+from golflab.model.training.pace import alike, step_seconds, to_try, tried
+from golflab.model.training.result import Trained, TrainingFailed, average_key
+from golflab.model.training.rungs import measure
+from golflab.model.ways import Way, collected, compare
 
 OnRung = Callable[[dict[str, Any]], str | None]
 OnStep = Callable[[dict[str, Any]], None]
@@ -288,7 +288,7 @@ def assist(
         fingerprint: of the first process's data.
         device: ``auto``, ``cpu`` or ``cuda``.
         local_disk: see `run`.
-        **settings: of `model.train.train`, the same as the first process's.
+        **settings: of `golflab.model.training.loop.train`, the same as the first process's.
 
     Raises:
         RuntimeError: this node has other data.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from model.recipe import digest
+from golflab.model.recipe import digest
 
 STATES = ("complete", "pruned", "failed", "not_fitting")
 FORECAST = ("low", "mid", "high")
@@ -93,7 +93,7 @@ def _point(value: Any) -> bool:
 
 
 def _finishing(value: Any) -> bool:
-    """What `model.ways.compare` says of one way."""
+    """What `golflab.model.ways.compare` says of one way."""
     if not isinstance(value, dict) or not isinstance(value.get("technique"), str):
         return False
     lists = all(_listed(_text)(value.get(key)) for key in ("beside", "instead_of"))

@@ -1,13 +1,13 @@
 """What is cached between stages, and under which key: train once, finish many times.
 
 A stage's key is the hash of everything that can change its result: the key of the stage before it, the part of the recipe
-it can see, the conditions it runs under, and the source of all code it can run (`model.sources`). Two recipes that differ
-only after training therefore share one training. Each stage is given its part of the recipe and no more, so that it cannot
-read what its key does not hold.
+it can see, the conditions it runs under, and the source of all code it can run (`golflab.model.system.sources`). Two recipes
+that differ only after training therefore share one training. Each stage is given its part of the recipe and no more, so that
+it cannot read what its key does not hold.
 
 A training bounded by seconds does what the machine does in that time, so its result is looked for only on machines of the same
-kind, and is used only where this process is as fast (`model.run`). What comes after it is keyed by that very training: the one
-in the cache may be replaced by another that did more.
+kind, and is used only where this process is as fast (`golflab.model.run`). What comes after it is keyed by that very training:
+the one in the cache may be replaced by another that did more.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from typing import Any
 
 from torch import Tensor
 
-from model.machine import Conditions
-from model.recipe import Recipe, digest
-from model.script import script
-from model.shape import Data
-from model.slots import SLOTS
-from model.sources import Read, code_hash, source
-from model.technique import Technique
-from model.tensors import read_tensors, write_tensors
-from model.trained import riding
+from golflab.model.recipe import Recipe, digest
+from golflab.model.shape import Data
+from golflab.model.slots import SLOTS
+from golflab.model.submission.script import script
+from golflab.model.system.machine import Conditions
+from golflab.model.system.sources import Read, code_hash, source
+from golflab.model.system.tensors import read_tensors, write_tensors
+from golflab.model.technique import Technique
+from golflab.model.training.result import riding
 
 # The modules whose functions are a stage; the rest of its code follows from what they and the techniques import.
 DOORS = {
-    "train": ("model.prepare", "model.train"),
-    "pack": ("model.finish",),
-    "evaluate": ("model.weights", "model.evaluate"),
+    "train": ("golflab.model.data.prepare", "golflab.model.training.loop"),
+    "pack": ("golflab.model.compression.finish",),
+    "evaluate": ("golflab.model.network.weights", "golflab.model.evaluation.score"),
 }
 
 

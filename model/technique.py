@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from model.shape import Shape, plain_value
-from model.slots import SLOTS, STAGES
+from golflab.model.shape import Shape, plain_value
+from golflab.model.slots import SLOTS, STAGES
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from model.recipe import Recipe
+    from golflab.model.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def _modules() -> dict[str, str]:
     """Technique name -> dotted module, read off the folder without importing anything in it."""
     found = {}
     for stage in STAGES:
-        package = importlib.import_module(f"model.techniques.{stage}")
+        package = importlib.import_module(f"golflab.model.techniques.{stage}")
         for info in pkgutil.iter_modules(package.__path__):
             found[info.name] = f"{package.__name__}.{info.name}"
     return found

@@ -18,17 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.artifact import pack, unpack
-from model.evaluate import Evaluator, collect
-from model.gpt import GPT
-from model.grid import Quantised
-from model.layers import ParameterInfo
-from model.quantize import quantise
-from model.recipe import Recipe
-from model.script import script
-from model.slots import SLOTS
-from model.technique import parse
-from model.tokens import Tokenizer
+from golflab.model.compression.artifact import pack, unpack
+from golflab.model.compression.grid import Quantised
+from golflab.model.compression.quantize import quantise
+from golflab.model.data.tokenizer import Tokenizer
+from golflab.model.evaluation.score import Evaluator, collect
+from golflab.model.network.gpt import GPT
+from golflab.model.network.layers import ParameterInfo
+from golflab.model.recipe import Recipe
+from golflab.model.slots import SLOTS
+from golflab.model.submission.script import script
+from golflab.model.technique import parse
 
 # A default grid of 160: bits × clip × rounding × prune × codec.
 CHOICES: dict[str, tuple[str, ...]] = {

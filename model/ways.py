@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from model.artifact import unpack
-from model.finish import artifact
-from model.gpt import GPT
-from model.prepare import TokenData
-from model.recipe import Recipe
-from model.script import code_bytes
-from model.slots import SLOTS
-from model.technique import parse
-from model.trained import Trained, average_key
-from model.variants import FINISHING, Bits, Ruler
+from golflab.model.compression.artifact import unpack
+from golflab.model.compression.finish import artifact
+from golflab.model.data.prepare import TokenData
+from golflab.model.network.gpt import GPT
+from golflab.model.recipe import Recipe
+from golflab.model.slots import SLOTS
+from golflab.model.submission.script import code_bytes
+from golflab.model.technique import parse
+from golflab.model.training.result import Trained, average_key
+from golflab.model.variants import FINISHING, Bits, Ruler
 
 TOKENS = 4_096  # of the split that each way is scored on
 

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from model.recipe import Recipe
-from model.slots import SLOTS
-from model.technique import catalogue
-from spaces.presets import BASELINE, PRESETS, at_scale
-from spaces.space import Space
+from golflab.model.recipe import Recipe
+from golflab.model.slots import SLOTS
+from golflab.model.technique import catalogue
+from golflab.spaces.presets import BASELINE, PRESETS, at_scale
+from golflab.spaces.space import Space
 
 # The first dozen, and rivals for the slots they fill: enough to see every stage work.
 STARTER = (

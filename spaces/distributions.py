@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from model.technique import Knob
+from golflab.model.technique import Knob
 
 
 def distribution(rule: Knob, default: Any) -> BaseDistribution:

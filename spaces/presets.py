@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 
-from model.recipe import Recipe
-from model.shape import Schedule, Shape
-from model.technique import parse
-from spaces.seeds import seeds
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Schedule, Shape
+from golflab.model.technique import parse
+from golflab.spaces.seeds import seeds
 
 SCALES = ("nano", "proxy", "full")
 

@@ -7,8 +7,8 @@ are divided by the steps of the published run.
 
 from __future__ import annotations
 
-from model.recipe import Recipe
-from model.technique import parse
+from golflab.model.recipe import Recipe
+from golflab.model.technique import parse
 
 
 def seeds(baseline: Recipe) -> dict[str, Recipe]:

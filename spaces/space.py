@@ -22,11 +22,11 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from model.recipe import Recipe
-from model.shape import Shape
-from model.slots import SLOTS
-from model.technique import Knob, Technique, find
-from spaces.distributions import around, distribution, draw, drawn
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.slots import SLOTS
+from golflab.model.technique import Knob, Technique, find
+from golflab.spaces.distributions import around, distribution, draw, drawn
 
 OFF = "off"
 

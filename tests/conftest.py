@@ -53,7 +53,7 @@ def machine():
 
 @pytest.fixture(autouse=True, scope="session")
 def own_key(tmp_path_factory):
-    """Consent (`search.consent`) is signed with a key of the tests' own; the user's settings are left alone."""
+    """Consent (see `search.experiment.consent`) is signed with a key of the tests' own; the user's settings are left alone."""
     os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("settings"))
 
 
@@ -69,7 +69,7 @@ def seeds():
 
 @pytest.fixture(scope="session")
 def ray_cluster():
-    from search.cluster import cluster
+    from golflab.search.engine.cluster import cluster
 
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), before or ""])

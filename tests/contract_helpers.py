@@ -16,20 +16,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.artifact import pack, unpack
-from model.evaluate import Evaluator
-from model.gpt import GPT
-from model.grid import Quantised
-from model.initialize import generator, initialize
-from model.layers import parameters_of
-from model.quantize import quantise
-from model.recipe import Recipe
-from model.shape import Schedule, Shape
-from model.shards import Stream
-from model.slots import SLOTS
-from model.technique import Knob, Technique, catalogue, find, parse
-from model.train import train
-from model.trained import Trained
+from golflab.model.compression.artifact import pack, unpack
+from golflab.model.compression.grid import Quantised
+from golflab.model.compression.quantize import quantise
+from golflab.model.data.shards import Stream
+from golflab.model.evaluation.score import Evaluator
+from golflab.model.network.gpt import GPT
+from golflab.model.network.initialize import generator, initialize
+from golflab.model.network.layers import parameters_of
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Schedule, Shape
+from golflab.model.slots import SLOTS
+from golflab.model.technique import Knob, Technique, catalogue, find, parse
+from golflab.model.training.loop import train
+from golflab.model.training.result import Trained
 from tests.machine import prepare
 
 prepare()

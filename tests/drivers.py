@@ -14,11 +14,11 @@ from pathlib import Path
 import fake_runs
 from optuna.trial import TrialState
 
-from model.record import records_in
-from search.ledger import Ledger
-from search.storage import open_storage
-from spaces.presets import preset
-from spaces.space import Space
+from golflab.model.record import records_in
+from golflab.search.ledger.ledger import Ledger
+from golflab.search.ledger.storage import open_storage
+from golflab.spaces.presets import preset
+from golflab.spaces.space import Space
 
 fork = multiprocessing.get_context("fork")  # everything is imported once
 

@@ -1,4 +1,4 @@
-"""A stand-in for `model.run.run`: instant, deterministic runs with planted effects, for tests of the search."""
+"""A stand-in for `golflab.model.run.run`: instant, deterministic runs with planted effects, for tests of the search."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model.recipe import Recipe
-from model.record import Record
+from golflab.model.recipe import Recipe
+from golflab.model.record import Record
 
 EFFECTS = {"xsa": -0.010, "smear_gate": -0.006, "bigram_hash": -0.02, "ln_scale": 0.004, "leaky_relu_squared": -0.008}
 COSTS = {"bigram_hash": 120_000, "value_residual": 60_000, "gated_attention": 30_000}
@@ -102,7 +102,7 @@ def swelling(recipe: Recipe, folder: Path, cache: Path, on_rung=None, **_) -> Re
 
 def sharing(recipe: Recipe, folder: Path, cache: Path, on_rung=None, **_) -> Record:
     """Trains each training once, as the stage cache does: a recipe that differs only after training finds it there."""
-    from search.trainings import training_key
+    from golflab.search.ledger.trainings import training_key
 
     record = run(recipe, folder, cache, on_rung)
     trained = cache / f"{training_key(recipe)}.trained"

@@ -2,11 +2,11 @@
 
 from fake_runs import Forecaster, run
 
-from model.record import Record
-from search.ledger import Ledger
-from search.storage import open_storage
-from spaces.presets import preset
-from spaces.space import Space
+from golflab.model.record import Record
+from golflab.search.ledger.ledger import Ledger
+from golflab.search.ledger.storage import open_storage
+from golflab.spaces.presets import preset
+from golflab.spaces.space import Space
 
 LIMIT = 640_000
 SPACE = Space(

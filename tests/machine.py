@@ -14,7 +14,7 @@ import os
 
 import torch
 
-import model.place
+import golflab.model.system.device
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS") or 1)
 DTYPE = os.environ.get("GOLFLAB_TEST_DTYPE", "")
@@ -30,4 +30,4 @@ def prepare() -> None:
     if DTYPE not in ("", "bfloat16", "float32"):
         raise ValueError(f"GOLFLAB_TEST_DTYPE={DTYPE!r}; choose bfloat16 or float32, or leave it out.")
     if DTYPE:
-        model.place._bfloat16_is_faster = lambda: DTYPE == "bfloat16"
+        golflab.model.system.device._bfloat16_is_faster = lambda: DTYPE == "bfloat16"

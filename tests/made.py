@@ -1,4 +1,4 @@
-"""Experiments made without a cluster, in a fraction of a second, as `search.sweep` makes them: for tests of folders."""
+"""Experiments made without a cluster, in a fraction of a second, as a search makes them: for tests of folders."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import fake_runs
 
-from model.record import Record
-from search.clock import Clock
-from search.engine import open_ledger
-from search.experiment import begin, create
-from search.options import Options
-from search.sweep import asked
+from golflab.model.record import Record
+from golflab.search.experiment.clock import Clock
+from golflab.search.experiment.drive import open_ledger
+from golflab.search.experiment.folder import begin, create
+from golflab.search.experiment.options import Options
+from golflab.search.experiment.start import asked
 
 FAKE = {"runner": "fake_runs:run", "forecaster": "fake_runs:Forecaster", "limit": 640_000, "cpus": 1}
 

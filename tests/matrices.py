@@ -2,7 +2,7 @@
 
 import torch
 
-from model.layers import ParameterInfo
+from golflab.model.network.layers import ParameterInfo
 
 
 def infos(hidden=48, layers=2):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import functools
 import itertools
 
-from model.recipe import Recipe
-from model.slots import SLOTS
-from model.technique import Technique
+from golflab.model.recipe import Recipe
+from golflab.model.slots import SLOTS
+from golflab.model.technique import Technique
 from tests.contract_helpers import BATCH, NAMES, default, recipe_with
 
 Pair = frozenset[str]

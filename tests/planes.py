@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from model.artifact import Plane
+from golflab.model.compression.artifact import Plane
 
 FORMS = [Plane(60, 41, 31), Plane(17, 1, 0), Plane(0, 3, 0), Plane(9, 64, 1)]
 SPOIL = [lambda d: d[:-3], lambda d: d + b"zz", lambda d: b"", lambda d: d[:9] + b"\xff\xfe\xfd" + d[12:]]

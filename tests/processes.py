@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from model.recipe import Recipe
+from golflab.model.recipe import Recipe
 from tests.contract_helpers import _trained
 from tests.machine import prepare
 

@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import model.run
-import model.train
-from model.recipe import Recipe
-from model.record import Record
+import golflab.model.run
+import golflab.model.training.loop
+from golflab.model.recipe import Recipe
+from golflab.model.record import Record
 from tests.contract_helpers import BASE, BATCH
 
-model.train.CHECKPOINT_SECONDS = 0.5
+golflab.model.training.loop.CHECKPOINT_SECONDS = 0.5
 
 
 def run(recipe: Recipe, folder: Path, cache: Path, **settings: Any) -> Record:
-    """`model.run.run`, which notes its process in ``pids.txt`` and every training that ended in ``trainings.jsonl``."""
+    """`golflab.model.run.run`, which notes its process in ``pids.txt`` and every training that ended in ``trainings.jsonl``."""
     cache.mkdir(parents=True, exist_ok=True)
     with open(cache / "pids.txt", "a") as file:
         file.write(f"{os.getpid()}\n")
-    record = model.run.run(recipe, folder, cache, **settings)
+    record = golflab.model.run.run(recipe, folder, cache, **settings)
     if record.trained:
         with open(cache / "trainings.jsonl", "a") as file:
             file.write(json.dumps(record.recipe) + "\n")
@@ -34,19 +34,19 @@ def run(recipe: Recipe, folder: Path, cache: Path, **settings: Any) -> Record:
 def diverging(recipe: Recipe, folder: Path, cache: Path, **settings: Any) -> Record:
     """`run`, where the loss of every odd seed is no number from its third step on."""
     steps = iter(range(10**6))
-    honest = model.train._gradients
+    honest = golflab.model.training.loop._gradients
 
     def gradients(*arguments: Any) -> float:
         loss = honest(*arguments)
         return math.nan if recipe.seed % 2 and next(steps) >= 2 else loss
 
-    with mock.patch.object(model.train, "_gradients", gradients):
+    with mock.patch.object(golflab.model.training.loop, "_gradients", gradients):
         return run(recipe, folder, cache, **settings)
 
 
 def assist(recipe: Recipe, cache: Path, **settings: Any) -> None:
-    """`model.run.assist`, with the checkpoints of this module."""
-    model.run.assist(recipe, cache, **settings)
+    """`golflab.model.run.assist`, with the checkpoints of this module."""
+    golflab.model.run.assist(recipe, cache, **settings)
 
 
 def corpus(folder: Path) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from model.evaluate import Evaluator
-from model.gpt import GPT
-from model.initialize import initialize
-from model.recipe import Recipe
-from model.shape import Shape
-from model.technique import parse
+from golflab.model.evaluation.score import Evaluator
+from golflab.model.network.gpt import GPT
+from golflab.model.network.initialize import initialize
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import parse
 from tests.machine import prepare
 
 prepare()

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from analysis.significance import detectable as reference
-from model.recipe import Recipe
-from model.technique import catalogue, find
-from search.ablate import detectable, plan, training_key
+from golflab.analysis.inference.significance import detectable as reference
+from golflab.model.recipe import Recipe
+from golflab.model.technique import catalogue, find
+from golflab.search.design.ablate import detectable, plan, training_key
 
 
 def preset(*names, **changes):

@@ -12,10 +12,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model.artifact import MAGIC, PREFIX, pack, unpack
-from model.quantize import quantise
-from model.recipe import Recipe
-from model.technique import parse
+from golflab.model.compression.artifact import MAGIC, PREFIX, pack, unpack
+from golflab.model.compression.quantize import quantise
+from golflab.model.recipe import Recipe
+from golflab.model.technique import parse
 from tests.matrices import dequantise, infos, weights
 
 CODECS = ("zlib_codec", "zstd_codec", "lzma_codec", "brotli_codec", "rans_codec")

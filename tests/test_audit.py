@@ -9,18 +9,18 @@ import pytest
 import torch
 
 import tests.cheats as cheats
-from model.audit import Package, audit
-from model.audit_accounting import Tables, judge_tables, read_tables
-from model.audit_bench import Bench, Text
-from model.audit_mass import invent
-from model.audit_power import Power
-from model.evaluate import Evaluator
-from model.gpt import GPT
-from model.initialize import initialize
-from model.recipe import Recipe
-from model.shape import Shape
-from model.technique import catalogue
-from model.tokens import Tokenizer, train_tokenizer
+from golflab.model.audit.accounting import Tables, judge_tables, read_tables
+from golflab.model.audit.bench import Bench, Text
+from golflab.model.audit.judge import Package, audit
+from golflab.model.audit.mass import invent
+from golflab.model.audit.power import Power
+from golflab.model.data.tokenizer import Tokenizer, train_tokenizer
+from golflab.model.evaluation.score import Evaluator
+from golflab.model.network.gpt import GPT
+from golflab.model.network.initialize import initialize
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import catalogue
 
 HERE = Path(__file__).resolve().parent
 NEVER = 1e9  # seconds: what is found must not depend on how fast the machine is

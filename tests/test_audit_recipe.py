@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from model.artifact import unpack
-from model.audit import Audit, Verdict
-from model.audit_entry import Entry, is_entry, load
-from model.audit_recipe import audit_artifact, audit_recipe, with_data
-from model.prepare import prepare
-from model.recipe import Recipe
-from model.run import packed
-from model.shape import Data, Schedule, Shape
-from model.technique import parse
-from search.cli import app
+from golflab.model.audit.entry import Entry, is_entry, load
+from golflab.model.audit.judge import Audit, Verdict
+from golflab.model.audit.recipe import audit_artifact, audit_recipe, with_data
+from golflab.model.compression.artifact import unpack
+from golflab.model.data.prepare import prepare
+from golflab.model.recipe import Recipe
+from golflab.model.run import packed
+from golflab.model.shape import Data, Schedule, Shape
+from golflab.model.technique import parse
+from golflab.search.cli.main import app
 
 SHAPE = Shape(layers=2, width=16, heads=2, kv_heads=1, hidden=32, vocabulary=300, context=32)
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.shape import Shape
-from model.shards import Stream
-from model.technique import parse
+from golflab.model.data.shards import Stream
+from golflab.model.shape import Shape
+from golflab.model.technique import parse
 
 SHAPE = Shape(layers=1, width=8, heads=1, kv_heads=1, hidden=8, vocabulary=5000, context=16)
 KINDS = ["sequential", "sequential:start=zero", "shuffled", "shuffled:order=coprime", "shuffled:documents=true"]

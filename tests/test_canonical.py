@@ -12,9 +12,9 @@ import dataclasses
 import pytest
 
 from benchmarks.dead_knobs import PLAIN, RICH, outcome
-from model.recipe import Recipe
-from model.technique import Technique, catalogue, parse
-from spaces.presets import PRESETS, at_scale, preset
+from golflab.model.recipe import Recipe
+from golflab.model.technique import Technique, catalogue, parse
+from golflab.spaces.presets import PRESETS, at_scale, preset
 from tests.contract_helpers import TINY
 
 UNTIED = PLAIN.with_(tied=False)

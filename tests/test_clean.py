@@ -9,10 +9,10 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from model.stages import Cache
-from search.clean import clean, seconds_of
-from search.cli import app
-from search.storage import Presence
+from golflab.model.stages import Cache
+from golflab.search.cli.clean import clean, seconds_of
+from golflab.search.cli.main import app
+from golflab.search.ledger.storage import Presence
 
 DAY = 86_400.0
 KEY, OTHER, RECIPE = "0123456789ab", "ba9876543210", "fedcba987654"

@@ -7,10 +7,11 @@ import sys
 import pytest
 from fake_runs import run as fake_run
 
-from search import cli
-from search.options import Options
-from search.sweep import run_plan
-from spaces.presets import preset
+from golflab.model import run as one_run
+from golflab.search.cli import main as cli
+from golflab.search.experiment.options import Options
+from golflab.search.experiment.start import run_plan
+from golflab.spaces.presets import preset
 
 
 def golflab(monkeypatch, *words):
@@ -74,9 +75,9 @@ def test_every_option_arrives(monkeypatch, tmp_path, command, given):
         heard.update(options)
         raise ValueError("heard")
 
-    monkeypatch.setattr("search.sweep.asked", hear)
-    monkeypatch.setattr("search.ablate.plan", lambda *_, **__: Planned())
-    monkeypatch.setattr("search.single.recipe_of", lambda *_, **__: preset("baseline"))
+    monkeypatch.setattr("golflab.search.experiment.start.asked", hear)
+    monkeypatch.setattr("golflab.search.design.ablate.plan", lambda *_, **__: Planned())
+    monkeypatch.setattr("golflab.search.cli.run_one.recipe_of", lambda *_, **__: preset("baseline"))
     plain = {key: value[0] if isinstance(value, tuple) else value for key, value in given.items()}
     words = [word for key, value in plain.items() for word in (f"--{key.replace('_', '-')}", value)]
     assert golflab(monkeypatch, *command, *words, "--allow-overlap", "--runs", tmp_path) == 2
@@ -128,12 +129,10 @@ def test_people_get_tables(monkeypatch, capsys):
 
 
 def test_a_run_prints_one_object_and_failing_ends_with_exit_code_1(monkeypatch, capsys, tmp_path):
-    import model.run
-
     def instant(recipe, folder, cache, **settings):
         return fake_run(recipe, folder, cache)
 
-    monkeypatch.setattr(model.run, "run", instant)
+    monkeypatch.setattr(one_run, "run", instant)
     assert golflab(monkeypatch, "run", "baseline", "--with", "xsa:last=2", "--runs", tmp_path, "--json") == 0
     body = json.loads(capsys.readouterr().out)
     outcome = ["preset", "recipe", "seed", "state", "reason", "bpb", "bpb_float", "bytes", "code_bytes", "bytes_forecast"]
@@ -144,7 +143,7 @@ def test_a_run_prints_one_object_and_failing_ends_with_exit_code_1(monkeypatch, 
         record.state, record.reason = "failed", "the loss was not finite"
         return record
 
-    monkeypatch.setattr(model.run, "run", failing)
+    monkeypatch.setattr(one_run, "run", failing)
     assert golflab(monkeypatch, "run", "baseline", "--runs", tmp_path) == 1
     assert "not finite" in capsys.readouterr().out
 
@@ -166,8 +165,6 @@ def test_a_plan_is_run_reported_and_watched(ray_cluster, monkeypatch, capsys, tm
 
 
 def test_overlap_is_shown_by_data_info_refused_by_run_and_allowed_by_an_option(monkeypatch, capsys, tmp_path):
-    import model.run
-
     path = tmp_path / "twice.jsonl"
     path.write_text(
         "\n".join(json.dumps({"text": f"Document {i % 5}. " + f"It says {i % 5} and more. " * 30}) for i in range(60))
@@ -185,7 +182,7 @@ def test_overlap_is_shown_by_data_info_refused_by_run_and_allowed_by_an_option(m
         asked.append(recipe)
         return fake_run(recipe, folder, cache)
 
-    monkeypatch.setattr(model.run, "run", noting)
+    monkeypatch.setattr(one_run, "run", noting)
     for words in ([], ["--allow-overlap"]):
         assert golflab(monkeypatch, "run", "baseline", "--corpus", path, "--runs", tmp_path, *words) == 0
     assert [recipe.data.allow_overlap for recipe in asked] == [False, True]

@@ -12,19 +12,19 @@ import pytest
 import real_runs
 from ray.cluster_utils import Cluster
 
-import search.cluster
-from model.record import records_in
-from model.run import run
-from search.options import Options
-from search.running import running_state
-from search.storage import read_experiment
+import golflab.search.engine.cluster
+from golflab.model.record import records_in
+from golflab.model.run import run
+from golflab.search.engine.running import running_state
+from golflab.search.experiment.options import Options
+from golflab.search.ledger.storage import read_experiment
 
 ROOT = Path(__file__).parent.parent
 DRIVER = """
 import sys
 import real_runs
 from pathlib import Path
-from search.sweep import run_plan
+from golflab.search.experiment.start import run_plan
 runs, address, count, steps = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 run_plan(real_runs.recipes(runs, count, steps), name="n", runs=str(runs), address=address, processes=2, runner="real_runs:run")
 """
@@ -65,7 +65,7 @@ def test_what_a_trial_cannot_be_given(options, said):
 
 
 def test_a_cluster_says_how_many_trials_it_can_run():
-    there = search.cluster.Cluster(cpus=8, gpus=4, scratch="")
+    there = golflab.search.engine.cluster.Cluster(cpus=8, gpus=4, scratch="")
     assert there.workers({"CPU": 1.0}) == 8
     assert there.workers({"CPU": 1.0, "GPU": 0.5}) == 8
     assert there.workers({"CPU": 1.0, "GPU": 1.0}, processes=2) == 2

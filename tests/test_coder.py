@@ -4,9 +4,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy
 
-from model.artifact import Plane
-from model.coder import BITS, COLUMNS, ROWS, Decoder, Encoder, Histograms, lanes_for, magnitude_start, traits_of
-from model.techniques.pack.rans_codec import Rans
+from golflab.model.compression.artifact import Plane
+from golflab.model.compression.rans import (
+    BITS,
+    COLUMNS,
+    ROWS,
+    Decoder,
+    Encoder,
+    Histograms,
+    lanes_for,
+    magnitude_start,
+    traits_of,
+)
+from golflab.model.techniques.pack.rans_codec import Rans
 
 
 def integers(rows, columns, largest, seed=0, spread=0.0):

@@ -6,11 +6,11 @@ import dataclasses
 
 import pytest
 
-from model import compiled
-from model.recipe import Recipe
-from model.shape import Schedule
-from model.technique import parse
-from model.train import train
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Schedule
+from golflab.model.technique import parse
+from golflab.model.training import compiled
+from golflab.model.training.loop import train
 from tests.contract_helpers import BATCH, TINY
 from tests.test_train import source
 

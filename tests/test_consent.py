@@ -7,13 +7,13 @@ import pytest
 from made import made
 from test_cli import golflab
 
-from search.consent import _given, check_consent, consent, foreign, key_file
-from search.database import bare, check_address, cleaned, completed, masked
-from search.experiment import kept
-from search.options import Options
-from search.status import status_of
-from search.storage import open_storage, read_experiment
-from search.sweep import options_of, resume
+from golflab.search.experiment.consent import _given, check_consent, consent, foreign, key_file
+from golflab.search.experiment.folder import kept
+from golflab.search.experiment.options import Options
+from golflab.search.experiment.start import options_of, resume
+from golflab.search.ledger.database import bare, check_address, cleaned, completed, masked
+from golflab.search.ledger.storage import open_storage, read_experiment
+from golflab.search.upkeep.status import status_of
 
 SECRETS = [
     ("postgresql://me:s3cret@db/golf", "postgresql://me:***@db/golf", "postgresql://me@db/golf"),
@@ -53,8 +53,8 @@ def test_an_error_is_shown_without_the_password():
 def test_a_database_that_cannot_be_reached_is_named_without_its_password(monkeypatch, capsys, tmp_path):
     url = "postgresql://me:s3cret@127.0.0.1:1/golf"
     words = ("search", "--name", "x", "--runs", tmp_path, "--storage", url, "--tokens", 4096, "--scale", "nano")
-    monkeypatch.setattr("search.sweep.data_of", lambda *_: {})
-    monkeypatch.setattr("search.experiment.identity_of", lambda *_: {"data": {}})
+    monkeypatch.setattr("golflab.search.experiment.start.data_of", lambda *_: {})
+    monkeypatch.setattr("golflab.search.experiment.folder.identity_of", lambda *_: {"data": {}})
     assert golflab(monkeypatch, *words) == 2
     said = capsys.readouterr()
     assert "postgresql://me:***@127.0.0.1:1/golf" in said.err
@@ -74,7 +74,7 @@ def shared(tmp_path, monkeypatch):
 
 
 def test_what_a_shared_folder_names_is_shown_and_waits_for_consent(shared, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("search.storage.optuna.storages.get_storage", lambda url: pytest.fail("it was opened"))
+    monkeypatch.setattr("golflab.search.ledger.storage.optuna.storages.get_storage", lambda url: pytest.fail("it was opened"))
     for words in (["status"], ["resume"], ["dashboard"]):
         assert golflab(monkeypatch, *words, "s", "--runs", tmp_path) == 2
         said = capsys.readouterr().err

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 import torch
 
-from model.artifact import unpack
-from model.evaluate import Evaluator
-from model.forecast import forecast
-from model.layers import Linear, Scale, Table, parameters_of
-from model.optimize import Adam, Optimizers
-from model.recipe import Recipe
-from model.slots import SLOTS, STAGES
-from model.technique import Knob, catalogue, find, parse
-from model.train import Run
+from golflab.model.compression.artifact import unpack
+from golflab.model.compression.forecast import forecast
+from golflab.model.evaluation.score import Evaluator
+from golflab.model.network.layers import Linear, Scale, Table, parameters_of
+from golflab.model.recipe import Recipe
+from golflab.model.slots import SLOTS, STAGES
+from golflab.model.technique import Knob, catalogue, find, parse
+from golflab.model.training.loop import Run
+from golflab.model.training.optimizers import Adam, Optimizers
 from tests.contract_helpers import (
     BASE,
     FULL,

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from model.recipe import Recipe
-from model.technique import catalogue, find
+from golflab.model.recipe import Recipe
+from golflab.model.technique import catalogue, find
 from tests.contract_helpers import (
     BASE,
     NAMES,

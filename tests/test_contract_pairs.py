@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.artifact import unpack
-from model.recipe import Recipe
-from model.slots import SLOTS
-from model.technique import catalogue
+from golflab.model.compression.artifact import unpack
+from golflab.model.recipe import Recipe
+from golflab.model.slots import SLOTS
+from golflab.model.technique import catalogue
 from tests.contract_helpers import (
     BASE,
     NAMES,

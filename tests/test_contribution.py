@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 
-from analysis.contribution import COLUMNS, contribution, needed_runs
-from analysis.table import from_records
-from search.design import folded_plackett_burman, leave_one_out
+from golflab.analysis.effects.contribution import COLUMNS, contribution, needed_runs
+from golflab.analysis.table import from_records
+from golflab.search.design.matrices import folded_plackett_burman, leave_one_out
 from tests.planted import Planted
 
 

@@ -6,8 +6,8 @@ import os
 import pytest
 import zstandard
 
-from model.corpus import Corpus, ShardCorpus, load_corpus
-from model.shards import write_shard
+from golflab.model.data.corpus import Corpus, ShardCorpus, load_corpus
+from golflab.model.data.shards import write_shard
 
 
 def lines(count, start=0):
@@ -201,7 +201,7 @@ def test_a_sentence_a_line_says_how_plain_text_is_cut(tmp_path):
 
 
 def test_a_text_without_blank_lines_is_cut_at_line_ends_in_the_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("model.documents.LONG_PIECE", 1000)
+    monkeypatch.setattr("golflab.model.data.documents.LONG_PIECE", 1000)
     text = "A sentence of its own.\n" * 500
     (tmp_path / "a.txt").write_text(text)
     corpus = load_corpus(str(tmp_path / "a.txt"))

@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from model.shards import read_shard, write_shard
-from search.data import get
+from golflab.model.data.shards import read_shard, write_shard
+from golflab.search.cli.data import get
 
 pytest.importorskip("huggingface_hub")
 

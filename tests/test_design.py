@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.design import (
+from golflab.search.design.matrices import (
     add_one_in,
     all_pairs,
     d_optimal,

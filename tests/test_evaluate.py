@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-import model.resume
-from model.evaluate import Score, evaluate
+import golflab.model.evaluation.resume
+from golflab.model.evaluation.score import Score, evaluate
 from tests.scoring import RECIPE, TOKENIZER, documents, evaluator, model_of, nats_one_by_one, recipe_with
 
 EVERY = [
@@ -129,9 +129,9 @@ class Crash(Exception):
 
 @pytest.mark.parametrize("technique", EVERY)
 def test_an_interrupted_evaluation_goes_on_where_it_was(technique, tmp_path, monkeypatch):
-    monkeypatch.setattr(model.resume, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(model.resume, "SAVE_SHARE", float("inf"))
-    monkeypatch.setattr("model.adapt.Adapter.chunk", 128)
+    monkeypatch.setattr(golflab.model.evaluation.resume, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(golflab.model.evaluation.resume, "SAVE_SHARE", float("inf"))
+    monkeypatch.setattr("golflab.model.evaluation.adapters.Adapter.chunk", 128)
     recipe = recipe_with(technique)
     gpt = model_of(recipe)
     whole = evaluate(gpt, documents(), TOKENIZER, recipe)
@@ -153,8 +153,8 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(technique, tmp_path, mon
 
 
 def test_leftovers_of_another_evaluation_are_ignored(tmp_path, monkeypatch):
-    monkeypatch.setattr(model.resume, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(model.resume, "SAVE_SHARE", float("inf"))
+    monkeypatch.setattr(golflab.model.evaluation.resume, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(golflab.model.evaluation.resume, "SAVE_SHARE", float("inf"))
 
     def crash(*_):
         raise Crash

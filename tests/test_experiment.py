@@ -14,17 +14,17 @@ import pytest
 from made import FAKE, drive, made, text
 from test_cli import golflab
 
-from model.record import Record, records_in
-from search.again import renew
-from search.checks import RESERVED, free_name
-from search.consent import _given
-from search.engine import open_ledger
-from search.experiment import reopen
-from search.export import find_trial
-from search.status import status_of, write_curves
-from search.storage import check_writable, locate, open_storage, read_experiment
-from search.sweep import options_of, resume, search
-from spaces.presets import preset
+from golflab.model.record import Record, records_in
+from golflab.search.cli.export import find_trial
+from golflab.search.experiment.again import renew
+from golflab.search.experiment.checks import RESERVED, free_name
+from golflab.search.experiment.consent import _given
+from golflab.search.experiment.drive import open_ledger
+from golflab.search.experiment.folder import reopen
+from golflab.search.experiment.start import options_of, resume, search
+from golflab.search.ledger.storage import check_writable, locate, open_storage, read_experiment
+from golflab.search.upkeep.status import status_of, write_curves
+from golflab.spaces.presets import preset
 
 ROOT = Path(__file__).parent.parent
 
@@ -123,7 +123,17 @@ def test_another_user_may_look_and_is_told_in_one_sentence_what_to_do():
         for path in (folder, *folder.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
         before = snapshot(folder)
-        someone = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", sys.executable, "-m", "search.cli"]
+        someone = [
+            "setpriv",
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+            sys.executable,
+            "-m",
+            "golflab.search.cli.main",
+        ]
         environment = os.environ | {"PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT}", "HOME": "/nonexistent"}
 
         def run(*words):
@@ -169,7 +179,7 @@ def test_one_study_is_not_shared_by_two_experiments(tmp_path, monkeypatch):
 
 
 def test_a_copy_that_shares_a_storage_gets_a_study_of_its_own(tmp_path):
-    pytest.importorskip("search.repair")
+    pytest.importorskip("golflab.search.upkeep.repair")
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     original = made(tmp_path, "a", storage=url)
     before = snapshot(original)
@@ -342,7 +352,7 @@ def test_code_and_machine_are_kept_and_a_change_is_noted(tmp_path, monkeypatch):
     assert stat.S_IMODE((folder / "experiment.json").stat().st_mode) & 0o111 == 0
     notes = reopen(options_of(folder))[1]
     assert notes == []
-    monkeypatch.setattr("search.provenance.code", lambda: {"version": "0", "commit": "abc", "dirty": False})
+    monkeypatch.setattr("golflab.search.experiment.provenance.code", lambda: {"version": "0", "commit": "abc", "dirty": False})
     own, notes = reopen(options_of(folder))
     assert "commit abc now" in notes[0]
     assert own.continued[-1]["code"]["commit"] == "abc"

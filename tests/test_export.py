@@ -7,11 +7,11 @@ import json
 
 import pytest
 
-from model import run as story
-from model import standalone
-from model.machine import Conditions
-from model.run import run
-from search.export import export, said_of_splits
+from golflab.model import run as story
+from golflab.model.run import run
+from golflab.model.submission import standalone
+from golflab.model.system.machine import Conditions
+from golflab.search.cli.export import export, said_of_splits
 from tests.contract_helpers import BASE, BATCH, made_up_corpus
 
 

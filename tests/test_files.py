@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 
-from model import files
-from model.files import atomic, write_atomic
-from search.clean import clean
+from golflab.model.system import files
+from golflab.model.system.files import atomic, write_atomic
+from golflab.search.cli.clean import clean
 
 
 def test_two_machines_that_share_a_folder_never_write_under_the_same_name(tmp_path, monkeypatch):

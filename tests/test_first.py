@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from analysis.report import report
-from search.first import DESIGNS, FINISH, MINUTES, Pace, announce
-from search.options import Options
-from search.storage import read_experiment
-from search.sweep import first, resume
-from spaces.catalogue import FIRST
+from golflab.analysis.report.report import report
+from golflab.search.design.first import DESIGNS, FINISH, MINUTES, Pace, announce
+from golflab.search.experiment.options import Options
+from golflab.search.experiment.start import first, resume
+from golflab.search.ledger.storage import read_experiment
+from golflab.spaces.catalogue import FIRST
 
 FAKE = {"runner": "fake_runs:finishing", "forecaster": "fake_runs:Forecaster", "limit": 640_000, "cpus": 2}
 FIRST_SEARCH = {"preset": "baseline", "space": "first", "scale": "nano", "finish": FINISH, "rungs": False, "float_score": False}

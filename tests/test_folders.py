@@ -10,10 +10,10 @@ import sys
 import pytest
 from made import made
 
-from model.record import look_through
-from search import cli
-from search.status import opened, status_of
-from search.storage import JOURNAL, Presence, read_experiment
+from golflab.model.record import look_through
+from golflab.search.cli import main as cli
+from golflab.search.ledger.storage import JOURNAL, Presence, read_experiment
+from golflab.search.upkeep.status import opened, status_of
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from model.artifact import pack
-from model.calibration import Calibration, _parts, _Solution, student
-from model.entropy import gaussian_entropy, gaussian_loss, gaussian_reach, mse_reach
-from model.forecast import bill, fit, forecast, inventory, marginal, raw_forecast, scheme
-from model.layers import ParameterInfo
-from model.quantize import quantise
-from model.recipe import Recipe
-from model.shape import Shape
-from model.technique import parse
+from golflab.model.compression.artifact import pack
+from golflab.model.compression.calibration import Calibration, _parts, _Solution, student
+from golflab.model.compression.entropy import gaussian_entropy, gaussian_loss, gaussian_reach, mse_reach
+from golflab.model.compression.forecast import bill, fit, forecast, inventory, marginal, raw_forecast, scheme
+from golflab.model.compression.quantize import quantise
+from golflab.model.network.layers import ParameterInfo
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import parse
 from tests.matrices import infos, weights
 
 TINY = Recipe(shape=Shape(layers=2, width=32, heads=2, kv_heads=1, hidden=64, vocabulary=128, context=32))

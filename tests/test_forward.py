@@ -1,8 +1,8 @@
 import pytest
 
-from model.slots import SLOTS
-from search.forward import LINES, forward
-from spaces.presets import PRESETS, preset
+from golflab.model.slots import SLOTS
+from golflab.search.terminal.print_forward import LINES, forward
+from golflab.spaces.presets import PRESETS, preset
 
 
 def test_every_slot_of_the_forward_pass_has_its_line():

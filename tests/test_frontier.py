@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from analysis.frontier import frontier, shadow_price
-from analysis.ranking import ranking
-from analysis.table import from_records
+from golflab.analysis.comparison.frontier import frontier, shadow_price
+from golflab.analysis.comparison.ranking import ranking
+from golflab.analysis.table import from_records
 from tests.planted import Planted
 
 

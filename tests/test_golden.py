@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.artifact import PREFIX, pack
-from model.quantize import quantise
-from model.recipe import Recipe
-from model.record import Record
-from model.technique import catalogue, parse
-from spaces.presets import PRESETS, SCALES, preset
+from golflab.model.compression.artifact import PREFIX, pack
+from golflab.model.compression.quantize import quantise
+from golflab.model.recipe import Recipe
+from golflab.model.record import Record
+from golflab.model.technique import catalogue, parse
+from golflab.spaces.presets import PRESETS, SCALES, preset
 from tests.contract_helpers import TINY
 from tests.matrices import infos
 

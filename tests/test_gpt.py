@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 
-from model.gpt import GPT
-from model.layers import parameters_of
-from model.recipe import Recipe
-from model.shape import Shape
-from model.technique import parse
-from spaces.presets import BASELINE
+from golflab.model.network.gpt import GPT
+from golflab.model.network.layers import parameters_of
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import parse
+from golflab.spaces.presets import BASELINE
 from tests.contract_helpers import BASE, TINY, awake, fresh, ids_and_targets
 
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from model.gptq import collect, factorise, generate, gptq_round
-from model.grid import grid_of
-from model.layers import Linear, Table
-from model.quantize import round_to
+from golflab.model.compression.gptq import collect, factorise, generate, gptq_round
+from golflab.model.compression.grid import grid_of
+from golflab.model.compression.quantize import round_to
+from golflab.model.network.layers import Linear, Table
 from tests.contract_helpers import BASE, awake, ids_and_targets
 from tests.matrices import matrix, weighted_error
 

@@ -6,17 +6,17 @@ import random
 import pytest
 from optuna.trial import TrialState, create_trial
 
-import search.forecast
-from model.record import Record
-from model.run import forecast_bytes
-from search import tally
-from search.bridge import LedgerScheduler, LedgerSearcher, Watcher
-from search.forecast import Forecaster, Told
-from search.ledger import Ledger
-from search.pruner import agreements
-from search.storage import open_storage
-from spaces.presets import preset
-from spaces.space import Space
+import golflab.search.ledger.forecast
+from golflab.model.record import Record
+from golflab.model.run import forecast_bytes
+from golflab.search.engine.searcher import LedgerScheduler, LedgerSearcher, Watcher
+from golflab.search.ledger import counts as tally
+from golflab.search.ledger.forecast import Forecaster, Told
+from golflab.search.ledger.ledger import Ledger
+from golflab.search.ledger.pruners import agreements
+from golflab.search.ledger.storage import open_storage
+from golflab.spaces.presets import preset
+from golflab.spaces.space import Space
 
 SPACE = Space("small", preset("baseline"), techniques=("xsa", "smear_gate", "ln_scale", "value_residual"))
 
@@ -92,8 +92,8 @@ def test_finished_trials_are_not_counted_again(finished, monkeypatch):
 def test_a_resume_works_out_no_forecast_again_and_reads_each_record_once(finished, monkeypatch):
     finished.presence.leave()
     seen, built, read = finished.forecaster.calibration.seen, [], []
-    whole, honest = search.forecast.inventory, Record.read
-    monkeypatch.setattr(search.forecast, "inventory", lambda recipe: built.append(recipe) or whole(recipe))
+    whole, honest = golflab.search.ledger.forecast.inventory, Record.read
+    monkeypatch.setattr(golflab.search.ledger.forecast, "inventory", lambda recipe: built.append(recipe) or whole(recipe))
     monkeypatch.setattr(Record, "read", staticmethod(lambda folder: read.append(folder) or honest(folder)))
     again = opened(finished.folder)
     built.clear()
@@ -103,7 +103,9 @@ def test_a_resume_works_out_no_forecast_again_and_reads_each_record_once(finishe
     assert not again.has_orphans()
     assert again.damaged() == []
     assert len(read) == 5
-    monkeypatch.setattr(search.forecast, "_code", lambda: "edited")  # what other code worked out is worked out again
+    monkeypatch.setattr(
+        golflab.search.ledger.forecast, "_code", lambda: "edited"
+    )  # what other code worked out is worked out again
     third = opened(finished.folder)
     built.clear()
     third.reconcile()

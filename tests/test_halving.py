@@ -5,13 +5,13 @@ import dataclasses
 import pytest
 from fake_runs import bpb, run
 
-from model.record import Record, records_in
-from search.halving import SHORTER, Halving, shorter
-from search.options import Options
-from search.status import status_of
-from search.sweep import search
-from search.trial import run_safely
-from spaces.presets import preset
+from golflab.model.record import Record, records_in
+from golflab.search.engine.halving import SHORTER, Halving, shorter
+from golflab.search.engine.trainable import run_safely
+from golflab.search.experiment.options import Options
+from golflab.search.experiment.start import search
+from golflab.search.upkeep.status import status_of
+from golflab.spaces.presets import preset
 
 RECIPE = preset("baseline", "proxy").with_(tokens=4096 * 128)
 

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from model.heard import Heard
-from model.run import run
+from golflab.model.run import run
+from golflab.model.training.heard import Heard
 from tests.contract_helpers import BASE, BATCH, made_up_corpus
 
 

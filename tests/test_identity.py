@@ -9,16 +9,16 @@ import pytest
 from made import FAKE, made, text
 from test_cli import golflab
 
-from model.record import records_in
-from search.clock import Clock
-from search.engine import open_ledger
-from search.experiment import reopen
-from search.guard import on_the_same_text
-from search.options import Options
-from search.status import status_of
-from search.storage import read_experiment
-from search.sweep import asked, options_of, resume, run_plan, search
-from spaces.presets import preset
+from golflab.model.record import records_in
+from golflab.search.engine.guard import on_the_same_text
+from golflab.search.experiment.clock import Clock
+from golflab.search.experiment.drive import open_ledger
+from golflab.search.experiment.folder import reopen
+from golflab.search.experiment.options import Options
+from golflab.search.experiment.start import asked, options_of, resume, run_plan, search
+from golflab.search.ledger.storage import read_experiment
+from golflab.search.upkeep.status import status_of
+from golflab.spaces.presets import preset
 
 ROOT = Path(__file__).parent.parent
 
@@ -72,8 +72,8 @@ def test_a_text_that_cannot_be_used_is_said_before_anything_is_created(tmp_path)
 
 
 SPACE = """
-from spaces.presets import preset
-from spaces.space import Space
+from golflab.spaces.presets import preset
+from golflab.spaces.space import Space
 START = preset("baseline", "nano").with_(layers={layers}, tokens={tokens}, limit=650_000)
 SPACE = Space("mine", START, techniques={techniques})
 """
@@ -84,7 +84,7 @@ def own_space(tmp_path, monkeypatch, layers=3, tokens=40_960, techniques=("xsa",
     (tmp_path / "mine_space.py").write_text(SPACE.format(layers=layers, tokens=tokens, techniques=techniques))
     monkeypatch.syspath_prepend(str(tmp_path))
     sys.modules.pop("mine_space", None)
-    from search.options import _own_space
+    from golflab.search.experiment.options import _own_space
 
     _own_space.cache_clear()
     return "mine_space:SPACE"

@@ -6,8 +6,8 @@ import math
 
 import torch
 
-from model.initialize import generator
-from model.technique import parse
+from golflab.model.network.initialize import generator
+from golflab.model.technique import parse
 from tests.contract_helpers import BASE, TINY, fresh, weights_of
 
 

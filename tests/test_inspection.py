@@ -14,17 +14,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.batches import repetition
-from model.corpus import load_corpus
-from model.inspection import count, overlap_of, refuse_overlap
-from model.prepare import prepare
-from model.recipe import Recipe
-from model.shape import Data
-from model.shards import Stream, read_shard, write_shard
-from model.technique import parse
-from model.techniques.model.smear_gate import Smear
-from model.tokens import Tokenizer, train_tokenizer
-from search.data import build, describe
+from golflab.model.data.batches import repetition
+from golflab.model.data.corpus import load_corpus
+from golflab.model.data.inspection import count, overlap_of, refuse_overlap
+from golflab.model.data.prepare import prepare
+from golflab.model.data.shards import Stream, read_shard, write_shard
+from golflab.model.data.tokenizer import Tokenizer, train_tokenizer
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Data
+from golflab.model.technique import parse
+from golflab.model.techniques.model.smear_gate import Smear
+from golflab.search.cli.data import build, describe
 
 LINES = [
     "Hello there, the quick brown fox jumps over the lazy dog again and again.",

@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from analysis.effects import fit_model, second_order
-from analysis.interaction import effect_weights, interaction, matrix, removal, shapley
-from analysis.table import from_records
-from search.design import leave_one_out
+from golflab.analysis.effects.interaction import effect_weights, interaction, matrix, removal, shapley
+from golflab.analysis.effects.model import fit_model, second_order
+from golflab.analysis.table import from_records
+from golflab.search.design.matrices import leave_one_out
 from tests.planted import Planted
 
 

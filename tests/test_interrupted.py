@@ -7,14 +7,14 @@ import shutil
 
 import pytest
 
-from model import run as story
-from model import train as loop
-from model.gpt import GPT
-from model.initialize import initialize
-from model.record import Record
-from model.run import run
-from model.technique import parse
-from model.trained import Trained
+from golflab.model import run as story
+from golflab.model.network.gpt import GPT
+from golflab.model.network.initialize import initialize
+from golflab.model.record import Record
+from golflab.model.run import run
+from golflab.model.technique import parse
+from golflab.model.training import loop
+from golflab.model.training.result import Trained
 from tests.contract_helpers import BASE, BATCH, made_up_corpus
 
 

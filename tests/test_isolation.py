@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model import isolation, isolation_view
-from model.audit import Package
-from model.audit_process import Fresh, verdict_of_files, watch_fresh
-from model.isolation import run
-from model.isolation_view import View, view
+from golflab.model.audit.judge import Package
+from golflab.model.isolation import namespaces as isolation
+from golflab.model.isolation import view as isolation_view
+from golflab.model.isolation.namespaces import run
+from golflab.model.isolation.view import View, view
+from golflab.model.isolation.watch import Fresh, verdict_of_files, watch_fresh
 from tests import cheats_files as cheats
 from tests import honest_files as honest
 

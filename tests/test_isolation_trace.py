@@ -2,8 +2,8 @@
 
 import io
 
-from model.isolation import undeclared
-from model.isolation_view import View
+from golflab.model.isolation.namespaces import undeclared
+from golflab.model.isolation.view import View
 
 TRACE = """\
 10 openat(AT_FDCWD</w>, "x", O_RDONLY|O_CLOEXEC) = 3</w/x>

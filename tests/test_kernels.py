@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from model.kernels import causal_attention, head_loss, leaky_square, rms_norm
-from model.techniques.model.softcap import Softcap
+from golflab.model.network.kernels import causal_attention, head_loss, leaky_square, rms_norm
+from golflab.model.techniques.model.softcap import Softcap
 
 RNG = torch.Generator().manual_seed(0)
 

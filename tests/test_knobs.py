@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from analysis.knobs import importance, response
-from analysis.rungs import agreement, rungs, signs
-from analysis.table import from_records
+from golflab.analysis.effects.knobs import importance, response
+from golflab.analysis.effects.rungs import agreement, rungs, signs
+from golflab.analysis.table import from_records
 from tests.planted import Planted
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from model.gpt import GPT
-from model.layers import Linear, Scale, Table, parameters_of
+from golflab.model.network.gpt import GPT
+from golflab.model.network.layers import Linear, Scale, Table, parameters_of
 from tests.contract_helpers import BASE, awake, ids_and_targets
 
 

@@ -5,15 +5,15 @@ from fake_runs import Forecaster, bpb, run, size
 from optuna.pruners import BasePruner, MedianPruner
 from optuna.trial import TrialState
 
-from model.record import Record
-from model.script import code_bytes
-from search.ledger import Ledger
-from search.pruner import DOCUMENTS, WilcoxonRungPruner
-from search.status import status_of
-from search.storage import JOURNAL, open_storage, write_experiment
-from search.tally import OVER
-from spaces.presets import preset
-from spaces.space import Space
+from golflab.model.record import Record
+from golflab.model.submission.script import code_bytes
+from golflab.search.ledger.counts import OVER
+from golflab.search.ledger.ledger import Ledger
+from golflab.search.ledger.pruners import DOCUMENTS, WilcoxonRungPruner
+from golflab.search.ledger.storage import JOURNAL, open_storage, write_experiment
+from golflab.search.upkeep.status import status_of
+from golflab.spaces.presets import preset
+from golflab.spaces.space import Space
 
 LIMIT = 640_000
 SPACE = Space(

@@ -4,12 +4,12 @@ import pytest
 from fake_runs import Forecaster, run, size
 from optuna.trial import TrialState
 
-from model.record import Record
-from search.ledger import Ledger
-from search.storage import open_storage
-from search.tally import OVER
-from search.walk import REFUSED, Proposed
-from spaces.space import Space
+from golflab.model.record import Record
+from golflab.search.ledger.counts import OVER
+from golflab.search.ledger.ledger import Ledger
+from golflab.search.ledger.storage import open_storage
+from golflab.search.sampler.selection import REFUSED, Proposed
+from golflab.spaces.space import Space
 from tests.ledgers import LARGE, LIMIT, OFF, PLAN, RUNG, SPACE, Learning, Recalling, finish, ledger, record_of, trial_of
 
 # ---------------------------------------------------------------------- asked

@@ -4,10 +4,10 @@ import pytest
 from optuna.pruners import BasePruner
 from optuna.trial import TrialState
 
-from model.record import Record
-from model.script import code_bytes
-from search.pruner import BYTES, DOCUMENTS, PROGRESS
-from search.tally import OVER, SHORTER
+from golflab.model.record import Record
+from golflab.model.submission.script import code_bytes
+from golflab.search.ledger.counts import OVER, SHORTER
+from golflab.search.ledger.pruners import BYTES, DOCUMENTS, PROGRESS
 from tests.ledgers import LIMIT, RUNG, ledger, record_of, trial_of
 
 

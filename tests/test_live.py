@@ -11,24 +11,24 @@ import pytest
 from fake_runs import run
 from rich.console import Console
 
-from model.record import Record
-from model.technique import parse
-from search import show
-from search.budget import Budget
-from search.clock import Clock
-from search.difference import against
-from search.engine import open_ledger
-from search.experiment import begin, create
-from search.halving import Halving, shorter
-from search.live import HEARTBEAT, LiveTable
-from search.proposal import Proposal
-from search.running import EVERY, FILE, Reporter, in_words, running_state
-from search.standing import Opening, Standing, standing_of
-from search.status import status_of
-from search.storage import read_experiment, write_experiment
-from search.sweep import asked
-from search.trial import run_safely
-from spaces.presets import preset
+from golflab.model.record import Record
+from golflab.model.technique import parse
+from golflab.search.engine.budget import Budget
+from golflab.search.engine.halving import Halving, shorter
+from golflab.search.engine.running import EVERY, FILE, Reporter, in_words, running_state
+from golflab.search.engine.standing import Opening, Standing, standing_of
+from golflab.search.engine.trainable import run_safely
+from golflab.search.experiment.clock import Clock
+from golflab.search.experiment.drive import open_ledger
+from golflab.search.experiment.folder import begin, create
+from golflab.search.experiment.start import asked
+from golflab.search.ledger.storage import read_experiment, write_experiment
+from golflab.search.sampler.proposal import Proposal
+from golflab.search.terminal import show
+from golflab.search.terminal.live_table import HEARTBEAT, LiveTable
+from golflab.search.upkeep.status import status_of
+from golflab.spaces.difference import against
+from golflab.spaces.presets import preset
 from tests.made import FAKE
 
 BASE = preset("baseline")

@@ -12,24 +12,24 @@ import psutil
 import pytest
 import ray
 
-import search.cluster
-import search.crew
-import search.options
-import search.scratch
-from search.cluster import Cluster, placement, unreachable
-from search.options import Options
-from search.scratch import MARKED, MARKER, PREFIX, scratch
-from search.sweep import run_plan
-from search.sweep import search as start
-from spaces.presets import preset
+import golflab.search.engine.cluster
+import golflab.search.engine.process_group
+import golflab.search.engine.scratch
+import golflab.search.experiment.options
+from golflab.search.engine.cluster import Cluster, placement, unreachable
+from golflab.search.engine.scratch import MARKED, MARKER, PREFIX, scratch
+from golflab.search.experiment.options import Options
+from golflab.search.experiment.start import run_plan
+from golflab.search.experiment.start import search as start
+from golflab.spaces.presets import preset
 
 HERE = Path(__file__).parent
 ON_GPUS = """
 import json, os, sys
 import ray
 from pathlib import Path
-from search.bridge import Watcher
-from search.sweep import search
+from golflab.search.engine.searcher import Watcher
+from golflab.search.experiment.start import search
 
 class Told(Watcher):
     def placed(self, what):
@@ -126,7 +126,7 @@ def test_a_gpu_that_is_not_there_is_one_clear_error():
     ],
 )
 def test_what_cannot_be_had_is_refused_before_anything_is_created(tmp_path, monkeypatch, options, said):
-    monkeypatch.setattr(search.options, "connected", lambda: False)
+    monkeypatch.setattr(golflab.search.experiment.options, "connected", lambda: False)
     common = {"name": "x", "runs": str(tmp_path / "runs"), "runner": "fake_runs:run", "forecaster": "fake_runs:Forecaster"}
     with pytest.raises(ValueError, match=said):
         start(**common | options)
@@ -137,9 +137,9 @@ def test_what_cannot_be_had_is_refused_before_anything_is_created(tmp_path, monk
 
 
 def test_an_address_where_nobody_listens_creates_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(search.cluster, "connected", lambda: False)
+    monkeypatch.setattr(golflab.search.engine.cluster, "connected", lambda: False)
     monkeypatch.setattr(ray, "shutdown", lambda: None)  # the session's cluster is really there
-    monkeypatch.setattr(search.cluster, "unreachable", lambda address: f"Nothing listens at {address}.")
+    monkeypatch.setattr(golflab.search.engine.cluster, "unreachable", lambda address: f"Nothing listens at {address}.")
     with pytest.raises(ValueError, match="Nothing listens"):
         start(name="x", runs=str(tmp_path / "runs"), address="127.0.0.1:1", forecaster="fake_runs:Forecaster")
     assert list(tmp_path.iterdir()) == []
@@ -162,7 +162,7 @@ def _argument(process, text):
 
 
 def test_processes_of_a_trial_meet_at_one_address_only():
-    door = search.crew._door("127.0.0.1")
+    door = golflab.search.engine.process_group._door("127.0.0.1")
     heard = [c for c in psutil.Process().net_connections(kind="inet") if c.status == psutil.CONN_LISTEN]
     assert [c.laddr.ip for c in heard if c.laddr.port == door.port] == ["127.0.0.1"]
 
@@ -172,7 +172,7 @@ def test_processes_of_a_trial_meet_at_one_address_only():
 
 @pytest.fixture
 def temporary(tmp_path, monkeypatch):
-    monkeypatch.setattr(search.scratch, "_base", lambda sockets: tmp_path)
+    monkeypatch.setattr(golflab.search.engine.scratch, "_base", lambda sockets: tmp_path)
     return tmp_path
 
 
@@ -205,7 +205,7 @@ def test_scratch_of_another_user_is_left_alone(temporary, monkeypatch):
     dead = temporary / f"{PREFIX}12345678"
     dead.mkdir()
     (dead / MARKER).write_bytes(MARKED)
-    monkeypatch.setattr(search.scratch.os, "getuid", lambda: 4_000_000)
+    monkeypatch.setattr(golflab.search.engine.scratch.os, "getuid", lambda: 4_000_000)
     with scratch():
         pass
     assert dead.exists()
@@ -214,13 +214,13 @@ def test_scratch_of_another_user_is_left_alone(temporary, monkeypatch):
 def test_a_long_folder_for_temporary_files_is_replaced_or_named(tmp_path, monkeypatch):
     long = tmp_path / ("x" * 60)
     long.mkdir()
-    monkeypatch.setattr(search.scratch.tempfile, "gettempdir", lambda: str(long))
-    monkeypatch.setattr(search.scratch, "SHORT", ("/nowhere", "/dev/shm", "/tmp"))
+    monkeypatch.setattr(golflab.search.engine.scratch.tempfile, "gettempdir", lambda: str(long))
+    monkeypatch.setattr(golflab.search.engine.scratch, "SHORT", ("/nowhere", "/dev/shm", "/tmp"))
     with scratch() as folder:
         assert len(folder) <= 103 - 66
     with scratch(sockets=False) as folder:
         assert folder.startswith(str(long))
-    monkeypatch.setattr(search.scratch, "SHORT", ("/nowhere",))
+    monkeypatch.setattr(golflab.search.engine.scratch, "SHORT", ("/nowhere",))
     with pytest.raises(ValueError, match="Set TMPDIR"), scratch():
         pass
 
@@ -234,9 +234,9 @@ def test_why_no_cluster_can_be_used_is_one_sentence(monkeypatch):
         port = free.getsockname()[1]
     assert unreachable(f"127.0.0.1:{port}").startswith(f"Nothing listens at 127.0.0.1:{port}")
     assert "must be HOST:PORT" in unreachable("nonsense")
-    monkeypatch.setattr(search.cluster, "_tried", lambda address: "ray.exceptions.AuthenticationError: no token")
+    monkeypatch.setattr(golflab.search.engine.cluster, "_tried", lambda address: "ray.exceptions.AuthenticationError: no token")
     assert "wants a token: set RAY_AUTH_MODE=token" in unreachable("auto")
-    monkeypatch.setattr(search.cluster, "_tried", lambda address: "")
+    monkeypatch.setattr(golflab.search.engine.cluster, "_tried", lambda address: "")
     assert unreachable("auto") == ""
 
 
@@ -253,8 +253,8 @@ def test_a_first_connection_is_tried_for_a_while_only(tmp_path, monkeypatch, scr
     stand_in = tmp_path / "python"
     stand_in.write_text(f"#!/bin/sh\n{script}\n")
     stand_in.chmod(0o700)
-    monkeypatch.setattr(search.cluster.sys, "executable", str(stand_in))
-    monkeypatch.setattr(search.cluster, "ANSWER", 1.0)
-    found = search.cluster._tried("auto")
+    monkeypatch.setattr(golflab.search.engine.cluster.sys, "executable", str(stand_in))
+    monkeypatch.setattr(golflab.search.engine.cluster, "ANSWER", 1.0)
+    found = golflab.search.engine.cluster._tried("auto")
     assert said in found
     assert bool(found) == bool(said)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 
-from search.design import folded_plackett_burman
+from golflab.search.design.matrices import folded_plackett_burman
 from tests.planted import Planted, write_experiment
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "analysis" / "notebooks"

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from model.gpt import GPT
-from model.layers import parameters_of
-from model.optimize import NEWTON_SCHULZ, Adam, AdamGroup, Muon, Optimizers, orthogonalize
-from model.technique import parse
+from golflab.model.network.gpt import GPT
+from golflab.model.network.layers import parameters_of
+from golflab.model.technique import parse
+from golflab.model.training.optimizers import NEWTON_SCHULZ, Adam, AdamGroup, Muon, Optimizers, orthogonalize
 from tests.contract_helpers import BASE, awake, fresh, ids_and_targets, weights_of
 
 RNG = torch.Generator().manual_seed(0)
@@ -18,7 +18,7 @@ RNG = torch.Generator().manual_seed(0)
 @pytest.fixture
 def exact(monkeypatch):
     """Newton–Schulz in float64: what is left of rounding is that of float32, in which weights and momenta are kept."""
-    monkeypatch.setattr("model.optimize.WORKING", torch.float64)
+    monkeypatch.setattr("golflab.model.training.optimizers.WORKING", torch.float64)
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (192, 64), (64, 192), (3, 48, 16)])
@@ -171,6 +171,8 @@ def test_kinds_go_where_they_belong():
 
 def test_a_group_named_twice_is_an_error(monkeypatch):
     twice = [AdamGroup(("table.weight",), 0.1), AdamGroup(("table.weight",), 0.2)]
-    monkeypatch.setattr("model.optimize._built", lambda recipe, slot: (lambda infos: twice, (0.9, 0.95), 1e-8))
+    monkeypatch.setattr(
+        "golflab.model.training.optimizers._built", lambda recipe, slot: (lambda infos: twice, (0.9, 0.95), 1e-8)
+    )
     with pytest.raises(RuntimeError, match="every table and scale once"):
         Optimizers(GPT(BASE), BASE)

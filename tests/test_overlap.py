@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import overlap as module
-from model.overlap import overlap, rolling, said, text_array, worst
+from golflab.model.data import overlap as module
+from golflab.model.data.overlap import overlap, rolling, said, text_array, worst
 
 DOCUMENTS = st.lists(st.lists(st.integers(0, 1), max_size=40).map(lambda v: np.array(v, dtype=np.uint16)), max_size=5)
 

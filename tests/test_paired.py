@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.paired import compare, documents, paired, seed_correlation
-from analysis.table import from_records, load
-from model.record import Record
+from golflab.analysis.comparison.paired import compare, documents, paired, seed_correlation
+from golflab.analysis.table import from_records, load
+from golflab.model.record import Record
 from tests.planted import Planted
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.gpt import GPT
-from model.initialize import generator, initialize
-from spaces.presets import PRESETS
+from golflab.model.network.gpt import GPT
+from golflab.model.network.initialize import generator, initialize
+from golflab.spaces.presets import PRESETS
 
 SEEDS = [name for name in PRESETS if name != "baseline"]
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from model.record import Record
-from search import show
-from search.live import LiveTable
-from search.plain import PlainConsole, plain, write_what_can_be
-from search.proposal import Proposal
-from spaces.presets import preset
+from golflab.model.record import Record
+from golflab.search.sampler.proposal import Proposal
+from golflab.search.terminal import show
+from golflab.search.terminal.live_table import LiveTable
+from golflab.search.terminal.plain import PlainConsole, plain, write_what_can_be
+from golflab.spaces.presets import preset
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "ray", "pandas", "optuna", "numpy", "scipy", "plotly", "tensorboardX", "sentencepiece", "huggingface_hub"}
@@ -25,7 +25,7 @@ def test_help_imports_nothing_heavy():
     code = """
 import sys
 sys.argv = ["golflab", "--help"]
-from search.cli import main
+from golflab.search.cli.main import main
 try:
     main()
 except SystemExit as end:

@@ -19,8 +19,8 @@ from drivers import witnessed
 from made import made
 from test_cli import golflab
 
-from model.record import records_in
-from search.storage import Presence, open_storage, read_experiment
+from golflab.model.record import records_in
+from golflab.search.ledger.storage import Presence, open_storage, read_experiment
 
 ROOT = Path(__file__).parent.parent
 SECRET = uuid.uuid4().hex
@@ -75,7 +75,7 @@ def until(holds):
 def test_two_drivers_share_a_study_and_one_that_is_killed_costs_nothing(database, monkeypatch, capsys, tmp_path):
     folder = made(tmp_path, "pg", trials=TRIALS, left=TRIALS, storage=database, runner="fake_runs:held")
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT}", "GOLFLAB_STORAGE": database}
-    command = [sys.executable, "-m", "search.cli", "resume", "pg", "--runs", str(tmp_path), "--cpus", "1"]
+    command = [sys.executable, "-m", "golflab.search.cli.main", "resume", "pg", "--runs", str(tmp_path), "--cpus", "1"]
     logs = [tmp_path / f"driver{n}.log" for n in range(2)]
     drivers = []
     for log in logs:

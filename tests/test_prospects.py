@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from analysis.report import report
-from analysis.words import summary
-from search import clock as clocks
-from search import show, sweep
-from search.budget import UNBOUNDED
-from search.clock import Clock
-from search.options import Options
-from search.prospects import prospects
-from spaces.catalogue import space
-from spaces.presets import preset
+from golflab.analysis.report.report import report
+from golflab.analysis.report.words import summary
+from golflab.search.design.prospects import prospects
+from golflab.search.engine.budget import UNBOUNDED
+from golflab.search.experiment import clock as clocks
+from golflab.search.experiment import start as sweep
+from golflab.search.experiment.clock import Clock
+from golflab.search.experiment.options import Options
+from golflab.search.terminal import show
+from golflab.spaces.catalogue import space
+from golflab.spaces.presets import preset
 from tests.planted import Planted, write_experiment
 
 STARTER = space("starter", preset("baseline", "proxy"))

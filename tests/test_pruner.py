@@ -6,7 +6,7 @@ import pytest
 from optuna.pruners import MedianPruner
 from optuna.trial import TrialState, create_trial
 
-from search.pruner import (
+from golflab.search.ledger.pruners import (
     BYTES,
     DOCUMENTS,
     PROGRESS,

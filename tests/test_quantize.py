@@ -3,10 +3,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.grid import SMALLEST_SCALE, Grid, grid_of, stored_scales
-from model.quantize import quantise, rounding_error
-from model.recipe import Recipe
-from model.technique import parse
+from golflab.model.compression.grid import SMALLEST_SCALE, Grid, grid_of, stored_scales
+from golflab.model.compression.quantize import quantise, rounding_error
+from golflab.model.recipe import Recipe
+from golflab.model.technique import parse
 from tests.matrices import dequantise, infos, weights
 
 RECIPE = Recipe()

@@ -11,8 +11,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model import readers
-from model.readers import lines
+from golflab.model.data import readers
+from golflab.model.data.readers import lines
 
 TEXT = "".join(f'{{"text": "line {i} of some text"}}\n' for i in range(4000))
 

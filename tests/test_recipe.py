@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.recipe import Recipe
-from model.shape import Data, Schedule, Shape
-from model.technique import catalogue, find, parse
-from spaces.presets import preset
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Data, Schedule, Shape
+from golflab.model.technique import catalogue, find, parse
+from golflab.spaces.presets import preset
 
 R = Recipe(techniques=(parse("smear_gate"), parse("xsa:last=2")), name="r")
 
@@ -69,7 +69,7 @@ def test_everything_else_changes_the_hash():
 
 
 def test_the_hash_is_the_same_in_another_process():
-    code = "import json,sys; from model.recipe import Recipe; print(Recipe.from_json(json.load(sys.stdin)).hash)"
+    code = "import json,sys; from golflab.model.recipe import Recipe; print(Recipe.from_json(json.load(sys.stdin)).hash)"
     told = json.dumps(R.to_json())
     done = subprocess.run([sys.executable, "-c", code], input=told, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == R.hash

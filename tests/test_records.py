@@ -12,16 +12,16 @@ import fake_runs
 import pytest
 from made import made
 
-from analysis.report import report
-from analysis.table import load
-from analysis.words import summary
-from model.record import Record, load_documents, look_through, said_damaged
-from model.schema import problem
-from search.engine import open_ledger
-from search.export import find_trial
-from search.folders import listed
-from search.status import status_of
-from search.sweep import options_of
+from golflab.analysis.report.report import report
+from golflab.analysis.report.words import summary
+from golflab.analysis.table import load
+from golflab.model.record import Record, load_documents, look_through, said_damaged
+from golflab.model.schema import problem
+from golflab.search.cli.export import find_trial
+from golflab.search.experiment.drive import open_ledger
+from golflab.search.experiment.start import options_of
+from golflab.search.upkeep.folders import listed
+from golflab.search.upkeep.status import status_of
 
 WRONG = {
     "recipe": ["000000000000", "", 7, None, ["a"], "x" * 100],
@@ -315,8 +315,8 @@ def test_a_record_that_is_written_can_be_read(tmp_path):
     """Scores that could not be read back are failures, so that no finished run is made again for ever."""
     from unittest import mock
 
-    import model.run as story
-    from model.run import StageFailed
+    import golflab.model.run as story
+    from golflab.model.run import StageFailed
 
     job = mock.Mock(later={"evaluate": "key"})
     job.timed.return_value = contextlib.nullcontext()

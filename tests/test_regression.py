@@ -6,10 +6,10 @@ import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.design_matrix import Design
-from analysis.pair_selection import pair_leak, select_pairs
-from analysis.regression import hc3, least_squares, residuals
-from search.design import folded_plackett_burman
+from golflab.analysis.inference.design_matrix import Design
+from golflab.analysis.inference.pair_selection import pair_leak, select_pairs
+from golflab.analysis.inference.regression import hc3, least_squares, residuals
+from golflab.search.design.matrices import folded_plackett_burman
 
 
 def coded(flags):

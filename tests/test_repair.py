@@ -11,13 +11,13 @@ import pytest
 from made import made
 from optuna.trial import TrialState
 
-from model.record import look_through
-from search import cli
-from search.engine import open_ledger
-from search.repair import rebuild
-from search.status import opened, status_of
-from search.storage import JOURNAL, Presence
-from search.sweep import options_of
+from golflab.model.record import look_through
+from golflab.search.cli import main as cli
+from golflab.search.experiment.drive import open_ledger
+from golflab.search.experiment.start import options_of
+from golflab.search.ledger.storage import JOURNAL, Presence
+from golflab.search.upkeep.repair import rebuild
+from golflab.search.upkeep.status import opened, status_of
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_two_repairs_keep_both_journals(folder):
 
 
 def test_an_ablation_is_repaired_too(tmp_path):
-    from spaces.presets import preset
+    from golflab.spaces.presets import preset
 
     base = preset("baseline").with_(limit=640_000)
     plan = [base, *(base.without(name) for name in ("unet_skips", "softcap", "resid_mix"))]

@@ -13,11 +13,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from model.optimize import Optimizers
-from model.recipe import Recipe
-from model.technique import catalogue, parse
-from model.techniques.train.parallel_muon import ShardedMuon
-from model.train import train
+from golflab.model.recipe import Recipe
+from golflab.model.technique import catalogue, parse
+from golflab.model.techniques.train.parallel_muon import ShardedMuon
+from golflab.model.training.loop import train
+from golflab.model.training.optimizers import Optimizers
 from tests.contract_helpers import BASE, BATCH, default, recipe_with, stream
 
 SLOTS = ("clip_grad", "matrix_update", "groups", "schedule", "average", "penalty", "fake_quant")

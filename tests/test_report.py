@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from analysis.report import report
+from golflab.analysis.report.report import report
 from tests.planted import Planted, write_experiment
 
 

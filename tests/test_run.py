@@ -8,20 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from model import run as story
-from model import rungs
-from model import train as loop
-from model.artifact import unpack
-from model.corpus import load_corpus
-from model.evaluate import evaluate
-from model.gpt import GPT
-from model.machine import Conditions
-from model.place import Place
-from model.prepare import prepare
-from model.record import Record, load_documents
-from model.run import run
-from model.technique import parse
-from model.weights import scored_model
+from golflab.model import run as story
+from golflab.model.compression.artifact import unpack
+from golflab.model.data.corpus import load_corpus
+from golflab.model.data.prepare import prepare
+from golflab.model.evaluation.score import evaluate
+from golflab.model.network.gpt import GPT
+from golflab.model.network.weights import scored_model
+from golflab.model.record import Record, load_documents
+from golflab.model.run import run
+from golflab.model.system.device import Place
+from golflab.model.system.machine import Conditions
+from golflab.model.technique import parse
+from golflab.model.training import loop, rungs
 from tests.contract_helpers import BASE, BATCH, made_up_corpus
 
 
@@ -186,7 +185,7 @@ def test_a_training_bounded_by_seconds_serves_only_who_would_do_the_same_work(re
         now["now"] += now["step"]
         return honest(*arguments)
 
-    monkeypatch.setattr("model.clock.time", SimpleNamespace(perf_counter=lambda: now["now"]))
+    monkeypatch.setattr("golflab.model.training.clock.time", SimpleNamespace(perf_counter=lambda: now["now"]))
     monkeypatch.setattr(loop, "_gradients", gradients)
     recipe = recipe.with_(seed=37, tokens=None, seconds=8.0)
 

@@ -11,18 +11,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from model import run as story
-from model.gpt import GPT
-from model.initialize import initialize
-from model.job import Job
-from model.machine import Conditions
-from model.place import Place
-from model.record import Record
-from model.run import again, assist, packed, run, training
-from model.stages import Cache, training_part
-from model.technique import parse
-from model.trained import Trained, TrainingFailed
-from model.ways import Way
+from golflab.model import run as story
+from golflab.model.job import Job
+from golflab.model.network.gpt import GPT
+from golflab.model.network.initialize import initialize
+from golflab.model.record import Record
+from golflab.model.run import again, assist, packed, run, training
+from golflab.model.stages import Cache, training_part
+from golflab.model.system.device import Place
+from golflab.model.system.machine import Conditions
+from golflab.model.technique import parse
+from golflab.model.training.result import Trained, TrainingFailed
+from golflab.model.ways import Way
 from tests.contract_helpers import BASE, BATCH, made_up_corpus
 
 

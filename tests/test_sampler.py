@@ -7,13 +7,13 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 from threadpoolctl import threadpool_info
 
-from search import sampler as search_sampler
-from search.encoding import Encoding
-from search.parzen import Parzen
-from search.sampler import FittingSampler
-from search.scores import fence, scored
-from search.sizes import Sizes
-from search.surrogate import Surrogate
+from golflab.search.sampler import fitting as search_sampler
+from golflab.search.sampler.encoding import Encoding
+from golflab.search.sampler.fitting import FittingSampler
+from golflab.search.sampler.scores import fence, scored
+from golflab.search.sampler.sizes import Sizes
+from golflab.search.sampler.surrogate import Surrogate
+from golflab.search.sampler.tpe import Parzen
 
 SPACE = {f"t{i}": CategoricalDistribution((False, True)) for i in range(10)}
 SPACE |= {"bits": CategoricalDistribution(("int5", "int6", "int8")), "width": IntDistribution(2, 6)}
@@ -269,7 +269,7 @@ def test_the_surrogate_finds_main_effects_and_interactions():
 def test_the_marginal_likelihoods_gradient_is_right():
     from scipy.optimize import check_grad
 
-    from search.surrogate import _cost
+    from golflab.search.sampler.surrogate import _cost
 
     rng = np.random.default_rng(1)
     x, y = rng.standard_normal((20, 4)), rng.standard_normal(20)

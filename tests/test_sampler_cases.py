@@ -9,10 +9,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 from scipy.stats import norm
 
-from search import sampler as search_sampler
-from search.candidates import POOL
-from search.sampler import LATELY, MOST_FOR_SCALES, MOST_TRIALS, FittingSampler
-from search.surrogate import Surrogate
+from golflab.search.sampler import fitting as search_sampler
+from golflab.search.sampler.candidates import POOL
+from golflab.search.sampler.fitting import LATELY, MOST_FOR_SCALES, MOST_TRIALS, FittingSampler
+from golflab.search.sampler.surrogate import Surrogate
 from tests.samplers import SWITCHES, WIDE, params_of, random_trials, trial_of
 
 

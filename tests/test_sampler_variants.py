@@ -5,8 +5,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from search.candidates import POOL
-from search.sampler import TRUNKS, FittingSampler
+from golflab.search.sampler.candidates import POOL
+from golflab.search.sampler.fitting import TRUNKS, FittingSampler
 from tests.samplers import SWITCHES, WIDE, params_of, trial_of
 
 BITS = {"bits": CategoricalDistribution(("a", "b", "c")), "width": IntDistribution(2, 6), "rate": FloatDistribution(0, 1)}

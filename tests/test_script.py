@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from model.recipe import Recipe
-from model.run import run
-from model.script import carried, code_bytes, script
-from model.shape import Shape
-from model.technique import parse
+from golflab.model.recipe import Recipe
+from golflab.model.run import run
+from golflab.model.shape import Shape
+from golflab.model.submission.script import carried, code_bytes, script
+from golflab.model.technique import parse
 
 TEXT = "The state of the Union is what we make of it, and we make it every day. Members of Congress, my fellow citizens! "
 TINY = Recipe(
@@ -29,11 +29,31 @@ def corpus(tmp_path_factory):
 
 def test_carries_what_the_recipe_uses_and_nothing_else():
     names = carried(TINY)
-    assert {"model.gpt", "model.train", "model.artifact", "model.techniques.model.smear_gate"} <= names
-    assert {"model.techniques.pack.zlib_codec", "model.techniques.quantise.int6_rows"} <= names
-    assert not {"model.techniques.model.bigram_hash", "model.techniques.pack.rans_codec", "model.coder"} & names
-    assert not {"model.script", "model.forecast", "model.run", "model.gptq"} & names
-    assert "model.gptq" in carried(TINY.with_(parse("gptq")))
+    assert {
+        "golflab.model.network.gpt",
+        "golflab.model.training.loop",
+        "golflab.model.compression.artifact",
+        "golflab.model.techniques.model.smear_gate",
+    } <= names
+    assert {"golflab.model.techniques.pack.zlib_codec", "golflab.model.techniques.quantise.int6_rows"} <= names
+    assert (
+        not {
+            "golflab.model.techniques.model.bigram_hash",
+            "golflab.model.techniques.pack.rans_codec",
+            "golflab.model.compression.rans",
+        }
+        & names
+    )
+    assert (
+        not {
+            "golflab.model.submission.script",
+            "golflab.model.compression.forecast",
+            "golflab.model.run",
+            "golflab.model.compression.gptq",
+        }
+        & names
+    )
+    assert "golflab.model.compression.gptq" in carried(TINY.with_(parse("gptq")))
 
 
 def test_is_one_deterministic_readable_file():

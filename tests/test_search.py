@@ -14,13 +14,13 @@ import pytest
 from ray.exceptions import OutOfMemoryError
 from ray.tune.execution.tune_controller import TuneController
 
-from model.record import records_in
-from search.bridge import Watcher
-from search.budget import Budget
-from search.ledger import HISTORY
-from search.options import Options
-from search.storage import open_storage, read_experiment
-from search.sweep import resume, search
+from golflab.model.record import records_in
+from golflab.search.engine.budget import Budget
+from golflab.search.engine.searcher import Watcher
+from golflab.search.experiment.options import Options
+from golflab.search.experiment.start import resume, search
+from golflab.search.ledger.ledger import HISTORY
+from golflab.search.ledger.storage import open_storage, read_experiment
 
 ROOT = Path(__file__).parent.parent
 FAKE = {"forecaster": "fake_runs:Forecaster", "limit": 640_000, "cpus": 2}
@@ -109,8 +109,8 @@ def test_a_killed_driver_repeats_and_loses_nothing(tmp_path):
     """SIGKILL in the middle, then resume: exactly the trials asked for, each finished once."""
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT}"}
     options = {"name": "k", "runs": str(tmp_path), "runner": "fake_runs:slow", "trials": 6} | FAKE
-    start = f"from search.sweep import search; search(**{options!r})"
-    again = f"from search.sweep import resume; resume('k', {str(tmp_path)!r})"
+    start = f"from golflab.search.experiment.start import search; search(**{options!r})"
+    again = f"from golflab.search.experiment.start import resume; resume('k', {str(tmp_path)!r})"
     for round_, code in enumerate((start, again)):
         driver = subprocess.Popen(
             [sys.executable, "-c", code], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

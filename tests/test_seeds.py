@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.gpt import GPT
-from model.initialize import generator, initialize
-from model.layers import Linear, parameters_of
-from model.quantize import quantise
-from model.recipe import Recipe
-from spaces.presets import PRESETS, at_scale
+from golflab.model.compression.quantize import quantise
+from golflab.model.network.gpt import GPT
+from golflab.model.network.initialize import generator, initialize
+from golflab.model.network.layers import Linear, parameters_of
+from golflab.model.recipe import Recipe
+from golflab.spaces.presets import PRESETS, at_scale
 
 PUBLISHED = ("seed_849_as_published", "seed_680_as_published", "seed_1499_as_published", "seed_295_as_published")
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model import shards
-from model.shards import HEADER_BYTES, Stream, read_shard, split_documents, stage, write_shard
+from golflab.model.data import shards
+from golflab.model.data.shards import HEADER_BYTES, Stream, read_shard, split_documents, stage, write_shard
 
 
 def test_a_shard_is_byte_for_byte_what_the_challenge_says(tmp_path):

@@ -8,7 +8,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from analysis.significance import (
+from golflab.analysis.inference.significance import (
     benjamini_hochberg,
     bits_per_byte,
     confidence_sequence,

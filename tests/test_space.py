@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.recipe import Recipe
-from model.technique import catalogue, find
-from search.encoding import Encoding
-from spaces.catalogue import describe, space, spaces
-from spaces.presets import BASELINE, PRESETS, at_scale, preset
-from spaces.space import OFF, Space
+from golflab.model.recipe import Recipe
+from golflab.model.technique import catalogue, find
+from golflab.search.sampler.encoding import Encoding
+from golflab.spaces.catalogue import describe, space, spaces
+from golflab.spaces.presets import BASELINE, PRESETS, at_scale, preset
+from golflab.spaces.space import OFF, Space
 
 PROXY = preset("baseline", "proxy")
 
@@ -81,7 +81,7 @@ def test_unknown_parameters_are_refused():
 def test_users_bring_their_own_space(tmp_path, monkeypatch):
     assert {"shape.layers"} < set(space("examples.my_space:SPACE", PROXY).distributions())
     (tmp_path / "my_space.py").write_text(
-        "from spaces.presets import preset\nfrom spaces.space import Space\n"
+        "from golflab.spaces.presets import preset\nfrom golflab.spaces.space import Space\n"
         "SPACE = Space('mine', preset('baseline'), techniques=('xsa',))\n"
         "def around(recipe):\n    return Space('around', recipe, techniques=('ema',))\nNOTHING = 3\n"
     )

@@ -12,19 +12,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from model import sources
-from model.gpt import GPT
-from model.initialize import initialize
-from model.machine import Conditions
-from model.optimize import Optimizers
-from model.recipe import Recipe
-from model.slots import SLOTS
-from model.sources import ROOT, closure, code_hash, path_of, source
-from model.stages import Cache, finishing_part, later_keys, scoring_part, stage_keys, trained_key, training_part
-from model.technique import catalogue, parse
-from model.tensors import read_tensors, write_tensors
-from model.train import _watchers
-from model.trained import riding
+from golflab.model.network.gpt import GPT
+from golflab.model.network.initialize import initialize
+from golflab.model.recipe import Recipe
+from golflab.model.slots import SLOTS
+from golflab.model.stages import Cache, finishing_part, later_keys, scoring_part, stage_keys, trained_key, training_part
+from golflab.model.system import sources
+from golflab.model.system.machine import Conditions
+from golflab.model.system.sources import ROOT, closure, code_hash, path_of, source
+from golflab.model.system.tensors import read_tensors, write_tensors
+from golflab.model.technique import catalogue, parse
+from golflab.model.training.loop import _watchers
+from golflab.model.training.optimizers import Optimizers
+from golflab.model.training.result import riding
 from tests.contract_helpers import BASE, default, of_stage, recipe_with
 
 ALL = {"train", "pack", "evaluate", "float"}
@@ -127,18 +127,27 @@ def closures(recipe):
                for stage in ("data", "model", "train", "quantise", "pack", "evaluate")}  # fmt: skip
     averages = {type(t).__module__ for t in riding(recipe)}
     read = {type(t).__module__ for slot in ("bits", "clip") for t in recipe.tenants(slot)}  # QAT rounds as the export does
-    trained = {"model.train", "model.prepare", *modules["data"], *modules["model"], *modules["train"], *averages, *read}
-    packed = {"model.finish", *modules["quantise"], *modules["pack"]}
+    trained = {
+        "golflab.model.training.loop",
+        "golflab.model.data.prepare",
+        *modules["data"],
+        *modules["model"],
+        *modules["train"],
+        *averages,
+        *read,
+    }
+    packed = {"golflab.model.compression.finish", *modules["quantise"], *modules["pack"]}
     return {
         "train": closure(trained),
         "pack": closure(packed),
-        "evaluate": closure({"model.weights", "model.evaluate", *modules["evaluate"]}),
+        "evaluate": closure({"golflab.model.network.weights", "golflab.model.evaluation.score", *modules["evaluate"]}),
     }
 
 
 def test_every_edit_changes_the_keys_of_the_stages_that_can_run_it_and_no_others():
     before, stages = keys(EDITED), closures(EDITED)
-    everything = closure({f"model.{path.stem}" for path in (ROOT / "model").glob("*.py")} | set(TECHNIQUES))
+    files = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "model").rglob("*.py") if path.stem != "__init__"]
+    everything = closure({".".join(("golflab", *path.parts)) for path in files} | set(TECHNIQUES))
     assert set(TECHNIQUES) < everything
     for name in everything:
         expected = set()
@@ -151,28 +160,28 @@ def test_every_edit_changes_the_keys_of_the_stages_that_can_run_it_and_no_others
 @pytest.mark.parametrize(
     ("name", "recipe", "changed"),
     [
-        ("model.techniques.train.ema", BASE, ALL),
-        ("model.techniques.train.swa", BASE, ALL),
-        ("model.quantize", BASE, {"pack", "evaluate"}),
-        ("model.quantize", BASE.with_(parse("ste_qat")), ALL),
-        ("model.shards", BASE, ALL),
-        ("model.batches", BASE, ALL),
-        ("model.technique", BASE, ALL),
-        ("model.recipe", BASE, ALL),
-        ("model.optimize", BASE, ALL),
-        ("model.artifact", BASE, {"pack", "evaluate"}),
-        ("model.script", BASE, set()),  # its length is a value that the keys of what trims hold
-        ("model.windows", BASE, {"evaluate", "float"}),
-        ("model.resume", BASE, {"evaluate", "float"}),
-        ("model.gptq", BASE, set()),
-        ("model.gptq", BASE.with_(parse("gptq")), {"pack", "evaluate"}),
-        ("model.techniques.quantise.gptq", BASE.with_(parse("gptq")), {"pack", "evaluate"}),
-        ("model.techniques.evaluate.hedge_mixer", BASE.with_(parse("hedge_mixer")), {"evaluate", "float"}),
-        ("model.techniques.model.smear_gate", BASE, set()),
-        ("model.forecast", BASE, set()),
-        ("model.calibration", BASE, set()),
-        ("model.audit", BASE, set()),
-        ("model.run", BASE, set()),
+        ("golflab.model.techniques.train.ema", BASE, ALL),
+        ("golflab.model.techniques.train.swa", BASE, ALL),
+        ("golflab.model.compression.quantize", BASE, {"pack", "evaluate"}),
+        ("golflab.model.compression.quantize", BASE.with_(parse("ste_qat")), ALL),
+        ("golflab.model.data.shards", BASE, ALL),
+        ("golflab.model.data.batches", BASE, ALL),
+        ("golflab.model.technique", BASE, ALL),
+        ("golflab.model.recipe", BASE, ALL),
+        ("golflab.model.training.optimizers", BASE, ALL),
+        ("golflab.model.compression.artifact", BASE, {"pack", "evaluate"}),
+        ("golflab.model.submission.script", BASE, set()),  # its length is a value that the keys of what trims hold
+        ("golflab.model.evaluation.windows", BASE, {"evaluate", "float"}),
+        ("golflab.model.evaluation.resume", BASE, {"evaluate", "float"}),
+        ("golflab.model.compression.gptq", BASE, set()),
+        ("golflab.model.compression.gptq", BASE.with_(parse("gptq")), {"pack", "evaluate"}),
+        ("golflab.model.techniques.quantise.gptq", BASE.with_(parse("gptq")), {"pack", "evaluate"}),
+        ("golflab.model.techniques.evaluate.hedge_mixer", BASE.with_(parse("hedge_mixer")), {"evaluate", "float"}),
+        ("golflab.model.techniques.model.smear_gate", BASE, set()),
+        ("golflab.model.compression.forecast", BASE, set()),
+        ("golflab.model.compression.calibration", BASE, set()),
+        ("golflab.model.audit.judge", BASE, set()),
+        ("golflab.model.run", BASE, set()),
     ],
 )
 def test_edits_that_were_once_overlooked(name, recipe, changed):
@@ -213,29 +222,33 @@ def test_no_training_reads_a_slot_of_a_later_stage_that_it_does_not_declare(monk
 
 def test_imports_are_followed_wherever_they_stand_and_however_they_are_written():
     texts = {
-        "model": b"",
-        "model.recipe": b"def f():\n    if 1:\n        import model.record as r, json",
-        "model.record": b"from model import files",
-        "model.files": b"from . import gpt",
-        "model.gpt": b"from .layers import Linear",
-        "model.layers": b"from model.nowhere import x\nimport torch\nfrom model.kernels import *",
-        "model.kernels": b"try:\n    from model.windows import lay\nexcept ImportError: pass",
-        "model.windows": b"# import model.adapt",
-        "model.techniques.pack": b"from ..model import rope",
-        "model.techniques": b"from ..model import rope",
-        "model.techniques.model": b"",
-        "model.techniques.model.rope": b"",
+        "golflab.model": b"",
+        "golflab.model.recipe": b"def f():\n    if 1:\n        import golflab.model.record as r, json",
+        "golflab.model.record": b"from golflab.model.system import files",
+        "golflab.model.system": b"",
+        "golflab.model.system.files": b"from ..network import gpt",
+        "golflab.model.network": b"",
+        "golflab.model.network.gpt": b"from .layers import Linear",
+        "golflab.model.network.layers": b"from golflab.model.nowhere import x\nimport torch\nfrom .kernels import *",
+        "golflab.model.network.kernels": b"try:\n    from ..evaluation.windows import lay\nexcept ImportError: pass",
+        "golflab.model.evaluation": b"",
+        "golflab.model.evaluation.windows": b"# import golflab.model.evaluation.adapters",
+        "golflab.model.techniques.pack": b"from ..model import rope",
+        "golflab.model.techniques": b"from ..model import rope",
+        "golflab.model.techniques.model": b"",
+        "golflab.model.techniques.model.rope": b"",
     }
-    assert closure({"model.recipe"}, read=texts.__getitem__) == set(list(texts)[:8])
-    assert closure({"model.techniques.pack"}, read=texts.__getitem__) == {"model", *list(texts)[8:]}
-    assert "model.gpt" not in closure({"model.recipe"}, without={"model.files"}, read=texts.__getitem__)
+    assert closure({"golflab.model.recipe"}, read=texts.__getitem__) == set(list(texts)[:11])
+    assert closure({"golflab.model.techniques.pack"}, read=texts.__getitem__) == {"golflab.model", *list(texts)[11:]}
+    found = closure({"golflab.model.recipe"}, without={"golflab.model.system.files"}, read=texts.__getitem__)
+    assert "golflab.model.network.gpt" not in found
 
 
 def test_a_library_of_another_version_changes_the_hash(monkeypatch):
-    before = code_hash({"model.kernels"})
+    before = code_hash({"golflab.model.network.kernels"})
     sources._code_hash.cache_clear()
     monkeypatch.setattr(sources, "_version", lambda library: "9.9" if library == "torch" else "")
-    assert code_hash({"model.kernels"}) != before
+    assert code_hash({"golflab.model.network.kernels"}) != before
     sources._code_hash.cache_clear()
 
 
@@ -245,7 +258,7 @@ def test_a_file_written_after_the_process_began_is_shared_with_no_other_process(
 
     Files with a time before the process began, or still to come (a wrong clock), are as they were.
     """
-    stamp = path_of("model.kernels").stat().st_mtime
+    stamp = path_of("golflab.model.network.kernels").stat().st_mtime
     hashes = []
     for own in (b"one process", b"another one"):
         sources._code_hash.cache_clear()
@@ -254,8 +267,8 @@ def test_a_file_written_after_the_process_began_is_shared_with_no_other_process(
         monkeypatch.setattr(sources, "_OWN", own)
         monkeypatch.setattr(sources, "_BEGAN", stamp - written)
         monkeypatch.setattr(sources, "time", SimpleNamespace(time=lambda: stamp - written + 3600.0))
-        monkeypatch.setattr(sources, "path_of", lambda name: path_of("model.kernels"))
-        hashes.append(code_hash({"model.kernels"}))
+        monkeypatch.setattr(sources, "path_of", lambda name: path_of("golflab.model.network.kernels"))
+        hashes.append(code_hash({"golflab.model.network.kernels"}))
         assert (sources.edited() != []) == apart
     assert (hashes[0] != hashes[1]) == apart
     sources._code_hash.cache_clear()
@@ -324,7 +337,7 @@ def test_a_lock_that_was_removed_while_somebody_waited_for_it_is_taken_anew(tmp_
             if replaced:
                 cache.path("train", "k", "lock").touch()
 
-    monkeypatch.setattr("model.stages.fcntl.flock", flock)
+    monkeypatch.setattr("golflab.model.stages.fcntl.flock", flock)
     with cache.lock("train", "k"):
         assert len(taken) == 2
         with open(cache.path("train", "k", "lock")) as file, pytest.raises(BlockingIOError):
@@ -372,8 +385,8 @@ def test_keys_of_trainings_with_an_own_average_and_with_none():
 def test_the_room_that_the_key_holds_is_what_the_limit_leaves(monkeypatch):
     """One byte more of code and one byte more of limit are the same room; either alone is another."""
     trimmed, added = BASE.with_(parse("selective_prune")), [0]
-    monkeypatch.setattr("model.stages.script", lambda recipe: b"x" * (1000 + added[0]))
-    monkeypatch.setattr("model.stages.finishing_part", scoring_part)  # which does not hold the limit
+    monkeypatch.setattr("golflab.model.stages.script", lambda recipe: b"x" * (1000 + added[0]))
+    monkeypatch.setattr("golflab.model.stages.finishing_part", scoring_part)  # which does not hold the limit
     first = later_keys(trimmed, "t", HERE)
     longer = later_keys(trimmed.with_(limit=trimmed.limit + 1), "t", HERE)
     added[0] = 1

@@ -13,15 +13,15 @@ import pytest
 from fake_runs import Forecaster, run
 from rich.console import Console
 
-from search import show
-from search.export import find_trial
-from search.ledger import Ledger
-from search.live import LiveTable
-from search.pruner import Agreement
-from search.status import status_of, write_curves
-from search.storage import open_storage, write_experiment
-from spaces.presets import preset
-from spaces.space import Space
+from golflab.search.cli.export import find_trial
+from golflab.search.ledger.ledger import Ledger
+from golflab.search.ledger.pruners import Agreement
+from golflab.search.ledger.storage import open_storage, write_experiment
+from golflab.search.terminal import show
+from golflab.search.terminal.live_table import LiveTable
+from golflab.search.upkeep.status import status_of, write_curves
+from golflab.spaces.presets import preset
+from golflab.spaces.space import Space
 
 SPACE = Space("small", preset("baseline").with_(limit=640_000), techniques=("xsa", "smear_gate", "ln_scale"))
 RELIABLE = Agreement(96, 0.9, 0.7, 0.97, 14)
@@ -98,7 +98,7 @@ def test_the_dashboard_serves_the_searchs_own_storage(experiment):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = ["-m", "search.cli", "dashboard", "w", "--runs", str(folder.parent), "--port", str(port)]
+    command = ["-m", "golflab.search.cli.main", "dashboard", "w", "--runs", str(folder.parent), "--port", str(port)]
     server = subprocess.Popen([sys.executable, *command], cwd=Path(__file__).parent.parent, stderr=subprocess.DEVNULL)
     try:
         body = _patiently(f"http://127.0.0.1:{port}/api/studies")

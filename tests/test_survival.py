@@ -12,12 +12,12 @@ import pytest
 import real_runs
 from drivers import drive, fork, ledger, repeats_and_losses, witnessed
 
-import model.train
-from model.record import Record, records_in
-from model.run import run
-from search.ledger import HISTORY, MADE_AGAIN
-from search.storage import open_storage
-from search.sweep import resume, run_plan, search
+import golflab.model.training.loop
+from golflab.model.record import Record, records_in
+from golflab.model.run import run
+from golflab.search.experiment.start import resume, run_plan, search
+from golflab.search.ledger.ledger import HISTORY, MADE_AGAIN
+from golflab.search.ledger.storage import open_storage
 
 FAKE = {"forecaster": "fake_runs:Forecaster", "limit": 640_000, "cpus": 2}
 ROOT = Path(__file__).parent.parent
@@ -100,7 +100,7 @@ def test_half_the_tokens_in_flight_change_a_training_by_rounding_only(recipe, tm
     Adam's first step is the gradient's sign: it can differ where the gradient is rounding itself (1e-7), and there the loss
     does not depend on the weight, so that the score of the weights before they are packed differs by rounding too.
     """
-    monkeypatch.setattr("model.place._bfloat16_is_faster", lambda: False)
+    monkeypatch.setattr("golflab.model.system.device._bfloat16_is_faster", lambda: False)
     recipe = recipe.with_(tokens=recipe.schedule.batch_tokens)
     whole = run(recipe, None, tmp_path / "a", device="cpu")
     halved = run(recipe, tmp_path / "t", tmp_path / "b", device="cpu", micro_tokens=recipe.shape.context)
@@ -112,7 +112,7 @@ def test_half_the_tokens_in_flight_change_a_training_by_rounding_only(recipe, tm
 
 def interrupted(recipe, cache, monkeypatch) -> Path:
     """A training that dies in the middle; return its checkpoint."""
-    monkeypatch.setattr(model.train, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(golflab.model.training.loop, "CHECKPOINT_SECONDS", 0.0)
 
     def dies(point):
         if point["step"] == 12:
@@ -137,13 +137,13 @@ def test_a_training_continues_from_its_checkpoint_or_begins_again_with_a_note(re
 
 
 def test_a_disk_that_fills_up_costs_checkpoints_and_cache_entries_but_not_the_training(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(model.train, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(golflab.model.training.loop, "CHECKPOINT_SECONDS", 0.0)
     expected = bpb(run(recipe, None, tmp_path / "a", device="cpu"))
 
     def full(path, *_):
         raise OSError(28, os.strerror(28), str(path))
 
-    monkeypatch.setattr("model.tensors.write_atomic", full)
+    monkeypatch.setattr("golflab.model.system.tensors.write_atomic", full)
     record = run(recipe, None, tmp_path / "b", device="cpu")
     assert bpb(record) == expected
     assert [note.partition(": ")[2] for note in record.notes] == [os.strerror(28)] * len(record.notes)

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.contribution import contribution
-from analysis.frontier import frontier, shadow_price
-from analysis.joined import whole
-from analysis.ranking import ranking
-from analysis.rungs import rungs
-from analysis.table import from_records, knobs, load, save, shapes, techniques
-from model.record import Record
+from golflab.analysis.comparison.frontier import frontier, shadow_price
+from golflab.analysis.comparison.ranking import ranking
+from golflab.analysis.effects.contribution import contribution
+from golflab.analysis.effects.rungs import rungs
+from golflab.analysis.joined import whole
+from golflab.analysis.table import from_records, knobs, load, save, shapes, techniques
+from golflab.model.record import Record
 from tests.planted import Planted, write_experiment
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from model.slots import SLOTS
-from model.technique import Knob, catalogue, find, parse
+from golflab.model.slots import SLOTS
+from golflab.model.technique import Knob, catalogue, find, parse
 
 
 def test_find_takes_file_names_and_class_names():

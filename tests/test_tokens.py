@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from model.prepare import prepare
-from model.shape import Data
-from model.shards import read_shard, write_shard
-from model.tokens import SPACE, Tokenizer, tokenizer_for, train_tokenizer
+from golflab.model.data.prepare import prepare
+from golflab.model.data.shards import read_shard, write_shard
+from golflab.model.data.tokenizer import SPACE, Tokenizer, tokenizer_for, train_tokenizer
+from golflab.model.shape import Data
 
 SENTENCES = [
     "Hello there, Größe und Maß; naïve café costs 1234 € today.",
@@ -173,7 +173,7 @@ def test_wrong_tokenizers_are_refused(tmp_path, tokenizer):
 
 
 def test_a_tokenizer_is_trained_once_per_corpus_and_vocabulary(tmp_path):
-    from model.corpus import load_corpus
+    from golflab.model.data.corpus import load_corpus
 
     corpus = load_corpus(write_corpus(tmp_path).corpus)
     one = tokenizer_for(corpus, 360, tmp_path / "cache")

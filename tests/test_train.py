@@ -14,21 +14,21 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from model import train as loop
-from model.batches import Batches
-from model.clock import Clock
-from model.recipe import Recipe
-from model.technique import parse
-from model.tensors import read_tensors
-from model.train import Run, train
-from model.trained import TrainingFailed, riding
+from golflab.model.data.batches import Batches
+from golflab.model.recipe import Recipe
+from golflab.model.system.tensors import read_tensors
+from golflab.model.technique import parse
+from golflab.model.training import loop
+from golflab.model.training.clock import Clock
+from golflab.model.training.loop import Run, train
+from golflab.model.training.result import TrainingFailed, riding
 from tests.contract_helpers import BASE, BATCH, TINY, _trained, stream, trained
 
 LONG = BASE.with_(parse("ema"), parse("adam_groups:weight_decay=0.01"), parse("clip_norm"), tokens=40 * BATCH)
 KILLED = """
 import sys, pathlib
-import model.train, tests.test_train as t
-model.train.CHECKPOINT_SECONDS = 0.0
+import golflab.model.training.loop, tests.test_train as t
+golflab.model.training.loop.CHECKPOINT_SECONDS = 0.0
 t.train(t.LONG, t.source(t.LONG), checkpoint=pathlib.Path(sys.argv[1]), on_step=lambda p: print(p["step"], flush=True))
 """
 
@@ -196,7 +196,7 @@ def time_of(monkeypatch):
         now["now"] += now["step"]
         return honest(*arguments)
 
-    monkeypatch.setattr("model.clock.time", SimpleNamespace(perf_counter=lambda: now["now"]))
+    monkeypatch.setattr("golflab.model.training.clock.time", SimpleNamespace(perf_counter=lambda: now["now"]))
     monkeypatch.setattr(loop, "_gradients", gradients)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)  # after every step
     return now

@@ -11,12 +11,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from model import train as loop
-from model.gpt import GPT
-from model.initialize import initialize
-from model.recipe import Recipe
-from model.technique import parse
-from model.train import Run, source_of, train
+from golflab.model.network.gpt import GPT
+from golflab.model.network.initialize import initialize
+from golflab.model.recipe import Recipe
+from golflab.model.technique import parse
+from golflab.model.training import loop
+from golflab.model.training.loop import Run, source_of, train
 from tests.contract_helpers import BATCH, TINY, stream
 from tests.test_train import LONG
 
@@ -50,7 +50,7 @@ def clock(monkeypatch):
         now["now"] += now["step"]
         return honest(*arguments)
 
-    monkeypatch.setattr("model.clock.time", SimpleNamespace(perf_counter=lambda: now["now"]))
+    monkeypatch.setattr("golflab.model.training.clock.time", SimpleNamespace(perf_counter=lambda: now["now"]))
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now["now"]))
     monkeypatch.setattr(loop, "_gradients", gradients)
     return now

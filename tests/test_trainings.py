@@ -2,13 +2,13 @@
 
 from fake_runs import Forecaster, sharing
 
-from model.record import records_in
-from search.ledger import Ledger
-from search.storage import open_storage
-from search.sweep import search
-from search.trainings import later, training_key
-from spaces.presets import preset
-from spaces.space import Space
+from golflab.model.record import records_in
+from golflab.search.experiment.start import search
+from golflab.search.ledger.ledger import Ledger
+from golflab.search.ledger.storage import open_storage
+from golflab.search.ledger.trainings import later, training_key
+from golflab.spaces.presets import preset
+from golflab.spaces.space import Space
 
 SPACE = Space(
     "shared",

@@ -8,10 +8,10 @@ import threading
 import pytest
 from fake_runs import run
 
-from model.record import Record
-from search.crew import Lost, load
-from search.trial import Session, give_back_memory, run_safely
-from spaces.presets import preset
+from golflab.model.record import Record
+from golflab.search.engine.process_group import Lost, load
+from golflab.search.engine.trainable import Session, give_back_memory, run_safely
+from golflab.spaces.presets import preset
 
 RECIPE = preset("baseline")
 

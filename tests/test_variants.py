@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from analysis import variants as page
-from model.evaluate import evaluate
-from model.layers import parameters_of
-from model.quantize import quantise
-from model.recipe import Recipe
-from model.run import training
-from model.variants import CHOICES, Bits, combinations, ranked, stored_loss, variants
-from model.weights import load_weights
-from search import cli
-from search.variants import choices_of, finish
+from golflab.analysis.report import variants as page
+from golflab.model.compression.quantize import quantise
+from golflab.model.evaluation.score import evaluate
+from golflab.model.network.layers import parameters_of
+from golflab.model.network.weights import load_weights
+from golflab.model.recipe import Recipe
+from golflab.model.run import training
+from golflab.model.variants import CHOICES, Bits, combinations, ranked, stored_loss, variants
+from golflab.search.cli import main as cli
+from golflab.search.cli.variants import choices_of, finish
 from tests.contract_helpers import BASE, BATCH, made_up_corpus
 from tests.matrices import dequantise, infos, weights
 
@@ -72,7 +72,7 @@ def test_quantises_calibrates_and_scores_once_per_way_of_quantising():
 
 
 def test_a_damaged_round_trip_is_no_row(monkeypatch):
-    monkeypatch.setattr("model.variants.unpack", lambda blob: {i.name: torch.zeros(i.shape) for i in infos()})
+    monkeypatch.setattr("golflab.model.variants.unpack", lambda blob: {i.name: torch.zeros(i.shape) for i in infos()})
     with pytest.raises(RuntimeError, match="did not unpack"):
         list(variants(weights(infos()), infos(), combinations(Recipe(), {})))
 
@@ -147,7 +147,7 @@ def test_choices_read_as_the_command_line_writes_them():
 
 
 def test_the_command_writes_a_table_and_a_page_and_trains_once(recipe, cache, table, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("search.single.recipe_of", lambda *names, **changes: recipe)
+    monkeypatch.setattr("golflab.search.cli.run_one.recipe_of", lambda *names, **changes: recipe)
     (tmp_path / "cache").symlink_to(cache, target_is_directory=True)
     before = sorted(p.name for p in (cache / "train").glob("*.stage"))
     words = ["variants", "baseline", "--runs", tmp_path, "--choice", "bits=int8_rows,int4_rows", "--choice", "prune=none"]

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.finishings import finishings
-from analysis.intervals import half_width
-from analysis.table import from_records
-from model import run as story
-from model.run import run
-from model.script import code_bytes
-from model.ways import Way, compare
+from golflab.analysis.effects.finishings import finishings
+from golflab.analysis.inference.intervals import half_width
+from golflab.analysis.table import from_records
+from golflab.model import run as story
+from golflab.model.run import run
+from golflab.model.submission.script import code_bytes
+from golflab.model.ways import Way, compare
 from tests.contract_helpers import BASE, BATCH, made_up_corpus
 
 WAYS = ("int8_rows", "mse_clip@int8_rows", "ema", "sliding_window:stride=8", "zstd_codec", "int4_rows")

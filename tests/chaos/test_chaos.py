@@ -21,17 +21,17 @@ import real_runs
 from drivers import witnessed
 from optuna.trial import TrialState
 
-from model.record import Record, records_in
-from model.run import run
-from search.ledger import HISTORY
-from search.scratch import MARKER, PREFIX
-from search.storage import open_storage
+from golflab.model.record import Record, records_in
+from golflab.model.run import run
+from golflab.search.engine.scratch import MARKER, PREFIX
+from golflab.search.ledger.ledger import HISTORY
+from golflab.search.ledger.storage import open_storage
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(4 * 3600)]
 ROOT = Path(__file__).parent.parent.parent
 FAKE = """
 import sys
-from search.sweep import search, resume
+from golflab.search.experiment.start import search, resume
 options = dict(runner="fake_runs:slow", forecaster="fake_runs:Forecaster", limit=640_000, cpus=2, trials=int(sys.argv[3]))
 search(name="s", runs=sys.argv[2], **options) if sys.argv[1] == "new" else resume("s", sys.argv[2])
 """
@@ -39,7 +39,7 @@ REAL = """
 import sys
 import real_runs
 from pathlib import Path
-from search.sweep import resume, run_plan
+from golflab.search.experiment.start import resume, run_plan
 runs = Path(sys.argv[2])
 plan = real_runs.recipes(runs, int(sys.argv[3]), 400)
 run_plan(plan, name="s", runs=str(runs), runner="real_runs:run", cpus=2) if sys.argv[1] == "new" else resume("s", str(runs))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from model.gpt import GPT
-from model.layers import parameters_of
-from model.techniques.train.adam_groups import AdamGroups
+from golflab.model.network.gpt import GPT
+from golflab.model.network.layers import parameters_of
+from golflab.model.techniques.train.adam_groups import AdamGroups
 from tests.contract_helpers import BASE, TINY, default
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.technique import parse
+from golflab.model.technique import parse
 from tests.scoring import RECIPE, SHAPE, TOKENIZER, documents, evaluator, model_of
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from model.technique import parse
+from golflab.model.technique import parse
 from tests.scoring import SHAPE
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from model.grid import Grid
-from model.technique import parse
+from golflab.model.compression.grid import Grid
+from golflab.model.technique import parse
 
 LAYOUT = parse("base3").build(None)
 

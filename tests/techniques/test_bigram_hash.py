@@ -7,8 +7,8 @@ import itertools
 import pytest
 import torch
 
-from model.initialize import initialize
-from model.techniques.model.bigram_hash import BigramHash, HashedBigrams
+from golflab.model.network.initialize import initialize
+from golflab.model.techniques.model.bigram_hash import BigramHash, HashedBigrams
 from tests.contract_helpers import BASE, TINY
 
 IDS = torch.tensor([[5, 17, 299, 1, 0, 5], [1, 8191, 8190, 3, 3, 3]])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from model.techniques.train.clip_norm import ClipNorm
+from golflab.model.techniques.train.clip_norm import ClipNorm
 from tests.contract_helpers import TINY
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from model.shape import Shape
-from model.techniques.train.cosine import Cosine
+from golflab.model.shape import Shape
+from golflab.model.techniques.train.cosine import Cosine
 
 
 @pytest.mark.parametrize(("progress", "expected"), [(0.0, 1.0), (0.5, 1.0), (0.75, 0.5), (1.0, 0.0)])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.technique import parse
-from model.techniques.train.crown_q import CrownQ
+from golflab.model.technique import parse
+from golflab.model.techniques.train.crown_q import CrownQ
 from tests.contract_helpers import BASE, TINY, awake
 
 

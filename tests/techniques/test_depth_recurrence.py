@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from model.techniques.model.depth_recurrence import DepthRecurrence
+from golflab.model.techniques.model.depth_recurrence import DepthRecurrence
 from tests.contract_helpers import BASE, TINY, awake, weights_of
 
 TEN = dataclasses.replace(TINY, layers=10)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.techniques.train.ema import EMA
+from golflab.model.techniques.train.ema import EMA
 from tests.contract_helpers import TINY
 
 

@@ -6,8 +6,8 @@ import math
 
 import torch
 
-from model.initialize import initialize
-from model.techniques.model.gated_attention import GatedAttention
+from golflab.model.network.initialize import initialize
+from golflab.model.techniques.model.gated_attention import GatedAttention
 from tests.contract_helpers import BASE, FULL, TINY
 
 

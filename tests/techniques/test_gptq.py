@@ -1,13 +1,13 @@
 import numpy as np
 import torch
 
-from model.gpt import GPT
-from model.initialize import initialize
-from model.layers import parameters_of
-from model.quantize import quantise
-from model.recipe import Recipe
-from model.shape import Shape
-from model.technique import parse
+from golflab.model.compression.quantize import quantise
+from golflab.model.network.gpt import GPT
+from golflab.model.network.initialize import initialize
+from golflab.model.network.layers import parameters_of
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import parse
 from tests.matrices import dequantise, weighted_error
 
 TINY = Recipe(shape=Shape(layers=2, width=32, heads=2, kv_heads=1, hidden=64, vocabulary=64, context=16))

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from model.technique import parse
+from golflab.model.technique import parse
 from tests.scoring import SHAPE, documents, evaluator
 
 V = SHAPE.vocabulary

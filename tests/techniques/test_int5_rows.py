@@ -1,8 +1,8 @@
 import pytest
 
-from model.grid import Grid
-from model.technique import parse
-from spaces.presets import preset
+from golflab.model.compression.grid import Grid
+from golflab.model.technique import parse
+from golflab.spaces.presets import preset
 from tests.matrices import GAIN, LINEAR, TABLE
 
 

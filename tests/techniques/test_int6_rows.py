@@ -1,7 +1,7 @@
 import pytest
 
-from model.grid import Grid
-from model.technique import parse
+from golflab.model.compression.grid import Grid
+from golflab.model.technique import parse
 from tests.matrices import GAIN, LINEAR, TABLE
 
 

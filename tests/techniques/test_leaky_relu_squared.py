@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.techniques.model.leaky_relu_squared import LeakyReluSquared
+from golflab.model.techniques.model.leaky_relu_squared import LeakyReluSquared
 from tests.contract_helpers import TINY
 
 

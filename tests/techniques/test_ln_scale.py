@@ -6,8 +6,8 @@ import math
 
 import torch
 
-from model.kernels import rms_norm
-from model.techniques.model.ln_scale import LNScale
+from golflab.model.network.kernels import rms_norm
+from golflab.model.techniques.model.ln_scale import LNScale
 from tests.contract_helpers import BASE, awake
 
 

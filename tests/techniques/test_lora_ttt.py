@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.technique import parse
+from golflab.model.technique import parse
 from tests.scoring import RECIPE, documents, evaluator
 
 
@@ -69,7 +69,7 @@ def test_one_document_scores_what_the_algorithm_written_out_scores(knobs):
 
 @pytest.mark.parametrize(("targets", "count"), [("q_v_head", 7), ("q_v", 6), ("head", 1)])
 def test_the_targets_are_corrected_and_no_others(targets, count):
-    from model.techniques.evaluate.lora_ttt import _matrices
+    from golflab.model.techniques.evaluate.lora_ttt import _matrices
 
     assert len(_matrices(evaluator().model, targets)) == count
 

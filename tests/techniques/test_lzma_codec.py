@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from model.technique import parse
+from golflab.model.technique import parse
 from tests.planes import FORMS, SPOIL, error_or_right_shapes, planes
 
 CODEC = parse("lzma_codec").build(None)

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from model.quantize import quantise
-from model.recipe import Recipe
-from model.technique import parse
+from golflab.model.compression.quantize import quantise
+from golflab.model.recipe import Recipe
+from golflab.model.technique import parse
 from tests.matrices import LINEAR, matrix
 
 

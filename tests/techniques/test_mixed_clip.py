@@ -2,10 +2,10 @@
 
 import torch
 
-from model.initialize import generator
-from model.layers import ParameterInfo
-from model.shape import Shape
-from model.technique import parse
+from golflab.model.network.initialize import generator
+from golflab.model.network.layers import ParameterInfo
+from golflab.model.shape import Shape
+from golflab.model.technique import parse
 
 
 def test_every_role_has_a_clip_of_its_own():

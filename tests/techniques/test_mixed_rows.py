@@ -2,11 +2,11 @@ import dataclasses
 
 import pytest
 
-from model.gpt import GPT
-from model.grid import Grid, grid_of
-from model.layers import parameters_of
-from model.technique import parse
-from spaces.presets import preset
+from golflab.model.compression.grid import Grid, grid_of
+from golflab.model.network.gpt import GPT
+from golflab.model.network.layers import parameters_of
+from golflab.model.technique import parse
+from golflab.spaces.presets import preset
 from tests.matrices import GAIN, LINEAR
 
 

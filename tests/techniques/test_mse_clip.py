@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from model.entropy import mse_reach
-from model.quantize import rounding_error
-from model.technique import parse
+from golflab.model.compression.entropy import mse_reach
+from golflab.model.compression.quantize import rounding_error
+from golflab.model.technique import parse
 from tests.matrices import LINEAR, matrix
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from model.techniques.train.muon import Muon
+from golflab.model.techniques.train.muon import Muon
 from tests.contract_helpers import TINY
 
 

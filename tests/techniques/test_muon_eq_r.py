@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from model.techniques.train.muon import Muon
-from model.techniques.train.muon_eq_r import MuonEqR, equal_rows
+from golflab.model.techniques.train.muon import Muon
+from golflab.model.techniques.train.muon_eq_r import MuonEqR, equal_rows
 from tests.contract_helpers import TINY
 
 
@@ -22,7 +22,7 @@ def test_rows_get_length_one():
 
 
 def test_it_is_muon_on_the_equalised_gradient(monkeypatch):
-    monkeypatch.setattr("model.optimize.WORKING", torch.float64)
+    monkeypatch.setattr("golflab.model.training.optimizers.WORKING", torch.float64)
     g, start = torch.randn(4, 6, generator=torch.Generator().manual_seed(0)), torch.zeros(4, 6)
     a, b = nn.Parameter(start.clone()), nn.Parameter(start.clone())
     a.grad, b.grad = g.clone(), equal_rows(g)

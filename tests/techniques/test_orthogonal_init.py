@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from model.layers import parameters_of
-from model.techniques.model.orthogonal_init import OrthogonalInit
+from golflab.model.network.layers import parameters_of
+from golflab.model.techniques.model.orthogonal_init import OrthogonalInit
 from tests.contract_helpers import BASE, default, fresh
 
 EXTRA = BASE.with_(default("bigram_hash"), default("value_embedding"))

@@ -14,10 +14,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-import model.optimize
-import model.train
-from model.technique import parse
-from model.tensors import read_tensors
+import golflab.model.training.loop
+import golflab.model.training.optimizers
+from golflab.model.system.tensors import read_tensors
+from golflab.model.technique import parse
 from tests.contract_helpers import BASE, BATCH, TINY, stream, trained
 from tests.processes import spread, trainings
 
@@ -28,17 +28,17 @@ SHAPES = [(8, 12), (8, 12), (8, 12), (12, 8), (12, 8), (6, 6)]  # stacks of thre
 STEPS = 4
 EPS = 2.0**-23  # the distance of 1 to the next float32
 # Newton–Schulz magnifies a difference of its input (length 1) by at most the slope at 0 of its polynomial, in each iteration.
-MAGNIFIED = model.optimize.NEWTON_SCHULZ[0] ** 5
+MAGNIFIED = golflab.model.training.optimizers.NEWTON_SCHULZ[0] ** 5
 
 
 def first_step(recipe):
     """Loss and optimiser state after one step: the momenta are the mean gradient, times 1 (Muon) or a part of it (Adam)."""
-    recipe, model.train.CHECKPOINT_SECONDS = recipe.with_(tokens=BATCH), 0.0
+    recipe, golflab.model.training.loop.CHECKPOINT_SECONDS = recipe.with_(tokens=BATCH), 0.0
     source = recipe.tenant("batches").build(recipe.shape)(stream(), BATCH, recipe.seed)
     shared = [tempfile.mkdtemp()]
     if dist.is_initialized():
         dist.broadcast_object_list(shared)
-    done = model.train.train(recipe, source, checkpoint=Path(shared[0]) / "c")
+    done = golflab.model.training.loop.train(recipe, source, checkpoint=Path(shared[0]) / "c")
     if dist.is_initialized():
         dist.barrier()
     tensors, _ = read_tensors(Path(shared[0]) / "c")
@@ -53,7 +53,7 @@ def given_gradients(rank, step):
 
 def optimised(text):
     """Weights and momenta after some steps with given gradients: each process its own, one process the mean of two."""
-    model.optimize.WORKING = torch.float64
+    golflab.model.training.optimizers.WORKING = torch.float64
     try:
         parameters = [nn.Parameter(torch.zeros(shape)) for shape in SHAPES]
         muon = parse(text).build(TINY)([(str(i), p) for i, p in enumerate(parameters)])
@@ -66,7 +66,7 @@ def optimised(text):
             muon.step(1.0, step / STEPS)
         return [p.detach() for p in parameters], {name: m.clone() for name, m in muon.state().items()}
     finally:
-        model.optimize.WORKING = torch.bfloat16
+        golflab.model.training.optimizers.WORKING = torch.bfloat16
 
 
 def work(recipes):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from model.techniques.model.parallel_residual import ParallelResidual
+from golflab.model.techniques.model.parallel_residual import ParallelResidual
 from tests.contract_helpers import BASE, awake, weights_of
 
 

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from model.techniques.model.partial_rope import PartialRope
-from model.techniques.model.rope import Rope
+from golflab.model.techniques.model.partial_rope import PartialRope
+from golflab.model.techniques.model.rope import Rope
 from tests.contract_helpers import BASE, FULL, TINY
 
 

@@ -1,7 +1,7 @@
 import torch
 
-from model.quantize import largest_quantiles, rounding_error
-from model.technique import parse
+from golflab.model.compression.quantize import largest_quantiles, rounding_error
+from golflab.model.technique import parse
 from tests.matrices import LINEAR, matrix
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from model.techniques.model.qk_norm import QKNorm
+from golflab.model.techniques.model.qk_norm import QKNorm
 from tests.contract_helpers import BASE, TINY, awake
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from model.techniques.model.relu_squared import ReluSquared
+from golflab.model.techniques.model.relu_squared import ReluSquared
 from tests.contract_helpers import TINY
 
 

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from model.initialize import initialize
-from model.techniques.model.resid_mix import ResidMix
+from golflab.model.network.initialize import initialize
+from golflab.model.techniques.model.resid_mix import ResidMix
 from tests.contract_helpers import BASE, TINY
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from model.techniques.model.rope import Rope
+from golflab.model.techniques.model.rope import Rope
 from tests.contract_helpers import FULL, TINY
 
 
@@ -38,7 +38,7 @@ def test_products_depend_on_the_distance_alone():
 
 def test_the_ntk_base_is_the_published_one():
     """r = 16 rotated dimensions at 2048 positions where 1024 were meant: 10000·2^(16/14) ≈ 22,082 (#849)."""
-    from model.techniques.model.rope import ntk_base
+    from golflab.model.techniques.model.rope import ntk_base
 
     assert math.isclose(ntk_base(10_000, 16, 2048, 1024), 22_082, rel_tol=1e-4)
     assert ntk_base(10_000, 16, 1024, 1024) == ntk_base(10_000, 16, 2048, 0) == 10_000

@@ -1,6 +1,6 @@
 import torch
 
-from model.technique import parse
+from golflab.model.technique import parse
 from tests.matrices import LINEAR, matrix
 
 

@@ -1,9 +1,9 @@
 import torch
 
-from model.artifact import pack
-from model.quantize import quantise
-from model.recipe import Recipe
-from model.technique import parse
+from golflab.model.compression.artifact import pack
+from golflab.model.compression.quantize import quantise
+from golflab.model.recipe import Recipe
+from golflab.model.technique import parse
 from tests.matrices import infos, weights
 
 RECIPE = Recipe().with_(parse("int5_rows:table=5"), parse("sd_clip"))

@@ -1,7 +1,7 @@
 import numpy as np
 
-from model.shards import Stream
-from model.technique import parse
+from golflab.model.data.shards import Stream
+from golflab.model.technique import parse
 from tests.scoring import SHAPE
 
 

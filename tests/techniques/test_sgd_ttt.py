@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.shape import Shape
-from model.technique import parse
+from golflab.model.shape import Shape
+from golflab.model.technique import parse
 from tests.scoring import SHAPE, documents, evaluator, model_of
 
 

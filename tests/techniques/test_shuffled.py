@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from model.shards import Stream
-from model.technique import parse
+from golflab.model.data.shards import Stream
+from golflab.model.technique import parse
 from tests.scoring import SHAPE
 
 

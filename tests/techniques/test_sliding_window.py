@@ -3,8 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from model.shape import Shape
-from model.technique import parse
+from golflab.model.shape import Shape
+from golflab.model.technique import parse
 from tests.scoring import RECIPE, SHAPE
 
 

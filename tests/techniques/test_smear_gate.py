@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from model.techniques.model.smear_gate import Smear
+from golflab.model.techniques.model.smear_gate import Smear
 
 IDS = torch.tensor([[7, 8, 1, 9, 1]])
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from model.techniques.train.soft_round import SoftRound, soft_round
+from golflab.model.techniques.train.soft_round import SoftRound, soft_round
 from tests.contract_helpers import BASE, TINY, awake
 
 

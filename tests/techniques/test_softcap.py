@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from model.techniques.model.softcap import Softcap
+from golflab.model.techniques.model.softcap import Softcap
 from tests.contract_helpers import BASE, TINY, awake
 
 

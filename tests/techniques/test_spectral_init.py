@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.techniques.model.spectral_init import SpectralInit
+from golflab.model.techniques.model.spectral_init import SpectralInit
 from tests.contract_helpers import BASE, fresh
 
 

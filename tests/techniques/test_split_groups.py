@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from model.gpt import GPT
-from model.layers import parameters_of
-from model.optimize import Muon, Optimizers
-from model.techniques.train.split_groups import SplitGroups
+from golflab.model.network.gpt import GPT
+from golflab.model.network.layers import parameters_of
+from golflab.model.techniques.train.split_groups import SplitGroups
+from golflab.model.training.optimizers import Muon, Optimizers
 from tests.contract_helpers import BASE, TINY
 
 

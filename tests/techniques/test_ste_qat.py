@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 import torch
 
-from model.layers import ParameterInfo, parameters_of
-from model.quantize import quantise
-from model.technique import parse
-from model.techniques.train.ste_qat import SteQat
+from golflab.model.compression.quantize import quantise
+from golflab.model.network.layers import ParameterInfo, parameters_of
+from golflab.model.technique import parse
+from golflab.model.techniques.train.ste_qat import SteQat
 from tests.contract_helpers import BASE, TINY, awake, ids_and_targets, weights_of
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.techniques.train.swa import SWA
+from golflab.model.techniques.train.swa import SWA
 from tests.contract_helpers import TINY
 
 

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from model.artifact import pack, unpack
-from model.grid import Grid, Quantised
-from model.quantize import quantise
-from model.recipe import Recipe
-from model.technique import parse
+from golflab.model.compression.artifact import pack, unpack
+from golflab.model.compression.grid import Grid, Quantised
+from golflab.model.compression.quantize import quantise
+from golflab.model.recipe import Recipe
+from golflab.model.technique import parse
 from tests.matrices import LINEAR, infos, weights, wrong_trits
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.technique import parse
-from model.techniques.train.ternary_mlp import TernaryMLP
+from golflab.model.technique import parse
+from golflab.model.techniques.train.ternary_mlp import TernaryMLP
 from tests.contract_helpers import BASE, TINY, awake, fresh, ids_and_targets
 
 RECIPE = BASE.with_(TernaryMLP(), parse("mixed_rows:mlp=2"))

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from model.grid import Grid
-from model.quantize import quantise
-from model.recipe import Recipe
-from model.technique import parse
+from golflab.model.compression.grid import Grid
+from golflab.model.compression.quantize import quantise
+from golflab.model.recipe import Recipe
+from golflab.model.technique import parse
 from tests.matrices import LINEAR, TABLE, matrix
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from model.kernels import rms_norm
-from model.techniques.model.two_lanes import TwoLanes
+from golflab.model.network.kernels import rms_norm
+from golflab.model.techniques.model.two_lanes import TwoLanes
 from tests.contract_helpers import BASE, awake
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from model.techniques.model.unet_skips import UNetSkips
+from golflab.model.techniques.model.unet_skips import UNetSkips
 from tests.contract_helpers import TINY
 
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import torch
 
-from model.techniques.model.value_embedding import ValueEmbedding
+from golflab.model.techniques.model.value_embedding import ValueEmbedding
 from tests.contract_helpers import BASE, TINY, awake, default
 
 

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from model.initialize import initialize
-from model.techniques.model.value_residual import ValueResidual
+from golflab.model.network.initialize import initialize
+from golflab.model.techniques.model.value_residual import ValueResidual
 from tests.contract_helpers import BASE, TINY, awake
 
 

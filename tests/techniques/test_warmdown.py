@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from model.techniques.train.warmdown import Warmdown
+from golflab.model.techniques.train.warmdown import Warmdown
 from tests.contract_helpers import TINY
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.techniques.model.wavelet_mixer import WaveletMixer
+from golflab.model.techniques.model.wavelet_mixer import WaveletMixer
 from tests.contract_helpers import TINY
 
 

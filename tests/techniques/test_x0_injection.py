@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from model.initialize import initialize
-from model.techniques.model.x0_injection import X0Injection
+from golflab.model.network.initialize import initialize
+from golflab.model.techniques.model.x0_injection import X0Injection
 from tests.contract_helpers import BASE, TINY
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from model.techniques.model.xsa import XSA, exclude_own_value
+from golflab.model.techniques.model.xsa import XSA, exclude_own_value
 from tests.contract_helpers import TINY
 
 

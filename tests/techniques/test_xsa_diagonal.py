@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from model.techniques.model.xsa_diagonal import XSADiagonal
+from golflab.model.techniques.model.xsa_diagonal import XSADiagonal
 from tests.contract_helpers import TINY
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.batches import Batches, rows_of
-from model.shape import Shape
-from model.shards import BOS, Stream
-from model.technique import Technique, knob
+from golflab.model.data.batches import Batches, rows_of
+from golflab.model.data.shards import BOS, Stream
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from model.adapt import Adapter, ChunkLearner
-from model.gpt import GPT
-from model.layers import parameters_of
-from model.recipe import Recipe
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.evaluation.adapters import Adapter, ChunkLearner
+from golflab.model.network.gpt import GPT
+from golflab.model.network.layers import parameters_of
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
 
 # What #849 calls by a name with "scale" in it, under the names of this repository.
 CALLED_SCALE = ("scale", "norm", "value_add.shared", "value_add.gains")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.shape import Shape
-from model.technique import Technique, knob
-from model.windows import Plan, lay
+from golflab.model.evaluation.windows import Plan, lay
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
 
 
 @dataclass(frozen=True)

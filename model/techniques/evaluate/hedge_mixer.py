@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
 
 FIRST_WEIGHT = 2.0  # logarithm of the model's weight at the beginning; the other experts begin at 0
 TRIGRAM_BUCKETS, FOURGRAM_BUCKETS = 65_536, 32_768

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.adapt import Adapter, borrowed
-from model.gpt import GPT, Attention
-from model.layers import Weighted
-from model.reader import Reader, Scored
-from model.recipe import Recipe
-from model.shape import Shape
-from model.technique import Knob, Technique, knob
+from golflab.model.evaluation.adapters import Adapter, borrowed
+from golflab.model.evaluation.reader import Reader, Scored
+from golflab.model.network.gpt import GPT, Attention
+from golflab.model.network.layers import Weighted
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import Knob, Technique, knob
 
 
 @dataclass(frozen=True)

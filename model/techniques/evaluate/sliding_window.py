@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.recipe import Recipe
-from model.shape import Shape
-from model.technique import Knob, Technique, knob
-from model.windows import Plan, lay
+from golflab.model.evaluation.windows import Plan, lay
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import Knob, Technique, knob
 
 
 @dataclass(frozen=True)

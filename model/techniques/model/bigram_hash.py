@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from model.layers import Linear, Scale, Table
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.network.layers import Linear, Scale, Table
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
 
 
 class HashedBigrams(nn.Module):

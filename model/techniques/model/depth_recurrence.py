@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from model.recipe import Recipe
-from model.shape import Shape
-from model.technique import Knob, Technique, knob
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import Knob, Technique, knob
 
 
 @dataclass(frozen=True)

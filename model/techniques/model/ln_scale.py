@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from model.shape import Shape
-from model.technique import Technique
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique
 
 
 @dataclass(frozen=True)

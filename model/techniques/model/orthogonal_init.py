@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from model.blueprint import blueprint
-from model.layers import Table, Weighted
-from model.recipe import Recipe
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.network.blueprint import blueprint
+from golflab.model.network.layers import Table, Weighted
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
 
 
 @dataclass(frozen=True)

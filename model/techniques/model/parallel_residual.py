@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from model.gpt import Block
-from model.recipe import Recipe
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.network.gpt import Block
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
 
 
 def side_by_side(block: Block, x: Tensor, extra: Tensor | None, first: Tensor | None, start: int) -> tuple[Tensor, Tensor]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from model.recipe import Recipe
-from model.rotary import Rotary, ntk_base
-from model.shape import Shape
-from model.technique import Knob, Technique, knob
+from golflab.model.network.rotary import Rotary, ntk_base
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import Knob, Technique, knob
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from model.kernels import leaky_square
-from model.shape import Shape
-from model.technique import Technique
+from golflab.model.network.kernels import leaky_square
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique
 
 
 @dataclass(frozen=True)

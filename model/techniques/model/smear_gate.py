@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from model.layers import Scale
-from model.shape import Shape
-from model.shards import BOS
-from model.technique import Technique, knob
+from golflab.model.data.shards import BOS
+from golflab.model.network.layers import Scale
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
 
 
 class Smear(nn.Module):

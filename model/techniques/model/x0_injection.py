@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from model.layers import Scale
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.network.layers import Scale
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
 
 
 class Inject(nn.Module):

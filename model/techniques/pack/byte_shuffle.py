@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from model.artifact import Plane
-from model.shape import Shape
-from model.technique import Technique
-from model.techniques.pack.row_bytes import Rows
+from golflab.model.compression.artifact import Plane
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique
+from golflab.model.techniques.pack.row_bytes import Rows
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from model.artifact import Plane
-from model.grid import Grid
-from model.shape import Shape
-from model.technique import Technique
-from model.techniques.pack.byte_shuffle import Shuffled
+from golflab.model.compression.artifact import Plane
+from golflab.model.compression.grid import Grid
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique
+from golflab.model.techniques.pack.byte_shuffle import Shuffled
 
 LENGTH, CODES = 8, 256
 

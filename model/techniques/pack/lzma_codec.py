@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from model.artifact import Plane, divided, inflated, joined
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.compression.artifact import Plane, divided, inflated, joined
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from model.artifact import Plane
-from model.coder import (
+from golflab.model.compression.artifact import Plane
+from golflab.model.compression.rans import (
     BYTES,
     CONSTANT,
     FLAT,
@@ -24,17 +24,17 @@ from model.coder import (
     segments,
     traits_of,
 )
-from model.shape import Shape
-from model.technique import Technique
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique
 
 
 @dataclass(frozen=True)
 class RansCodec(Technique):
     """Code every integer with the probability that its row's and column's magnitudes so far suggest.
 
-    Interleaved rANS in numpy with adaptive histograms per magnitude level (see `model.coder`): at or below the order-0
-    entropy of the integers, where zstd-22 stays 1 to 5 % above it, and no package is needed. 27 million weights decode
-    in a few seconds.
+    Interleaved rANS in numpy with adaptive histograms per magnitude level (see `golflab.model.compression.rans`): at or below
+    the order-0 entropy of the integers, where zstd-22 stays 1 to 5 % above it, and no package is needed. 27 million weights
+    decode in a few seconds.
     """
 
     slot: ClassVar[str] = "codec"

@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 import zstandard
 
-from model.artifact import Plane, divided, inflated, joined
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.compression.artifact import Plane, divided, inflated, joined
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
 
 LONG = 7  # bytes, the longest shortest match Zstandard can be told
 

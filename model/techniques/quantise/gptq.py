@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.gptq import Factor, collect, factorise, generate, gptq_round
-from model.grid import Grid, stored_roles
-from model.layers import Table
-from model.quantize import round_to
-from model.recipe import Recipe
-from model.shape import Shape
-from model.shards import BOS
-from model.technique import Technique, knob
+from golflab.model.compression.gptq import Factor, collect, factorise, generate, gptq_round
+from golflab.model.compression.grid import Grid, stored_roles
+from golflab.model.compression.quantize import round_to
+from golflab.model.data.shards import BOS
+from golflab.model.network.layers import Table
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
 
 ROWS = 8  # sequences per calibration batch
 

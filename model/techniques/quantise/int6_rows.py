@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from model.grid import Grid, Rows, grid_by_role
-from model.layers import ParameterInfo
-from model.shape import Shape
-from model.technique import knob
+from golflab.model.compression.grid import Grid, Rows, grid_by_role
+from golflab.model.network.layers import ParameterInfo
+from golflab.model.shape import Shape
+from golflab.model.technique import knob
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from model.grid import stored_roles
-from model.layers import ParameterInfo
-from model.recipe import Recipe
-from model.shape import Shape
-from model.technique import Technique, knob
-from model.techniques.quantise.mse_clip import MseClip
-from model.techniques.quantise.percentile import Percentile
-from model.techniques.quantise.row_max import RowMax
-from model.techniques.quantise.sd_clip import SdClip
+from golflab.model.compression.grid import stored_roles
+from golflab.model.network.layers import ParameterInfo
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
+from golflab.model.techniques.quantise.mse_clip import MseClip
+from golflab.model.techniques.quantise.percentile import Percentile
+from golflab.model.techniques.quantise.row_max import RowMax
+from golflab.model.techniques.quantise.sd_clip import SdClip
 
 Rule = RowMax | Percentile | MseClip | SdClip
 RULES: dict[str, Rule] = {

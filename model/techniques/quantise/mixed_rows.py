@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from model.blueprint import blueprint
-from model.grid import Grid, Rows, grid_by_role
-from model.layers import ParameterInfo
-from model.recipe import Recipe
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.compression.grid import Grid, Rows, grid_by_role
+from golflab.model.network.blueprint import blueprint
+from golflab.model.network.layers import ParameterInfo
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
 
 WIDTHS = (16, 8, 7, 6, 5, 4, 3, 2)
 

@@ -9,11 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from model.entropy import mse_reach, trained_reach
-from model.layers import ParameterInfo
-from model.quantize import rounding_error
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.compression.entropy import mse_reach, trained_reach
+from golflab.model.compression.quantize import rounding_error
+from golflab.model.network.layers import ParameterInfo
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
 
 
 @dataclass(frozen=True)

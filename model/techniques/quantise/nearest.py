@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from model.grid import Grid
-from model.quantize import round_to
-from model.shape import Shape
-from model.technique import Technique
+from golflab.model.compression.grid import Grid
+from golflab.model.compression.quantize import round_to
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique
 
 
 @dataclass(frozen=True)

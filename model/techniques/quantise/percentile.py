@@ -9,11 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from model.entropy import floor_reach, mse_reach, trained_reach
-from model.layers import ParameterInfo
-from model.quantize import largest_quantiles, rounding_error
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.compression.entropy import floor_reach, mse_reach, trained_reach
+from golflab.model.compression.quantize import largest_quantiles, rounding_error
+from golflab.model.network.layers import ParameterInfo
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
 
 QUANTILES = (0.999, 0.9995, 0.9999, 0.99999, 1.0)
 DEEP = (0.98, 0.985, 0.99, 0.995)

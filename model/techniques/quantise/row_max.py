@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from model.entropy import floor_reach, trained_reach
-from model.layers import ParameterInfo
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.compression.entropy import floor_reach, trained_reach
+from golflab.model.network.layers import ParameterInfo
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from model.grid import stored_roles
-from model.layers import ParameterInfo
-from model.recipe import Recipe
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.compression.grid import stored_roles
+from golflab.model.network.layers import ParameterInfo
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from model.grid import Quantised, with_values
-from model.recipe import Recipe
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.compression.grid import Quantised, with_values
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
 
 Sizes = Callable[[dict[str, Quantised]], int]
 

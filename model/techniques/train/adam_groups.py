@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.blueprint import blueprint
-from model.layers import ParameterInfo
-from model.optimize import AdamGroup, Grouping
-from model.recipe import Recipe
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.network.blueprint import blueprint
+from golflab.model.network.layers import ParameterInfo
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
+from golflab.model.training.optimizers import AdamGroup, Grouping
 
 
 @dataclass(frozen=True)

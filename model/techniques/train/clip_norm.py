@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from model.fake_quant import whole_run
-from model.layers import Linear, parameters_of
-from model.recipe import Recipe
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.network.layers import Linear, parameters_of
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
+from golflab.model.training.fake_quant import whole_run
 
 
 class RoundingVariance:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from model.optimize import Muon as MuonUpdate
-from model.recipe import Recipe
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
+from golflab.model.training.optimizers import Muon as MuonUpdate
 
 
 def equal_rows(update: Tensor) -> Tensor:

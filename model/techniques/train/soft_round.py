@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.fake_quant import FakeQuant
-from model.grid import Grid
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.compression.grid import Grid
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
+from golflab.model.training.fake_quant import FakeQuant
 
 
 def soft_round(y: Tensor, alpha: Tensor) -> Tensor:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.layers import ParameterInfo
-from model.optimize import AdamGroup, Grouping
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.network.layers import ParameterInfo
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
+from golflab.model.training.optimizers import AdamGroup, Grouping
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
 
 
 class CollectedMean:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.fake_quant import FakeQuant, straight_through, whole_run
-from model.layers import ParameterInfo
-from model.recipe import Recipe
-from model.shape import Shape
-from model.technique import Technique, knob
+from golflab.model.network.layers import ParameterInfo
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Shape
+from golflab.model.technique import Technique, knob
+from golflab.model.training.fake_quant import FakeQuant, straight_through, whole_run
 
 
 @dataclass(frozen=True)

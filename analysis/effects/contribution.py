@@ -1,0 +1,275 @@
+"""What every technique was worth: one table, best first, with the error and the doubt beside every number.
+
+The estimand is the change in bits per byte when a technique is switched on, averaged over the other techniques being on
+or off with equal weight. Where the runs only ever saw it beside all others (leave-one-out), it is the effect there, and
+the doubt says so. Techniques that share a slot holding one are each compared with the slot's default.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from golflab.analysis.effects.model import Model, fit_model, response, usable
+from golflab.analysis.effects.rungs import signs
+from golflab.analysis.inference.regression import Fit
+from golflab.analysis.inference.significance import benjamini_hochberg, detectable, holm
+from golflab.analysis.joined import looked_at_scores
+from golflab.analysis.table import designed, techniques
+
+COLUMNS = [
+    "technique",
+    "delta_bpb",
+    "se",
+    "low",
+    "high",
+    "p",
+    "p_holm",
+    "q_bh",
+    "runs",
+    "runs_off",
+    "mde",
+    "bytes",
+    "bytes_se",
+    "delta_per_kb",
+    "delta_per_kb_se",
+    "seconds",
+    "seconds_se",
+    "delta_per_second",
+    "vif",
+    "aliases",
+    "sign_by_rung",
+    "doubt",
+]
+
+
+def contribution(
+    table: pd.DataFrame,
+    *,
+    metric: str = "bpb",
+    level: float = 0.95,
+    interactions: bool = True,
+    adaptive: bool | None = None,
+    model: Model | None = None,
+) -> pd.DataFrame:
+    """Estimate what every technique was worth.
+
+    Args:
+        table: of `golflab.analysis.table.load`, or any frame with boolean technique columns and the metric.
+        metric: the response; lower is better.
+        level: of the confidence intervals.
+        interactions: let pairs enter the model where the design keeps main effects clear of them, or runs abound.
+        adaptive: whether the runs were chosen looking at earlier results; None reads it from the experiment.
+        model: of `fit_model` for the same table, if it is at hand.
+
+    Returns:
+        best first; what cannot be identified comes last with NaN and the reason. Columns: technique; delta_bpb (negative
+        is better), se, low, high, p; p_holm, q_bh adjusted over the techniques listed; runs (with it on), runs_off; mde,
+        the smallest effect these runs would have shown at 5 % with power 0.8; bytes, bytes_se (change of the packed size);
+        delta_per_kb, delta_per_kb_se (bits per byte per kB added); seconds, seconds_se (change of the training time);
+        delta_per_second; vif; aliases; sign_by_rung; doubt. ``attrs["notes"]`` holds what is true of the whole table.
+    """
+    complete = int((table["state"] == "complete").sum()) if "state" in table else len(table)
+    several_kinds = "adaptive" in table and 0 < table["adaptive"].sum() < len(table)
+    table = designed(table)  # no longer what pandas may have made of several
+    model = fit_model(table, metric=metric, interactions=interactions) if model is None else model
+    if model is None:
+        return _refused(table, metric)
+    adaptive = looked_at_scores(table) if adaptive is None else adaptive
+    frame = _effects(model, metric, level)
+    by_rung = signs(table, model.names)
+    frame["sign_by_rung"] = [by_rung.get(name, "") for name in frame["technique"]]
+    frame["doubt"] = [_doubt(model, row) for row in frame.itertuples(index=False)]
+    lost = [t for t in techniques(table) if t not in model.names]
+    extra = [
+        {
+            "technique": t,
+            "runs": int(model.rows[t].sum()),
+            "runs_off": int((~model.rows[t]).sum()),
+            "doubt": _left_out(model, t),
+        }
+        for t in lost
+    ]
+    frame = pd.concat([frame, pd.DataFrame(extra)], ignore_index=True) if extra else frame
+    frame = frame.reindex(columns=COLUMNS).sort_values("delta_bpb", na_position="last", kind="stable").reset_index(drop=True)
+    notes = [*model.notes]
+    told = table.attrs.get("experiment", {})
+    if (left := complete - len(model.rows)) > 0 and (told.get("planned") or (several_kinds and not adaptive)):
+        notes.append(
+            f"Effects come from the {len(model.rows)} runs that were planned before any score was known. {left} further runs "
+            "were chosen by looking at scores and are left out here."
+        )
+    if "seed" in model.rows and (model.rows["seed"] == model.rows["seed"].iloc[0]).all():
+        notes.append(
+            "All runs share one seed. The errors say how sure an effect is for this seed; for another it may differ by more."
+        )
+    if adaptive:
+        notes.append(
+            "These runs were chosen by a search that looked at earlier results. Techniques it disliked early were tried less "
+            "and in worse company, so effects are biased, mostly toward the search's first impressions; `needed_runs` (and the "
+            "end of the report) names the runs that would remove it."
+        )
+    frame.attrs.update(
+        notes=notes,
+        runs=len(model.rows),
+        df=float(np.max(model.fit.df)),
+        sigma=model.fit.sigma,
+        errors=model.fit.errors,
+        sigma_training=model.fit.sigma_training,
+        adjusted=model.adjusted,
+        adaptive=adaptive,
+    )
+    return frame
+
+
+def needed_runs(table: pd.DataFrame, seeds: int = 3) -> pd.DataFrame:
+    """The runs that would turn an adaptive history's effects into unbiased ones: the best recipe, each technique flipped.
+
+    Returns:
+        technique, recipe (hash of the best one), switch (``on`` or ``off``), seeds (fresh ones, with the best recipe re-run on
+        the same), se (expected, with the residual of today's model), for the techniques in order of today's doubt.
+    """
+    model = fit_model(table)
+    if model is None:
+        return pd.DataFrame(columns=["technique", "recipe", "switch", "seeds", "se"])
+    best = model.rows.loc[model.rows["bpb"].idxmin()]
+    se = model.fit.sigma * np.sqrt(2 / seeds)
+    ratio = np.abs([model.fit.beta[k] / model.fit.se[k] for k in model.columns.values()])
+    order = np.argsort(np.nan_to_num(ratio, nan=-1.0))
+    told = [
+        {
+            "technique": model.names[k],
+            "recipe": best.get("recipe", ""),
+            "switch": "off" if best[model.names[k]] else "on",
+            "seeds": seeds,
+            "se": se,
+        }
+        for k in order
+    ]
+    return pd.DataFrame(told)
+
+
+def _effects(model: Model, metric: str, level: float) -> pd.DataFrame:
+    """Numbers for the techniques that vary."""
+    fit, at = model.fit, np.array(list(model.columns.values()))
+    known = np.isfinite(fit.se[at])
+    delta, se = np.where(known, fit.beta[at], np.nan), fit.se[at]
+    half, p = fit.half_width(level)[at], np.where(known, fit.p[at], np.nan)
+    on = model.rows[model.names].sum().to_numpy(int)
+    sizes, size_errors = _effect_on(model, "bytes", at)
+    times, time_errors = _effect_on(model, "seconds", at)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        clear = np.abs(sizes) > 2 * size_errors
+        per_kb = np.where(clear, delta / sizes * 1000, np.nan)
+        per_kb_se = np.abs(per_kb) * np.hypot(se / delta, size_errors / sizes)
+        per_second = np.where(np.abs(times) > 2 * time_errors, delta / times, np.nan)
+    aliases = [_aliases(fit, k) for k in at]
+    return pd.DataFrame(
+        {
+            "technique": model.names,
+            "delta_bpb": delta,
+            "se": se,
+            "low": delta - half,
+            "high": delta + half,
+            "p": p,
+            "p_holm": holm(p),
+            "q_bh": benjamini_hochberg(p),
+            "runs": on,
+            "runs_off": len(model.rows) - on,
+            "mde": se * np.array([detectable(round(float(d), 1)) for d in fit.df[at]]),
+            "bytes": np.where(known, sizes, np.nan),
+            "bytes_se": np.where(known, size_errors, np.nan),
+            "delta_per_kb": per_kb,
+            "delta_per_kb_se": per_kb_se,
+            "seconds": np.where(known, times, np.nan),
+            "seconds_se": np.where(known, time_errors, np.nan),
+            "delta_per_second": per_second,
+            "vif": fit.vif[at],
+            "aliases": aliases,
+        }
+    )
+
+
+def _effect_on(model: Model, column: str, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    fit = response(model, column)
+    missing = np.full(len(at), np.nan)
+    return (missing, missing) if fit is None else (fit.beta[at], fit.se[at])
+
+
+def _aliases(fit: Fit, index: int) -> str:
+    """Names of what cannot be told apart from a coefficient, and of what nearly cannot."""
+    if index in fit.aliases:
+        return ", ".join(fit.design.label(k) for k in fit.aliases[index] if k != 0) or "the mean"
+    return ""
+
+
+def _doubt(model: Model, row: Any) -> str:
+    """Everything that should make one hesitate before believing a row, in words."""
+    name, delta = row.technique, row.delta_bpb
+    fit, at = model.fit, model.columns[row.technique]
+    told = []
+    if at in fit.aliases:
+        others = row.aliases.split(", ")
+        named = row.aliases if len(others) <= 4 else f"{len(others)} others; more runs are needed"
+        return f"not identifiable: these runs cannot tell it apart from {named}"
+    if not np.isfinite(row.se):
+        return f"no error can be given: {len(model.rows)} runs leave no degree of freedom after {fit.design.size} coefficients"
+    told += [f"compared with {reference}" for reference, mates in model.references.items() if name in mates]
+    if row.low <= 0 <= row.high:
+        told.append("not distinguishable from zero")
+    elif row.q_bh > 0.05:
+        told.append("not distinguishable from zero once the number of techniques is counted")
+    if fit.df[at] < 10:
+        told.append(f"only {fit.df[at]:.0f} degrees of freedom")
+    if min(row.runs, row.runs_off) < 3:
+        told.append(f"rests on {min(row.runs, row.runs_off)} run(s) of one kind")
+    if row.vif > 5:
+        told.append(f"entangled with other techniques (VIF {row.vif:.1f})")
+    share = model.rows[name].mean()
+    others = [t for t in model.names if t != name]
+    if others and share != 0.5:
+        told += _company(model.rows, name, others)
+    signs = str(row.sign_by_rung)
+    if "+" in signs and "−" in signs and np.isfinite(delta):
+        told.append("changes sign between rungs")
+    return "; ".join(told)
+
+
+def _company(rows: pd.DataFrame, name: str, others: list[str]) -> list[str]:
+    """Say when a technique was only ever judged beside all the others, or beside none."""
+    odd = rows[~rows[name]] if rows[name].mean() > 0.5 else rows[rows[name]]
+    beside = odd[others].mean(axis=1)
+    if (beside >= 1).all():
+        return ["measured beside all other techniques only"]
+    if (beside <= 0).all():
+        return ["measured without any other technique only"]
+    return []
+
+
+def _left_out(model: Model, name: str) -> str:
+    if name in model.references:
+        return f"the reference of its slot: every other run has {' or '.join(model.references[name])} in its place"
+    return _constant(model.rows, name)
+
+
+def _constant(rows: pd.DataFrame, name: str) -> str:
+    state = "on" if len(rows) and rows[name].all() else "off"
+    return f"not identifiable: {state} in every complete run"
+
+
+def _refused(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The table when nothing at all can be estimated."""
+    rows = usable(table, metric)
+    frame = pd.DataFrame({"technique": techniques(table)}).reindex(columns=COLUMNS)
+    frame["runs"] = [int(rows[t].sum()) for t in frame["technique"]]
+    frame["runs_off"] = len(rows) - frame["runs"]
+    frame["doubt"] = [
+        f"not identifiable: only {len(rows)} complete run(s)" if len(rows) < 3 else _constant(rows, t)
+        for t in frame["technique"]
+    ]
+    frame.attrs.update(
+        notes=[], runs=len(rows), df=0.0, sigma=np.nan, errors="none", sigma_training=0.0, adjusted=[], adaptive=False
+    )
+    return frame

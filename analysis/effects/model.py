@@ -1,0 +1,277 @@
+"""The model behind every effect: which runs can be compared, its columns, and the fit that contributions and pairs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from golflab.analysis.inference.design_matrix import Design, pseudo_inverse
+from golflab.analysis.inference.pair_selection import pair_leak, select_pairs
+from golflab.analysis.inference.regression import Fit, hc3, least_squares, residuals
+from golflab.analysis.joined import whole
+from golflab.analysis.table import designed, knobs, shapes, techniques
+from golflab.model.system.slot_names import slot_names
+
+# Family-wise level at which a pair enters: calibrated so that 95 % intervals cover 94 to 98 % with no pair and with ten
+# planted.
+ENTER = 0.12
+PAIRS_AT_MOST = 3000  # columns of a second-order model that is still worth a Gram matrix
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fitted contribution model: what `contribution`, the interactions and the report share.
+
+    Attributes:
+        rows: the runs it was fitted to.
+        fit: of ``bpb``.
+        names: techniques that vary among the runs.
+        columns: technique -> its coefficient's index.
+        pairs: pairs in the model, as names.
+        adjusted: knobs, shapes and seeds adjusted for.
+        notes: what a reader should know, in words.
+        full: the design with every pair, fitted or not.
+        moments: its cross products with ``responses``, gathered once.
+        responses: names of the columns whose effects can be given.
+        references: technique left out of the columns -> those that are compared with it.
+    """
+
+    rows: pd.DataFrame
+    fit: Fit
+    names: list[str]
+    columns: dict[str, int]
+    pairs: list[tuple[str, str]]
+    adjusted: list[str]
+    notes: list[str]
+    full: Design
+    moments: np.ndarray
+    responses: list[str]
+    references: dict[str, list[str]] = field(default_factory=dict)
+
+    def gram(self, design: Design, response: int = 0) -> np.ndarray:
+        """Cross products for a sub-design of ``full`` and one response."""
+        plain = design.columns.shape[1]
+        place = {pair: plain + k for k, pair in enumerate(self.full.pairs)}
+        at = [*range(plain), *(place[pair] for pair in design.pairs), self.full.size + response]
+        return self.moments[np.ix_(at, at)]
+
+
+def usable(table: pd.DataFrame, metric: str = "bpb") -> pd.DataFrame:
+    """The runs that can be compared: complete, scored, each recipe once, all under the most frequent condition."""
+    rows = whole(table)
+    rows = rows.astype({c: float for c in rows.columns if isinstance(rows[c].dtype, pd.Int64Dtype)})  # NumPy's own from here on
+    if "state" in rows:
+        rows = rows[rows["state"] == "complete"]
+    rows = rows[np.isfinite(rows[metric].to_numpy(float))]
+    if "recipe" in rows and rows["recipe"].notna().all():
+        rows = rows.drop_duplicates("recipe", keep="last")
+    if "condition" in rows and len(rows):
+        counts = rows["condition"].value_counts()
+        rows = rows[rows["condition"] == counts.index[0]]
+    return rows.reset_index(drop=True)
+
+
+def fit_model(table: pd.DataFrame, *, metric: str = "bpb", interactions: bool = True) -> Model | None:
+    """Fit the model behind `contribution`, or return None where no technique varies among the usable runs.
+
+    Where a search began with a design, only the design's runs count (`golflab.analysis.table.designed`).
+    """
+    table = designed(table)
+    rows = usable(table, metric)
+    names = [t for t in techniques(table) if len(rows) and 0 < rows[t].sum() < len(rows)]
+    references = slot_references(rows, names)
+    names = [t for t in names if t not in references]
+    if not names or len(rows) < 3:
+        return None
+    coded = rows[names].to_numpy(float) - 0.5
+    blocks, block_names = _seed_blocks(rows, len(names))
+    covariates, covariate_names, notes = _covariates(rows, 1 + len(names) + blocks.shape[1])
+    labels = ("1", *names, *block_names, *covariate_names)
+    plain = Design(np.hstack([np.ones((len(rows), 1)), coded, blocks, covariates]), labels)
+    full = (all_pairs(plain, len(names)) if interactions else None) or plain
+    measured = [
+        metric,
+        *(c for c in ("bytes", "seconds") if c != metric and c in rows and np.isfinite(rows[c].to_numpy(float)).all()),
+    ]
+    moments = full.gram(rows[measured].to_numpy(float))
+    columns = {name: 1 + k for k, name in enumerate(names)}
+    empty = least_squares(Design(np.ones((1, 1)), ("1",)), np.zeros(1))
+    model = Model(
+        rows,
+        empty,
+        names,
+        columns,
+        [],
+        [*(["seed"] if block_names else []), *covariate_names],
+        notes,
+        full,
+        moments,
+        measured,
+        references,
+    )
+    design = _with_pairs(model, plain)
+    fit = least_squares(design, rows[metric].to_numpy(float), _trainings(rows), model.gram(design))
+    if fit.errors == "pooled":
+        fit, note = _check_variance(fit, rows[metric].to_numpy(float), len(names))
+        notes += note
+    return replace(model, fit=fit, pairs=[(labels[a], labels[b]) for a, b in design.pairs])
+
+
+def slot_references(rows: pd.DataFrame, names: list[str]) -> dict[str, list[str]]:
+    """Techniques that share a slot which no run leaves to its default: in every run exactly one of them is on.
+
+    Such a set can only be compared among itself; its most frequent member becomes the reference. Who shares a slot is asked of
+    the catalogue (`golflab.model.system.slot_names`), never guessed from the runs: two techniques of different slots that were
+    never on together are aliases of each other, and the fit refuses to tell them apart.
+
+    Returns:
+        reference -> the others of its set.
+    """
+    slots = slot_names()
+    sets: dict[str, list[str]] = {}
+    for name in names:
+        if name in slots:
+            sets.setdefault(slots[name], []).append(name)
+    out = {}
+    for mates in sets.values():
+        if len(mates) > 1 and (rows[mates].sum(axis=1) == 1).all():
+            first = max(mates, key=lambda name: rows[name].sum())  # of equals the first
+            out[first] = [name for name in mates if name != first]
+    return out
+
+
+def response(model: Model, column: str) -> Fit | None:
+    """The same model for another column of the same runs (bytes, seconds); None if a run lacks it or none varies."""
+    if column not in model.responses or len(model.rows) <= model.fit.design.size:
+        return None
+    y, design = model.rows[column].to_numpy(float), model.fit.design
+    return least_squares(design, y, _trainings(model.rows), model.gram(design, model.responses.index(column)))
+
+
+def _trainings(rows: pd.DataFrame) -> np.ndarray | None:
+    """Key of each run's training if some runs share one."""
+    if "training" not in rows:
+        return None
+    keys = rows["training"].fillna("").astype(str).to_numpy()
+    keys = np.where(keys == "", np.array([f"row {i}" for i in range(len(keys))]), keys)
+    return keys if len(np.unique(keys)) < len(keys) else None
+
+
+def _seed_blocks(rows: pd.DataFrame, size: int) -> tuple[np.ndarray, list[str]]:
+    """A column per seed but one, where the runs are few seeds used again and again: common random numbers cancel there."""
+    empty = np.zeros((len(rows), 0))
+    if "seed" not in rows or rows["seed"].isna().any():
+        return empty, []
+    seeds, codes, counts = np.unique(rows["seed"].to_numpy(), return_inverse=True, return_counts=True)
+    if len(seeds) < 2 or counts.min() < 2 or len(rows) / len(seeds) < 4 or len(rows) - len(seeds) - size < 1:
+        return empty, []
+    dummies = (codes[:, None] == np.arange(1, len(seeds))[None, :]).astype(float)
+    return dummies - dummies.mean(axis=0), [f"seed {s:g}" for s in seeds[1:]]
+
+
+def _covariates(rows: pd.DataFrame, size: int) -> tuple[np.ndarray, list[str], list[str]]:
+    """Columns for the shape and for knobs (centred over the runs that have them), the shape first, as long as a quarter of
+    the runs, and six at least, are left to judge errors by."""
+    iso = bool(_option(rows, "iso_size"))
+    wanted = [*([] if iso else shapes(rows)), *knobs(rows)]
+    columns, names = [], []
+    for name in wanted:
+        for label, column in _numeric(rows, name):
+            if np.ptp(column) > 0:
+                columns.append(column)
+                names.append(label)
+    room = max(len(rows) - size - max(6, len(rows) // 4), 0)
+    notes = []
+    if len(names) > room:
+        notes.append(f"Knobs and shape not adjusted for, because {len(rows)} runs are too few: {', '.join(names[room:])}.")
+    columns, names = columns[:room], names[:room]
+    return (np.column_stack(columns) if columns else np.zeros((len(rows), 0))), names, notes
+
+
+def _numeric(rows: pd.DataFrame, name: str) -> list[tuple[str, np.ndarray]]:
+    """A knob as columns: itself standardised, or one per further level where its values are words; 0 where it is absent."""
+    values = rows[name]
+    if pd.api.types.is_numeric_dtype(values):
+        x = values.to_numpy(float)
+        known = np.isfinite(x)
+        spread = x[known].std() if known.any() else 0.0
+        return [(name, np.where(known, (x - x[known].mean()) / spread, 0.0))] if spread > 0 else []
+    levels = sorted(values.dropna().unique())[1:]
+    return [
+        (f"{name}={v}", np.where(values.notna(), (values == v) - (values == v)[values.notna()].mean(), 0.0)) for v in levels
+    ]
+
+
+def _with_pairs(model: Model, plain: Design) -> Design:
+    """Let interactions of techniques into the model where that makes its errors truer.
+
+    With runs in plenty all pairs enter. In a design whose main effects are clear of pairs (folded Plackett-Burman), the pairs
+    that show enter and leave the residual cleaner. Anywhere else choosing pairs would bend the main effects after the fact, so
+    pairs stay out, and their leak into an effect is as random as the residual that pays for it.
+    """
+    full, n, count = model.full, len(model.rows), len(model.names)
+    if not full.pairs or n < plain.size + 8:
+        return plain
+    if n >= 3 * full.size:
+        _, null = pseudo_inverse(model.gram(full)[:-1, :-1])
+        entangled = null.shape[1] > pseudo_inverse(model.gram(plain)[:-1, :-1])[1].shape[1]
+        return plain if entangled else full
+    if pair_leak(full, model.gram(full), count) > 0.25:
+        return plain
+    return full.take(sorted(select_pairs(full, model.gram(full), n, list(range(1, count + 1)), alpha=ENTER)))
+
+
+def all_pairs(design: Design, count: int) -> Design | None:
+    """The design with every pair of its ``count`` techniques that was seen both on, one on and both off (slot mates never
+    are: their product says nothing new), or None if those are none or too many."""
+    on = design.columns[:, 1 : count + 1] + 0.5
+    both, alone = on.T @ on, on.sum(axis=0)
+    neither = len(on) - alone[:, None] - alone[None, :] + both
+    seen = (both > 0) & (alone[:, None] > both) & (alone[None, :] > both) & (neither > 0)
+    pairs = [(int(i) + 1, int(j) + 1) for i, j in zip(*np.nonzero(np.triu(seen, 1)), strict=True)]
+    return Design(design.columns, design.names, tuple(pairs)) if 0 < len(pairs) <= PAIRS_AT_MOST else None
+
+
+def second_order(model: Model) -> Model:
+    """The model with the pairs that show (all of them where runs abound): for interactions, Shapley values and removals."""
+    if model.pairs:
+        return model
+    full, n = model.full, len(model.rows)
+    if not full.pairs or n < model.fit.design.size + 8:
+        return model
+    design = full.take(sorted(select_pairs(full, model.gram(full), n, list(range(1, len(model.names) + 1)))))
+    y = model.rows[model.responses[0]].to_numpy(float)
+    fit = least_squares(design, y, _trainings(model.rows), model.gram(design))
+    return replace(model, fit=fit, pairs=[(design.names[a], design.names[b]) for a, b in design.pairs])
+
+
+def _check_variance(fit: Fit, y: np.ndarray, count: int) -> tuple[Fit, list[str]]:
+    """Pooled errors assume equal variances; where the runs contradict that, use errors that do not."""
+    df = float(fit.df.max())
+    rest = residuals(fit, y)
+    if df < 15 or len(y) < 2 * count or np.ptp(rest) < 1e-12:
+        return fit, []
+    flags = fit.design.columns[:, 1 : 1 + count]
+    squares = rest**2 / np.mean(rest**2)
+    gram = np.hstack([np.ones((len(y), 1)), flags])
+    explained = gram @ np.linalg.lstsq(gram, squares, rcond=None)[0]
+    statistic = len(y) * (1 - np.sum((squares - explained) ** 2) / np.sum((squares - squares.mean()) ** 2))  # Koenker's n·R²
+    p = float(stats.chi2.sf(statistic, np.linalg.matrix_rank(gram) - 1))
+    if p >= 0.01:
+        return fit, []
+    robust = hc3(fit, rest)
+    used = (
+        "errors that allow for it (HC3) are used"
+        if robust.errors == "HC3"
+        else "pooled errors are used all the same, so read them with care"
+    )
+    return robust, [f"The spread differs between techniques (Breusch-Pagan p = {p:.2g}); {used}."]
+
+
+def _option(rows: pd.DataFrame, key: str) -> Any:
+    experiment = rows.attrs.get("experiment", {})
+    return experiment.get(key, experiment.get("options", {}).get(key))

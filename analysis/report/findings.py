@@ -1,0 +1,102 @@
+"""What an experiment's runs say, as tables: what every form of the report is made of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from golflab.analysis.effects.model import Model
+
+RANKING = ["technique", "delta_bpb", "se", "low", "high", "p", "p_holm", "q_bh", "runs", "mde", "bytes", "doubt"]
+COUNTS = ("asked", "not_fitting", "trained", "over_limit", "pruned", "failed", "complete")
+
+
+@dataclass
+class Findings:
+    """Everything a report says, as tables.
+
+    Attributes:
+        name: of the experiment.
+        table: one row per run.
+        contributions: of `contribution`.
+        recipes: of `ranking`.
+        counts: `COUNTS`, whole numbers.
+        model: behind the contributions, or None where nothing could be compared.
+        finishings: of `golflab.analysis.effects.finishings.finishings`: what acts after training, paired; empty where nothing
+        was compared.
+        confirmed: of `golflab.analysis.comparison.confirmed.confirmed`: the best found against the preset on fresh seeds;
+        empty if it was not run.
+    """
+
+    name: str
+    table: pd.DataFrame
+    contributions: pd.DataFrame
+    recipes: pd.DataFrame
+    counts: dict[str, int]
+    model: Model | None = field(repr=False, default=None)
+    finishings: pd.DataFrame = field(repr=False, default_factory=pd.DataFrame)
+    confirmed: pd.DataFrame = field(repr=False, default_factory=pd.DataFrame)
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The best recipe that fits, with its error, or None if no run completed within its limit."""
+        fitting = self.recipes[self.recipes["fits"].astype(bool)]
+        return None if fitting.empty else _plain(fitting.iloc[0].to_dict())
+
+    def json(self) -> dict[str, Any]:
+        """The object `golflab report --json` prints; unknown numbers are null."""
+        rows = self.contributions[RANKING].to_dict("records")
+        told = {"best": self.best, "ranking": [_plain(r) for r in rows], "counts": self.counts}
+        for name in ("finishings", "confirmed"):  # only where there are any
+            if len(found := getattr(self, name)):
+                told[name] = [_plain(r) for r in found.to_dict("records")]
+        return told
+
+    @property
+    def identified(self) -> bool:
+        """Whether the runs can tell any technique's effect from the others'."""
+        return bool(self.contributions["se"].notna().any())
+
+    def unidentified(self) -> str:
+        """Why no technique's effect can be given, and what to type."""
+        count, runs = len(self.contributions), self.contributions.attrs["runs"]
+        if not count:
+            return "No technique varied between these runs, so there is no effect to estimate."
+        resume = str(self.table.attrs["experiment"].get("resume", ""))
+        wanted = max(40, 2 * count + 4, 2 * len(self.table))
+        next_step = f"Continue with `{resume} --trials {wanted}`." if resume else "Run more combinations."
+        return (
+            f"These {runs} complete runs cannot tell apart the {count} techniques that varied: at least {count + 2} are "
+            f"needed. {next_step}"
+        )
+
+
+def count(table: pd.DataFrame) -> dict[str, int]:
+    """Recipes asked for, dropped before training because they cannot fit, trained, and how those ended.
+
+    ``over_limit`` were stopped because they measured more than the limit; they are among the pruned.
+    """
+    told = table.attrs.get("experiment", {}).get("counts", {})
+    states = table["state"].value_counts()
+    dropped = max(int(told.get("not_fitting", 0)), int(states.get("not_fitting", 0)))
+    here = {name: int(states.get(name, 0)) for name in ("pruned", "failed", "complete")}
+    trained = int((table["trained"] & (table["state"] != "not_fitting")).sum())
+    asked = int(told.get("asked", dropped + sum(here.values())))
+    over = int(((table["state"] == "pruned") & (table["bytes"] > table["limit"])).sum())
+    over = max(over, int(told.get("over_limit", 0)))
+    return {"asked": asked, "not_fitting": dropped, "trained": trained, "over_limit": over, **here}
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """JSON values: numpy scalars unwrapped, what is not finite null, counts whole."""
+    out: dict[str, Any] = {}
+    for key, value in row.items():
+        value = value.item() if isinstance(value, np.generic) else value
+        if isinstance(value, float) and not math.isfinite(value):
+            value = None
+        out[key] = int(value) if key in ("runs", "seed") and value is not None else value
+    return out

@@ -1,0 +1,81 @@
+"""The report as one HTML page: figures, tables and words put into the template beside this file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from plotly.offline import get_plotlyjs
+
+from golflab.analysis.report import sections_effects as effects
+from golflab.analysis.report import sections_runs as runs
+from golflab.analysis.report.findings import Findings
+from golflab.analysis.report.words import summary
+
+
+def page(told: Findings) -> str:
+    """The whole page as text."""
+    return render(told.name, summary(told), _cards(told), _sections(told))
+
+
+def render(name: str, sentences: list[str], cards: list[tuple[str, str, str]], sections: list[dict[str, Any]]) -> str:
+    """One self-contained HTML page, plotly included.
+
+    Args:
+        name: the headline.
+        sentences: what a reader should know first.
+        cards: label, value and remark of the few numbers that matter most.
+        sections: of `section`, in reading order.
+    """
+    import jinja2
+
+    folder = Path(__file__).parent
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("report.html.j2").render(
+        name=name, sentences=sentences, cards=cards, sections=sections, plotly=get_plotlyjs()
+    )
+
+
+def _cards(told: Findings) -> list[tuple[str, str, str]]:
+    """The few numbers a reader wants first: label, value, remark."""
+    best, limit = told.best, float(np.nanmedian(told.table["limit"]))
+    seconds = told.table.loc[told.table["trained"], "seconds"].sum()
+    cards = []
+    if best:
+        error = f"± {best['high'] - best['bpb']:.4f}" if best["high"] is not None else "error unknown"
+        cards.append(("best bits per byte", f"{best['bpb']:.4f}", error))
+        if best["bytes"]:
+            cards.append(("its bytes", f"{best['bytes']:,.0f}", f"{best['bytes'] / limit:.1%} of {limit:,.0f}"))
+    clear = told.contributions
+    real = int(((clear["q_bh"] <= 0.05) & ((clear["low"] > 0) | (clear["high"] < 0))).sum())
+    cards.append(("clear effects", f"{real} of {len(clear)}", "techniques, at 5 % false discovery"))
+    cards.append(
+        (
+            "trainings",
+            f"{told.counts['trained']}",
+            f"{seconds / 3600:.1f} h of training" if seconds >= 5400 else f"{seconds / 60:.0f} min of training",
+        )
+    )
+    return cards
+
+
+def _sections(told: Findings) -> list[dict[str, Any]]:
+    """Title, lead, figures and tables of each section, in reading order; empty ones are left out."""
+    parts = [
+        effects.contributions(told),
+        effects.after_training(told),
+        runs.best_confirmed(told),
+        runs.recipes(told),
+        effects.pairs(told),
+        runs.bytes_and_score(told),
+        effects.knobs(told),
+        runs.forecasts(told),
+        runs.curves(told),
+        runs.budget(told),
+        runs.failures(told),
+        runs.machine(told),
+    ]
+    return [p for p in parts if p]

@@ -1,0 +1,86 @@
+"""The report as text for a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from golflab.analysis.report.findings import Findings
+from golflab.analysis.report.words import summary
+
+
+def write(told: Findings, console: Any) -> None:
+    """Print the summary and the ranking to a `rich` console."""
+    for sentence in summary(told):
+        console.print(sentence, highlight=False)
+    if told.identified:
+        console.print(_ranking_grid(told, console.width >= 120))
+        if console.width < 120:
+            for doubt, part in told.contributions[told.contributions["doubt"] != ""].groupby("doubt", sort=False):
+                console.print(f"{', '.join(part['technique'])}: {doubt}.", highlight=False)
+    if len(told.finishings):
+        console.print(_finishing_grid(told))
+
+
+def _ranking_grid(told: Findings, wide: bool) -> Any:
+    """What acts in training: a `rich` table."""
+    shown = told.contributions[told.contributions["se"].notna() | wide]
+    names = ("technique", "Δ bpb ± 95 %", "q", "runs", "detectable", "bytes", *(["doubt"] if wide else []))
+    grid = _grid(f"What each technique was worth ({told.contributions.attrs['runs']} complete runs)", names)
+    for row in shown.itertuples(index=False):
+        known = np.isfinite(row.delta_bpb)
+        cells = (
+            row.technique,
+            _with_error(row.delta_bpb, row.high - row.delta_bpb),
+            f"{row.q_bh:.2g}" if known else "–",
+            f"{row.runs:.0f}",
+            f"{row.mde:.4f}" if np.isfinite(row.mde) else "–",
+            f"{row.bytes:+,.0f}" if np.isfinite(row.bytes) else "–",
+        )
+        grid.add_row(*cells, *([row.doubt] if wide else []), style=_tint(row.delta_bpb, row.q_bh))
+    return grid
+
+
+def _finishing_grid(told: Findings) -> Any:
+    """What acts after training: a `rich` table."""
+    count = int(told.finishings["trainings"].max())
+    title = f"What acts after training was worth, on the same weights and text ({count} trainings)"
+    grid = _grid(title, ("technique", "Δ bpb ± 95 %", "q", "bytes", "instead of"))
+    for row in told.finishings.itertuples(index=False):
+        exact = row.se == 0 == row.delta_bpb  # a codec changes no weight
+        cells = (
+            row.technique + (f" beside {row.beside}" if row.beside else ""),
+            "0, exactly" if exact else _with_error(row.delta_bpb, row.high - row.delta_bpb),
+            "" if exact else f"{row.q_bh:.2g}" if np.isfinite(row.q_bh) else "–",
+            f"{row.bytes:+,.0f}",
+            row.instead_of,
+        )
+        grid.add_row(*cells, style=_tint(row.delta_bpb, row.q_bh))
+    return grid
+
+
+def _grid(title: str, names: tuple[str, ...]) -> Any:
+    """An empty `rich` table: words to the left, numbers to the right."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        words = name in ("technique", "doubt", "instead of")
+        grid.add_column(
+            name, justify="left" if words else "right", overflow="fold", no_wrap=name not in ("doubt", "instead of")
+        )
+    return grid
+
+
+def _tint(delta: float, q: float) -> str:
+    """Green for what clearly helps, red for what clearly hurts."""
+    return "" if not np.isfinite(delta) or not q <= 0.05 or delta == 0 else ("green" if delta < 0 else "red")
+
+
+def _with_error(value: float, half: float, digits: int = 4) -> str:
+    """An effect with half its interval, or a dash where there is none."""
+    if not np.isfinite(value):
+        return "–"
+    return f"{value:+.{digits}f} ± {half:.{digits}f}" if np.isfinite(half) else f"{value:+.{digits}f} ± ?"

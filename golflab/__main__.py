@@ -1,0 +1,5 @@
+"""``python -m golflab``: the command line."""
+
+from golflab.search.cli.main import main
+
+main()

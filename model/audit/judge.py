@@ -1,0 +1,275 @@
+"""Judges an evaluation by experiment: is what it reports the honest bits per byte of a causal, normalised predictor?
+
+Anything with a ``vocabulary`` and ``score(tokens)`` can be audited; nothing is taken from its source code or its word.
+A stranger's model in ten lines:
+
+    class Mine:
+        vocabulary = 1024
+        def score(self, tokens):                # (N,) ids -> nats of targets 1 … N-1
+            return my_losses(tokens)
+        def distribution(self, prefix):         # optional: probabilities (V,) of the token behind the prefix
+            return my_probabilities(prefix)
+        def count_bytes(self, tokens):          # optional: bytes that targets 1 … N-1 stand for
+            return my_bytes(tokens)
+
+    print(audit(Mine(), documents, decode=tokenizer.decode))
+
+``score`` may also yield ``(inputs, nats)`` pieces as it settles them; then the order of settling is judged too. An evaluator
+that scores documents in another order than the text's says so by ``order(documents) -> numbers of documents``. With a `Package`
+(how a fresh process loads the evaluator, and which files travel) bytes and files are judged as well.
+
+Experiments are drawn at random. The seed is part of the result: with it they can be repeated. See docs/audit.md.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from golflab.model.audit import order as audit_order
+from golflab.model.audit.accounting import accounting
+from golflab.model.audit.bench import Bench, Text, Verdicts
+from golflab.model.audit.causal import causal, probe
+from golflab.model.audit.mass import normalised
+from golflab.model.audit.package import bytes_and_files, in_time
+from golflab.model.audit.power import Power
+from golflab.model.audit.single_pass import single_pass, steadiness
+from golflab.model.system.progress import Progress
+
+CONDITIONS = {
+    1: "causal",
+    2: "normalised",
+    3: "scored before updated",
+    4: "single pass",
+    5: "bytes",
+    6: "accounting",
+    7: "no training data",
+    8: "time",
+}
+LIMIT_BYTES, LIMIT_SECONDS = 16_000_000, 600.0
+POSITIONS, BUDGET = 1_500, 60.0  # tested at most, and seconds that this and trying out tokens may take
+LEAST_TOKENS, MOST_TOKENS = 40_000, 400_000  # of the text that experiments use, unless told otherwise
+SCORINGS = 25  # of that text that the budget should pay for
+
+
+class Auditable(Protocol):
+    """The evaluator's small interface; ``distribution`` and ``count_bytes`` may be missing."""
+
+    vocabulary: int
+
+    def score(self, tokens: np.ndarray) -> Any:
+        """(N,) ids -> (N-1,) nats of targets 1 … N-1, or an iterator of (inputs, nats) pieces."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """How a fresh process gets the evaluator, and what travels with it.
+
+    Attributes:
+        factory: ``module:function``; called with ``arguments`` it returns the evaluator.
+        arguments: text the factory needs, as paths of files.
+        files: weights and whatever else counts against the limit besides the code.
+        code: source files and folders the evaluator may read; counted unless ``code_bytes`` says what travels.
+        free: files it may read that do not count, as the tokenizer.
+        code_bytes: length of the code that travels.
+    """
+
+    factory: str
+    arguments: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    code: tuple[Path, ...] = ()
+    free: tuple[Path, ...] = ()
+    code_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the experiments say about one condition.
+
+    Attributes:
+        condition: its number, 1 … 8.
+        name: its name.
+        state: ``pass``, ``breach``, or ``unchecked`` where the experiment needs something that was not given.
+        evidence: what was measured.
+        power: how much was looked at, and what would have been seen.
+    """
+
+    condition: int
+    name: str
+    state: str
+    evidence: str
+    power: str = ""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """All verdicts.
+
+    Attributes:
+        verdicts: one for each condition.
+        seed: that the experiments were drawn with; given again, they are the same.
+        power: by condition's name, what the experiments could have seen.
+        notes: what a reader should know besides.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    seed: int | None = None
+    power: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether no condition was breached."""
+        return not self.breaches
+
+    @property
+    def breaches(self) -> tuple[str, ...]:
+        """Names of the conditions that were breached."""
+        return tuple(v.name for v in self.verdicts if v.state == "breach")
+
+    def to_json(self) -> dict[str, Any]:
+        """The object `golflab audit --json` prints."""
+        body = {"passed": self.passed, "seed": self.seed, "verdicts": [asdict(v) for v in self.verdicts]}
+        return body | {"power": self.power, "notes": list(self.notes)}
+
+    def __str__(self) -> str:
+        lines = []
+        for v in self.verdicts:
+            lines.append(f"{v.condition} {v.name:<22} {v.state:<10} {v.evidence}")
+            lines += [f"{'':<25}{'power':<11}{v.power}"] if v.power and v.state == "pass" else []
+        lines += [f"note: {note}" for note in self.notes]
+        lines += [] if self.seed is None else [f"seed {self.seed}: with it the same experiments are drawn again"]
+        unchecked = sum(v.state == "unchecked" for v in self.verdicts)
+        end = f"breached: {', '.join(self.breaches)}" if self.breaches else f"no breach found, {unchecked} conditions unchecked"
+        return "\n".join([*lines, end])
+
+
+def audit(
+    evaluator: Auditable,
+    documents: Sequence[np.ndarray],
+    *,
+    decode: Callable[[np.ndarray], str] | None = None,
+    originals: Sequence[str] | None = None,
+    package: Package | None = None,
+    limit: int = LIMIT_BYTES,
+    seconds: float = LIMIT_SECONDS,
+    whole: int | None = None,
+    tokens: int | None = None,
+    tolerance: float = 1e-4,
+    seed: int | None = None,
+    positions: int = POSITIONS,
+    budget: float = BUDGET,
+) -> Audit:
+    """Run all experiments.
+
+    Args:
+        evaluator: what is judged; see `Auditable`.
+        documents: (tokens,) ids, each beginning with BOS; real text, or experiments on it prove little.
+        decode: ids -> text, trusted (not the evaluator's own), to count bytes independently.
+        originals: the documents' text before it became tokens, if it is known.
+        package: how to load the evaluator afresh; without it bytes and files stay unchecked.
+        limit: bytes that code and weights may have together.
+        seconds: the time limit of the whole evaluation.
+        whole: tokens of the whole evaluation, to extrapolate to; all ``documents`` by default.
+        tokens: how much text is scored as a whole in the experiments, from its beginning on; by default all of it, or at least
+            40,000 tokens and as many as ``budget`` allows. Bytes are always counted over all documents.
+        tolerance: nats by which a score may differ for numerical reasons.
+        seed: of the experiments' random choices; None draws one, which no evaluator can know.
+        positions: at which the future's influence is looked for, at most.
+        budget: seconds that testing positions and trying out tokens may take together; about that again goes to the rest.
+
+    Raises:
+        ValueError: fewer than 64 tokens of text, scores that are not one number per target, or an order that is none.
+    """
+    count = sum(map(len, documents))
+    if count < 64:
+        raise ValueError(f"audit: {count} tokens are too little text for an experiment; give at least 64, better 40,000.")
+    seed = secrets.randbits(32) if seed is None else seed
+    documents = [np.asarray(document, dtype=np.int64) for document in documents]
+    text = _text(documents, tokens or _affordable(evaluator, documents, budget))
+    bench = Bench(evaluator, documents, text, tolerance, np.random.default_rng(seed))
+    found: Verdicts = {}
+
+    def note(told: Verdicts) -> None:
+        for condition, verdict in told.items():
+            found[condition] = _worse(found.get(condition), verdict)
+
+    with Progress("audit", 6) as bar:
+        unsteady = steadiness(bench)
+        note(audit_order.announced(bench) if bench.announced else {})
+        bar.update(1)
+        probes = probe(bench, positions, budget * 0.6)
+        note(causal(bench, probes))
+        bar.update(2)
+        note(normalised(bench, probes, budget * 0.3))
+        bar.update(3)
+        note({4: single_pass(bench, unsteady)})
+        bar.update(4)
+        note({6: accounting(evaluator, documents, decode, originals)})
+        note(bytes_and_files(bench, package, limit))
+        bar.update(5)
+        note({8: in_time(bench, whole or count, seconds)})
+    powers = _powers(bench, count)
+    verdicts = (Verdict(n, name, *found[n], power=str(powers[name])) for n, name in CONDITIONS.items())
+    return Audit(tuple(verdicts), seed, {name: power.to_json() for name, power in powers.items()}, tuple(bench.notes))
+
+
+def _text(documents: Sequence[np.ndarray], tokens: int) -> Text:
+    """The first ``tokens`` tokens of the documents."""
+    begins = np.cumsum([0, *(len(d) for d in documents[:-1])])
+    return Text(np.concatenate(documents)[:tokens], begins[begins < tokens])
+
+
+def _affordable(evaluator: Any, documents: Sequence[np.ndarray], budget: float) -> int:
+    """Tokens that can be scored some `SCORINGS` times within the budget; at least `LEAST_TOKENS`, as far as there are so many.
+
+    How fast it is shows best in a copy, so that the first call that counts is really the first.
+    """
+    count = sum(map(len, documents))
+    if count <= LEAST_TOKENS:
+        return count
+    probe_text = _text(documents, 4_000).tokens
+    try:
+        import copy
+
+        other = copy.deepcopy(evaluator)
+        list(other.score(probe_text.copy()))
+        began = time.monotonic()
+        list(other.score(probe_text.copy()))
+        speed = len(probe_text) / max(1e-6, time.monotonic() - began)
+    except Exception:  # it cannot be copied, or not score so little: the trial that counts will say why
+        return LEAST_TOKENS
+    return int(min(count, MOST_TOKENS, max(LEAST_TOKENS, speed * budget / SCORINGS)))
+
+
+def _powers(bench: Bench, count: int) -> dict[str, Power]:
+    """What could have been seen, condition by condition."""
+    positions = len(bench.nats)
+    future = Power(bench.tested, positions, len(bench.whole_tested)) if bench.steady else Power(0, positions)
+    made = f"{bench.drawn:,} tokens of made-up text besides, on which probabilities that sum to much more than 1 show at once"
+    mass = Power(bench.mass_tested, positions, len(bench.whole_compared), made if bench.drawn else "")
+    everything = Power(positions, positions, positions)
+    told = {
+        1: future,
+        2: mass,
+        3: future,
+        4: everything,
+        5: Power(None, 0, told="every byte that was declared; every score of the text that the fresh process was given"),
+        6: Power(count, count, count, told="every document"),
+        7: Power(None, 0, told="what the process does while it loads and scores; not what it would do elsewhere or later"),
+        8: Power(None, 0, told=f"{len(bench.text.tokens):,} of {count:,} tokens were timed"),
+    }
+    return {CONDITIONS[number]: power for number, power in told.items()}
+
+
+def _worse(one: tuple[str, str] | None, other: tuple[str, str]) -> tuple[str, str]:
+    """A breach beats a pass; two of a kind are told together."""
+    if one is None or one[0] == other[0]:
+        return other if one is None else (one[0], "; ".join(dict.fromkeys([one[1], other[1]])))
+    return min(one, other, key=lambda verdict: ("breach", "pass", "unchecked").index(verdict[0]))

@@ -1,0 +1,352 @@
+"""Condition 2: what is charged is the logarithm of probabilities that sum to one, fixed before the token is known.
+
+Three experiments. Every token of the vocabulary is put in one place, and what would be charged is added up (exact, for a few
+places). What is announced is compared with what is charged (`golflab.model.audit.causal.probe`). And made-up text: tokens
+drawn with probabilities q that we know. Whoever sees only what came before charges -log p with probabilities that sum to one,
+so p/q is one on average, place by place; a bettor against that cannot win. If one does win, the probabilities sum to more than
+one, or later text was looked at. That is tested at thousands of places in a single call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import numpy as np
+
+from golflab.model.audit.bench import LEVELS, Bench, Text, Verdicts
+from golflab.model.audit.causal import MASS_ERROR, SHAPES, Gap, Moved, Probes, charge_gap, looks_ahead, no_distribution
+
+ALPHA = 1e-6  # chance that made-up text accuses an honest evaluator
+STAKES = np.array([0.01, 0.03, 0.1, 0.2, 0.4, 0.7])  # shares of what a bettor has that are put on every token
+EXACT, PARTLY = 24, 16  # places at which all tokens are tried; at which only the likeliest are
+LIKELY = 32  # tokens tried where all would take too long
+SHORT = (16, 48)  # tokens of a text in which every token is tried
+SMALL = 64  # a vocabulary that is always tried out wholly
+PATIENCE = 60.0  # seconds that the first place may take at which all tokens are tried
+CONFIRMED = 4  # differences that are looked into
+
+
+def normalised(bench: Bench, probes: Probes, seconds: float) -> Verdicts:
+    """Condition 2, and what the same experiments say about 1 and 3.
+
+    Args:
+        bench: with the evaluator.
+        probes: what testing positions found.
+        seconds: what enumeration may take.
+    """
+    if told := not_numbers(bench.nats, bench.tolerance):
+        return {2: ("breach", told)}
+    if not bench.steady:
+        return {2: ("unchecked", "scores change from call to call")}
+    if probes.wrong:
+        return {2: ("breach", probes.wrong)}
+    found, lasts = _last_places(bench) if bench.announces else ({}, 0)
+    if not found and bench.sequential and probes.gaps:
+        found = _looked_into(bench, probes.gaps)
+    if 2 in found:
+        return found
+    tried = Tried(bench, seconds)
+    if told := tried.everything():
+        return found | {2: ("breach", told)}
+    made, drawn = made_up(bench)
+    if made:
+        return found | made
+    bench.mass_tested, bench.drawn = len(probes.masses) + lasts + tried.places, drawn
+    said = []
+    if bench.announces:
+        compared = lasts + sum(1 for _ in probes.masses)
+        said.append(f"at {compared} places what is announced sums to 1 and is what is charged")
+    said.append(tried.told())
+    said.append(f"{drawn:,} tokens drawn with known probabilities were not predicted better than is possible")
+    return found | {2: ("pass", "; ".join(said))}
+
+
+def not_numbers(nats: np.ndarray, tolerance: float) -> str:
+    """What is wrong with scores as numbers; nothing if nothing is."""
+    scored = nats[~np.isnan(nats)]
+    if not len(scored):
+        return "no target was scored"
+    if not np.isfinite(scored).all():
+        return f"{int((~np.isfinite(scored)).sum())} scores are infinite"
+    if (scored < -tolerance).any():
+        return f"{int((scored < -tolerance).sum())} scores are negative, as those of a probability above one"
+    return ""
+
+
+# ---------------------------------------------------------------------- announced and charged
+
+
+def _last_places(bench: Bench, count: int = 4) -> tuple[Verdicts, int]:
+    """Behind prefixes: is the token charged what was announced? Verdicts on 2 and 3, and the number of comparisons."""
+    gaps, done = [], 0
+    for number in range(count):
+        text = bench.text if number == count - 1 else bench.stretch(int(bench.random.choice(bench.levels[:2])))
+        length = _round(len(text.tokens) - 1 if number == 0 else int(bench.random.integers(1, len(text.tokens))))
+        announced = bench.distribution(text.tokens[:length])
+        if announced is None:
+            continue
+        if wrong := no_distribution(bench, announced, length):
+            return {2: ("breach", wrong)}, done
+        for token in (int(text.tokens[length]), int(bench.random.choice(bench.known))):
+            charged = bench.tried(np.append(text.tokens[:length], token))
+            if charged is not None and not np.isnan(charged[-1]):
+                done += 1
+                gaps.append(charge_gap(charged[-1], announced[token]))
+    wrong_ones = [gap for gap in gaps if not abs(gap) <= SHAPES * bench.tolerance]
+    if not wrong_ones:
+        return {}, done
+    off = max(map(abs, wrong_ones))
+    told = f"{len(wrong_ones)} of {len(gaps)} tokens were not charged what was announced (off by up to {off:.3g} nats)"
+    known = ("breach", f"{told}, but always less: they were learned from first")
+    return {2: ("breach", told)} | ({3: known} if max(gaps) < -SHAPES * bench.tolerance else {}), done
+
+
+def _round(length: int) -> int:
+    """A length that whole windows fill, so that an evaluation that drops its tail scores the last token."""
+    return max(1, length) if length < 1024 else length // 1024 * 1024
+
+
+def _looked_into(bench: Bench, gaps: list[Gap]) -> Verdicts:
+    """Targets charged otherwise in their text than behind the prefix: by the future, by mass, or by the text's length?"""
+    ordered = sorted(gaps, key=lambda gap: gap.nats)
+    for gap in [*ordered[: CONFIRMED // 2], *ordered[CONFIRMED // 2 :][-CONFIRMED // 2 :]]:
+        for text in (gap.text, gap.prefix):  # the one that is charged too little may be the prefix
+            if text is None:
+                continue
+            if moved := looks_ahead(bench, text, gap.input):
+                return {1: ("breach", f"the score of a target changed by {moved.largest:.3g} nats with what follows it")}
+            mass, count = summed(bench, text, gap.input, 2 * LIKELY)
+            if mass > 1 + MASS_ERROR:
+                other = "what is announced" if gap.prefix is None else "where the text ends elsewhere"
+                told = f"{abs(gap.nats):.3g} nats other than {other} are charged"
+                return {2: ("breach", f"{told}, and the probabilities of {count} of {bench.size} tokens sum to {mass:.4g}")}
+    bench.notes.append(
+        f"{len(gaps)} targets are charged otherwise (by up to {max(abs(g.nats) for g in gaps):.3g} nats) where the text or "
+        "their document ends elsewhere, whatever follows: lengths are taken as known"
+    )
+    return {}
+
+
+def summed(bench: Bench, text: Text, at: int, count: int, deadline: float = np.inf) -> tuple[float, int]:
+    """Sum of what the likeliest ``count`` tokens would be charged as the target of input ``at``, and how many were tried.
+
+    It ends early where the sum is more than one, or at the deadline.
+    """
+    mass, tokens = 0.0, _likeliest(bench, text, at)[:count]
+    for done, token in enumerate(tokens, 1):
+        mass += _probability(bench, text, at, int(token))
+        if mass > 1 + MASS_ERROR or time.monotonic() > deadline:
+            return mass, done
+    return mass, len(tokens)
+
+
+def _likeliest(bench: Bench, text: Text, at: int) -> np.ndarray:
+    """All tokens, the likeliest in the place of the target of input ``at`` first, as far as we know without asking for all."""
+    announced = bench.distribution(text.tokens[: at + 1]) if bench.announces else None
+    if announced is not None and announced.shape == (bench.size,):
+        return np.argsort(-announced, kind="stable")
+    here = int(text.tokens[at])
+    behind = bench.by_token[bench.first_of[here] : bench.first_of[here + 1]] + 1
+    followers = np.bincount(bench.real[behind[behind < len(bench.real)]], minlength=bench.size)
+    score = followers / max(1, followers.sum()) + 0.1 * bench.counts / bench.counts.sum()
+    score[text.tokens[at + 1]] += 1
+    return np.argsort(-score, kind="stable")
+
+
+def _probability(bench: Bench, text: Text, at: int, token: int) -> float:
+    tokens = text.tokens.copy()
+    tokens[at + 1] = token
+    scores = bench.tried(tokens)
+    return 0.0 if scores is None or np.isnan(scores[at]) else float(np.exp(-scores[at]))
+
+
+# ---------------------------------------------------------------------- every token tried
+
+
+class Tried:
+    """Tries tokens in one place of short texts: at the end, in the middle, behind rare tokens and at the end of documents.
+
+    Attributes:
+        places: where tokens were tried.
+        masses: sums over the whole vocabulary.
+    """
+
+    def __init__(self, bench: Bench, seconds: float) -> None:
+        self.bench, self.deadline = bench, time.monotonic() + seconds
+        self.places, self.masses, self.partial = 0, list[float](), 0
+
+    def everything(self) -> str:
+        """Try until time is up; return what is wrong, or nothing."""
+        # Where probabilities are announced, comparing them with the charges says the same for less.
+        exact = 0 if self.bench.announces and self.bench.size > SMALL else EXACT
+        for number in range(exact + PARTLY):
+            if number >= exact and self.bench.size <= SMALL:
+                break
+            if time.monotonic() > self.deadline and number not in (0, exact, exact + 1, exact + 2):
+                continue
+            text, at = self._context(number)
+            if at < 0:
+                break
+            wrong = self._exact(text, at) if number < exact else self._added(text, at, LIKELY, np.inf)
+            if wrong:
+                return wrong
+        return ""
+
+    def told(self) -> str:
+        """What was tried, in words."""
+        if not self.places:
+            return "no short text was scored, so that tokens could not be tried out"
+        said = []
+        if self.masses:
+            worst = max(self.masses, key=lambda mass: abs(mass - 1))
+            said.append(
+                f"at {len(self.masses)} places all {self.bench.size} tokens were tried: they sum to {worst:.6g} at worst"
+            )
+        if self.partial:
+            said.append(f"at {self.partial} the likeliest {LIKELY}: not to more than 1")
+        return "; ".join(said)
+
+    def _exact(self, text: Text, at: int) -> str:
+        patience = self.deadline if self.masses else max(self.deadline, time.monotonic() + PATIENCE)
+        return self._added(text, at, self.bench.size, patience)
+
+    def _added(self, text: Text, at: int, count: int, deadline: float) -> str:
+        """Add up the likeliest ``count`` tokens; what is wrong with the sum, or nothing."""
+        mass, done = summed(self.bench, text, at, count, deadline)
+        where, size = f"tried behind {at + 1} tokens" + ("" if at == len(text.tokens) - 2 else " in mid-text"), self.bench.size
+        self.places += 1
+        if mass > 1 + MASS_ERROR:
+            return f"{where}, the probabilities of {done} of {size} tokens sum to {mass:.4g}, more than 1"
+        if done < size:
+            self.partial += 1
+            return ""
+        self.masses.append(mass)
+        return f"{where}, the probabilities of all {size} tokens sum to {mass:.6g}, not to 1" if mass < 1 - MASS_ERROR else ""
+
+    def _context(self, number: int) -> tuple[Text, int]:
+        """A short text and the input whose target is replaced; -1 where no short text is scored."""
+        bench = self.bench
+        for length in (int(bench.random.integers(*SHORT)), *LEVELS[1:], len(bench.text.tokens)):
+            if length > len(bench.text.tokens):
+                continue
+            back = int(bench.random.integers(2, max(3, length // 2)))
+            text = bench.text if length == len(bench.text.tokens) else bench.stretch(length, self._place(number, length, back))
+            base = bench.base(text)
+            if base is None:
+                continue
+            scored = np.flatnonzero(~np.isnan(base))
+            if len(scored):
+                last = (
+                    number % 4 == 0 or not bench.sequential
+                )  # else its document's length, and with it the order, would change
+                return text, int(scored[-1] if last else scored[np.argmin(np.abs(scored - (length - 2 - back)))])
+        return bench.text, -1
+
+    def _place(self, number: int, length: int, back: int) -> int | None:
+        """Where in the real text to begin, so that what is in front of the target is as wanted."""
+        bench = self.bench
+        if number % 4 == 1:  # a document's end
+            return int(bench.random.choice(bench.starts)) - (length - back) + int(bench.random.integers(0, 3))
+        if number % 4 == 2:  # a rare token: each kind of token equally often
+            token = int(bench.random.choice(bench.known))
+            found = bench.by_token[bench.first_of[token] : bench.first_of[token + 1]]
+            return int(bench.random.choice(found)) - (length - 2 - back)
+        return None
+
+
+# ---------------------------------------------------------------------- made-up text
+
+
+def made_up(bench: Bench) -> tuple[Verdicts, int]:
+    """Score text drawn with known probabilities; what is wrong, and the number of tokens drawn."""
+    drawn = 0
+    lengths = [length for length in (*LEVELS[1:], len(bench.text.tokens)) if length <= len(bench.text.tokens)]
+    for length in dict.fromkeys(lengths):
+        for kept in (0.5, 0.0):
+            shape = bench.text if length == len(bench.text.tokens) else bench.stretch(length)
+            text, q = invent(bench, shape, kept)
+            nats = bench.tried(text.tokens)
+            if nats is None:
+                continue
+            ratio = np.exp(-nats[drawn_inputs(text, q)]) / q[drawn_inputs(text, q) + 1]
+            inputs = drawn_inputs(text, q)[~np.isnan(ratio)]
+            drawn += len(inputs)
+            winners = _won(bench, text, inputs, ratio[~np.isnan(ratio)])
+            if len(winners):
+                return _accused(bench, text, winners), drawn
+    return {}, drawn
+
+
+def drawn_inputs(text: Text, q: np.ndarray) -> np.ndarray:
+    """Inputs whose targets were drawn."""
+    return np.flatnonzero(~np.isnan(q[1:]))
+
+
+def invent(bench: Bench, text: Text, kept: float) -> tuple[Text, np.ndarray]:
+    """Draw a text of the same length and the same places of documents' beginnings.
+
+    Each token stays what it is with probability ``kept``. Otherwise it is drawn: half from what followed the token in front of
+    it somewhere in the real text, four tenths from all tokens as often as they are, one tenth from all kinds of token alike.
+
+    Returns:
+        the text; (n,) the probability each token had before it was drawn, NaN where it could be no other.
+    """
+    tokens, n = text.tokens.copy(), len(text.tokens)
+    ordinary = np.setdiff1d(np.arange(bench.size), [bench.bos])
+    stay, which, pick = bench.random.random(n), bench.random.random(n), bench.random.random(n)
+    order, first = bench.by_token, bench.first_of
+    follows = np.append(bench.real[1:], bench.bos)[order]  # what followed each token, token by token
+    usable = [row[row != bench.bos] for row in np.split(follows, first[1:-1])]
+    for i in np.flatnonzero(~text.fixed):
+        if stay[i] < kept:
+            continue
+        row = usable[tokens[i - 1]]
+        if which[i] < 0.5 and len(row):
+            tokens[i] = row[int(pick[i] * len(row))]
+        elif which[i] < 0.9:
+            tokens[i] = bench.pool[int(pick[i] * len(bench.pool))]
+        else:
+            tokens[i] = ordinary[int(pick[i] * len(ordinary))]
+    q = np.full(n, np.nan)
+    at = np.flatnonzero(~text.fixed)
+    front, here = tokens[at - 1], tokens[at]
+    sizes = np.array([len(row) for row in usable])[front]
+    pairs = np.sort(np.repeat(np.arange(bench.size), np.diff(first)) * bench.size + follows)
+    keys = front * bench.size + here
+    together = np.searchsorted(pairs, keys, side="right") - np.searchsorted(pairs, keys, side="left")
+    single = np.bincount(bench.pool, minlength=bench.size)[here] / len(bench.pool)
+    followed = np.where(sizes > 0, together / np.maximum(1, sizes), single)
+    drawn = 0.5 * followed + 0.4 * single + 0.1 / len(ordinary) * (here != bench.bos)
+    q[at] = (1 - kept) * drawn + kept * (here == text.tokens[at])
+    return Text(tokens, text.begins), q
+
+
+def _won(bench: Bench, text: Text, inputs: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+    """Inputs at which a bettor won most, if one got so rich that chance is no explanation; else none.
+
+    A bettor puts a share of what it has on every token; on average that neither wins nor loses, so to have 1/ALPHA times what
+    it began with has at most the chance ALPHA. Whom it bets on is decided by what came before: all; those behind rare tokens;
+    those near the ends of documents; those far into the text.
+    """
+    kinds = [np.ones(len(inputs), dtype=bool)]
+    kinds.append(bench.counts[text.tokens[inputs]] <= np.median(bench.counts[bench.known]))
+    ends = np.append(text.begins[1:], len(text.tokens))
+    kinds.append(ends[text.document_of[inputs]] - inputs <= 8)
+    kinds += [inputs >= len(text.tokens) * share for share in (0.5, 0.8)]
+    for kind in kinds:
+        gains = np.log1p(STAKES[:, None] * (ratio[kind] / (1 + MASS_ERROR) - 1))
+        wealth = np.logaddexp.reduce(np.cumsum(gains, axis=1), axis=0) - np.log(len(STAKES))
+        if wealth.size and wealth.max() > -np.log(ALPHA / len(kinds)):
+            chosen = np.flatnonzero(kind)
+            return inputs[chosen[np.argsort(-ratio[chosen], kind="stable")[:16]]]
+    return inputs[:0]
+
+
+def _accused(bench: Bench, text: Text, inputs: Iterable[int]) -> Verdicts:
+    """Made-up text was predicted better than is possible: by looking ahead, or by probabilities that sum to more than one?"""
+    told = f"text drawn with known probabilities was predicted better than is possible (by chance: less than {ALPHA:g})"
+    ahead: list[Moved] = [m for at in inputs if (m := looks_ahead(bench, text, int(at), 2)) is not None]
+    if ahead:
+        return {1: ("breach", f"{told}, and scores change with what follows"), 2: ("pass", "no sum above one was found")}
+    return {2: ("breach", f"{told}, though scores do not change with what follows: the probabilities sum to more than 1")}

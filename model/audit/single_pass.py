@@ -1,0 +1,83 @@
+"""Condition 4: one pass over the text, and nothing kept from call to call."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from golflab.model.audit.bench import Bench
+
+CALLS = 2  # more scorings of the same text
+
+
+def settled(bench: Bench) -> str:
+    """What is wrong with the way scores were settled: some twice, some never. Only the end of the text may be left unscored."""
+    if twice := int((bench.settled > 1).sum()):
+        return f"{twice} tokens were scored more than once"
+    unscored = np.isnan(bench.nats) | (bench.settled == 0)
+    scored = np.flatnonzero(~unscored)
+    end = int(scored[-1]) + 1 if len(scored) else 0
+    if missing := int(unscored[:end].sum()) if end else len(unscored):
+        return f"{missing} tokens were never scored, though later ones were" if end else "no token was scored"
+    if end < len(unscored):
+        bench.notes.append(f"the last {len(unscored) - end:,} of {len(unscored):,} tokens are left unscored")
+    return ""
+
+
+def steadiness(bench: Bench) -> str:
+    """What is wrong with scoring the same text again; nothing if the scores are the same.
+
+    Where only what is kept between calls makes them differ, every later experiment is given a fresh copy of the evaluator.
+    """
+    for _ in range(CALLS):
+        which, largest = bench.moved(bench.score(bench.text.tokens), bench.nats)
+        if len(which):
+            break
+    else:
+        return ""
+    told = (
+        f"scores change from call to call: the same text, scored again, gave {len(which):,} other scores, by up to "
+        f"{largest:.3g} nats"
+    )
+    if bench.pristine is None:
+        bench.steady = False
+        return f"{told} (by chance, by the clock, or by what is kept from an earlier call)"
+    bench.isolated = True
+    which, _ = bench.moved(bench.score(bench.text.tokens), bench.nats)
+    if len(which):
+        bench.steady = False
+        return f"{told}; so did a fresh copy, so it depends on chance, on the clock, or on something kept outside"
+    return f"{told}; a fresh copy gave the first ones again, so it keeps what an earlier call taught it"
+
+
+def second_pass(bench: Bench) -> str:
+    """Whether the end of the text changes scores of its beginning."""
+    count = len(bench.text.tokens)
+    places = bench.places(bench.text)
+    end, start = count - max(1, count // 20), count // 10
+    if end < 2 or bench.text.fixed[places[end:]].all():
+        return ""
+    new = bench.tried(bench.altered(bench.text, end, "noise"))
+    inputs = bench.earlier(bench.text, start)
+    if new is None or not len(inputs):
+        return ""
+    which, _ = bench.moved(new[inputs], bench.nats[inputs])
+    return (
+        f"the last {count - end} tokens changed scores of the first {start}: the text was passed over twice"
+        if len(which)
+        else ""
+    )
+
+
+def single_pass(bench: Bench, unsteady: str) -> tuple[str, str]:
+    """Condition 4, from all of that.
+
+    Args:
+        bench: with the evaluator.
+        unsteady: what `steadiness` said.
+    """
+    told = settled(bench)
+    if not told and not unsteady and bench.sequential and not bench.announced:
+        told = second_pass(bench)  # in another order the end of the text may come first
+    if told or unsteady:
+        return "breach", "; ".join(filter(None, (told, unsteady)))
+    return "pass", f"every token was scored once, the same in {CALLS} more runs, and the beginning without knowledge of the end"

@@ -1,0 +1,115 @@
+"""Quantise: trained weights to the integers that are stored, and back to the weights that are scored.
+
+The story, per parameter: prune → bits (which grid) → clip (one fp16 scale per row) → rounding → trim (until it fits).
+Every step is a slot. A parameter without a grid (gains, gates, and what a `bits` technique keeps in float) is stored as
+fp16. What `Quantised.dequantised` says is exactly what a reader of the packed file gets.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from golflab.model.compression.artifact import pack
+from golflab.model.compression.grid import LARGEST_FLOAT, Grid, Pruned, Quantised, stored_scales, ternary_scales
+from golflab.model.network.layers import ParameterInfo
+from golflab.model.recipe import Recipe
+
+
+def quantise(
+    weights: dict[str, Tensor],
+    infos: list[ParameterInfo],
+    recipe: Recipe,
+    hessians: dict[str, Tensor] | None = None,
+    code_bytes: int | None = None,
+) -> dict[str, Quantised]:
+    """Store every parameter as the recipe's quantise stage says.
+
+    Args:
+        weights: name -> float tensor, on any device; read only.
+        infos: what each of them is, in the order they are packed.
+        recipe: its tenants of prune, bits, clip, rounding and trim are used.
+        hessians: name -> (in, in) mean of x xᵀ over calibration inputs; GPTQ needs one per linear it rounds.
+        code_bytes: bytes of the code that travels, which `trim` leaves room for; needed where the recipe trims.
+
+    Returns:
+        name -> `Quantised` on the CPU, in the order of ``infos``.
+
+    Raises:
+        ValueError: a tensor is missing, has another shape, is not finite, or does not fit fp16; or ``code_bytes`` is missing.
+    """
+    steps = _Steps(recipe)
+    done = {info.name: steps.apply(_checked(weights, info), info, (hessians or {}).get(info.name)) for info in infos}
+    trim = recipe.tenant("trim")
+    if trim is None:
+        return done
+    if code_bytes is None:
+        raise ValueError(f"quantise: {trim.name} leaves room for the code that travels; give its length as code_bytes.")
+    room = recipe.limit - code_bytes
+    trimmed: dict[str, Quantised] = trim.build(recipe.shape)(done, lambda trial: len(pack(trial, recipe)), room)
+    return trimmed
+
+
+class _Steps:
+    """The recipe's per-parameter steps, built once."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        def build(slot: str) -> object:
+            tenant = recipe.tenant(slot)
+            return None if tenant is None else tenant.build(recipe.shape)
+
+        self.prune, self.bits, self.clip, self.rounding = map(build, ("prune", "bits", "clip", "rounding"))
+
+    def apply(self, weight: Tensor, info: ParameterInfo, hessian: Tensor | None) -> Quantised:
+        grid: Grid | None = self.bits(info)  # type: ignore[operator]
+        pruned = Pruned(weight, None, None)
+        if self.prune is not None and info.kind != "scale":
+            pruned = self.prune(weight, info)  # type: ignore[operator]
+        if grid is None:
+            return _as_float16(pruned, info)
+        scales = stored_scales(ternary_scales(weight) if grid.largest == 1 else self.clip(weight, grid.largest, info))  # type: ignore[operator]
+        integers = self.rounding(pruned.weight, scales, grid, hessian, pruned.during)  # type: ignore[operator]
+        if pruned.after is not None:
+            integers = integers * pruned.after
+        return Quantised(info, grid, integers.to("cpu", torch.int8), scales.to("cpu", torch.float16))
+
+
+def largest_quantiles(rows: Tensor, quantiles: tuple[float, ...]) -> list[Tensor]:
+    """`torch.quantile` of every row of (rows, columns) at several points near 1, (rows,) each, from one partial sort."""
+    last = rows.shape[1] - 1
+    top = rows.topk(last - int(min(quantiles) * last) + 1, dim=1).values  # descending
+    found = []
+    for p in quantiles:
+        place = p * last
+        above, below = top[:, last - min(int(place) + 1, last)], top[:, last - int(place)]
+        found.append(torch.lerp(below, above, place - int(place)))
+    return found
+
+
+def round_to(weight: Tensor, scales: Tensor, grid: Grid) -> Tensor:
+    """Nearest integers of ``weight`` (rows, columns) over ``scales`` (rows,), inside the grid, as float."""
+    return torch.round(weight / scales[:, None]).clamp_(grid.lowest, grid.largest)
+
+
+def rounding_error(weight: Tensor, scales: Tensor, largest: int) -> Tensor:
+    """Σ (W − Q)² per row, (rows,), when ``weight`` is rounded to ±``largest`` levels of ``scales`` (rows,)."""
+    rounded = torch.round(weight / scales[:, None]).clamp_(-largest, largest) * scales[:, None]
+    return (weight - rounded).square_().sum(dim=1)
+
+
+def _checked(weights: dict[str, Tensor], info: ParameterInfo) -> Tensor:
+    if info.name not in weights:
+        raise ValueError(f"quantise: there is no tensor {info.name!r} among the {len(weights)} given.")
+    weight = weights[info.name].detach().float()
+    if tuple(weight.shape) != tuple(info.shape):
+        raise ValueError(f"quantise: {info.name} has shape {tuple(weight.shape)}, the model expects {tuple(info.shape)}.")
+    if not torch.isfinite(weight).all():
+        raise ValueError(f"quantise: {info.name} holds NaN or infinity; the training diverged and cannot be packed.")
+    return weight
+
+
+def _as_float16(pruned: Pruned, info: ParameterInfo) -> Quantised:
+    weight = pruned.weight if pruned.after is None else pruned.weight * pruned.after
+    if weight.numel() and float(weight.abs().max()) > LARGEST_FLOAT:
+        raise ValueError(f"quantise: {info.name} reaches {float(weight.abs().max()):.3g}, beyond fp16's {LARGEST_FLOAT:.0f}.")
+    return Quantised(info, None, weight.to("cpu", torch.float16), None)

@@ -1,0 +1,144 @@
+"""A recipe's data, ready to use: memory-mapped token arrays that all workers of a machine share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from golflab.model.data.corpus import Corpus, ShardCorpus, load_corpus
+from golflab.model.data.shards import BOS, Stream, exchanged, read_shard, split_documents, stage, write_shard
+from golflab.model.data.tokenizer import Tokenizer, check_ids, tokenizer_for
+from golflab.model.recipe import digest
+from golflab.model.shape import Data
+from golflab.model.system.files import locked
+from golflab.model.system.progress import Progress
+
+Look = Callable[[list[np.ndarray], list[np.ndarray]], dict[str, Any]]  # documents of dev and test -> facts
+
+
+@dataclass(frozen=True)
+class TokenData:
+    """A recipe's data, ready to use.
+
+    Attributes:
+        train: the training stream, every document beginning with BOS.
+        dev: documents a search scores on, (tokens,) uint16 each.
+        test: documents no search sees.
+        tokenizer: what made them.
+        fingerprint: hex digits identifying corpus and tokenizer; the first stage's key.
+        facts: what `golflab.model.data.inspection` found: bytes, overlap, and notes for the record. Plain JSON values.
+    """
+
+    train: Stream
+    dev: list[np.ndarray]
+    test: list[np.ndarray]
+    tokenizer: Tokenizer
+    fingerprint: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def split(self, name: str) -> list[np.ndarray]:
+        """The documents of ``dev`` or ``test``."""
+        return {"dev": self.dev, "test": self.test}[name]
+
+
+def prepare(data: Data, vocabulary: int, cache: Path, local_disk: Path | None = None, *, inspected: bool = True) -> TokenData:
+    """Turn a recipe's data into token arrays; what was made once is memory-mapped from ``cache`` afterwards.
+
+    Any number of processes may call it at once: one works, the others wait. With ``local_disk`` the arrays are copied there
+    once per node and mapped from there. Bytes and overlap are inspected once and kept with the tokens; an exported script,
+    which travels without that, does not ask for it.
+
+    Raises:
+        ValueError: an unusable corpus, shard or tokenizer, a tokenizer of another vocabulary, bytes that are not counted
+            right, or held-out text that stands in the training text.
+    """
+    corpus = load_corpus(data.corpus)
+    cache.mkdir(parents=True, exist_ok=True)
+    code = _code() if inspected else ""
+    tokenizer = tokenizer_for(corpus, vocabulary, cache, data.tokenizer, code)
+    fingerprint = digest([corpus.fingerprint, tokenizer.fingerprint, code])
+    folder = cache / f"tokens-{fingerprint}"
+    with locked(cache / f"{folder.name}.lock"):
+        folder.mkdir(exist_ok=True)
+
+        def look(dev: list[np.ndarray], test: list[np.ndarray]) -> dict[str, Any]:
+            if not inspected:
+                return {}
+            from golflab.model.data.inspection import inspect
+
+            return inspect(corpus, tokenizer, dev, test, folder / "facts.json", data.allow_overlap)
+
+        if isinstance(corpus, ShardCorpus):
+            return _from_shards(corpus, tokenizer, fingerprint, look, local_disk)
+        return _from_text(corpus, tokenizer, fingerprint, look, folder, local_disk)
+
+
+def _code() -> str:
+    """Hex digits that change with the code that makes what is cached. An exported script does not ask: its cache is its own."""
+    from golflab.model.system.sources import code_hash
+
+    return code_hash([__name__])[:12]
+
+
+def _from_text(
+    corpus: Corpus, tokenizer: Tokenizer, fingerprint: str, look: Look, folder: Path, local_disk: Path | None
+) -> TokenData:
+    """Encode what the cache does not hold; the held-out part is looked at before the long training part is encoded."""
+
+    def tokens(split: str) -> Path:
+        path = folder / f"{split}.bin"
+        if not _is_shard(path):
+            encode_to(path, getattr(corpus, split), tokenizer, f"tokens for {split}")
+        return path
+
+    dev, test = (split_documents(read_shard(tokens(split))) for split in ("dev", "test"))
+    facts = look(dev, test)
+    return TokenData(Stream([read_shard(stage(tokens("train"), local_disk))]), dev, test, tokenizer, fingerprint, facts)
+
+
+def encode_to(path: Path, documents: Iterable[str], tokenizer: Tokenizer, what: str) -> None:
+    """Write documents as one token shard, with a progress bar that says ``what``."""
+    total = sum(map(len, documents)) if isinstance(documents, list) else None
+
+    def pieces() -> Iterator[np.ndarray]:
+        done = 0
+        with Progress(what, total) as bar:
+            for document in documents:
+                yield tokenizer.encode(document)
+                done += len(document)
+                bar.update(done, f"{done / 1e6:.1f} M characters")
+
+    write_shard(path, pieces())
+
+
+def _is_shard(path: Path) -> bool:
+    """Whether a cached file is whole; a damaged one is made again."""
+    try:
+        return path.exists() and read_shard(path) is not None
+    except ValueError:
+        return False
+
+
+def _from_shards(corpus: ShardCorpus, tokenizer: Tokenizer, fingerprint: str, look: Look, local_disk: Path | None) -> TokenData:
+    train = [read_shard(stage(path, local_disk)) for path in corpus.train]
+    held_out = [read_shard(path) for path in corpus.held_out]
+    for path, tokens in [*zip(corpus.train, train, strict=True), *zip(corpus.held_out, held_out, strict=True)]:
+        check_ids(path, tokens[:1_000_000], tokenizer.vocabulary)
+    # A document may begin in one shard and end in the next.
+    whole = exchanged(held_out[0] if len(held_out) == 1 else np.concatenate(held_out), tokenizer.own_bos)
+    if not len(whole) or whole[0] != BOS:
+        begins = f"begins with token {int(held_out[0][0])}" if len(held_out[0]) else "is empty"
+        raise ValueError(
+            f"{corpus.held_out[0]} {begins}, not with BOS (id {tokenizer.own_bos}): its first document is cut off, or a shard "
+            "in front of it is missing. Get the whole validation shard; a part of a document cannot be scored like the whole."
+        )
+    documents = split_documents(whole)
+    if len(documents) < 2:
+        raise ValueError(f"corpus {corpus.name!r}: its validation shards hold one document; dev and test need one each.")
+    half = (len(documents) + 1) // 2
+    dev, test = documents[:half], documents[half:]
+    return TokenData(Stream(train, tokenizer.own_bos), dev, test, tokenizer, fingerprint, look(dev, test))

@@ -1,0 +1,140 @@
+"""A text on its way through a model: which inputs are read at once, and what each target costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from golflab.model.evaluation.windows import alike
+from golflab.model.network.gpt import GPT
+from golflab.model.network.kernels import LOSS_ROWS
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text as the evaluator sees it: documents one after another, each beginning with BOS.
+
+    Attributes:
+        tokens: (N,) int64.
+        begins: positions of BOS.
+        weights: (N-1,) int64, bytes the target of every input stands for.
+    """
+
+    tokens: np.ndarray
+    begins: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def inputs(self) -> int:
+        """Number of inputs, which is the number of targets: N-1."""
+        return max(0, len(self.tokens) - 1)
+
+
+class Scored(NamedTuple):
+    """What one stretch was worth: inputs (n,) int64, nats of their targets (n,) float64, entropies (n,) or None."""
+
+    inputs: np.ndarray
+    nats: np.ndarray
+    entropy: np.ndarray | None
+
+
+class Reader:
+    """Scores windows of a text with the model as it is at that moment.
+
+    Args:
+        model: the language model.
+        text: what is scored.
+        temperature: logits (...,V) -> logits, or None.
+        entropy: whether the entropy of every prediction is wanted too.
+        batch_tokens: inputs read at once.
+        probe: an input whose whole distribution is wanted; it is left in `probed` as (V,) float64 logarithms.
+    """
+
+    def __init__(
+        self,
+        model: GPT,
+        text: Text,
+        temperature: Callable[[Tensor], Tensor] | None = None,
+        entropy: bool = False,
+        batch_tokens: int = 8_192,
+        probe: int | None = None,
+    ) -> None:
+        self.model, self.text, self.temperature, self.entropy = model, text, temperature, entropy
+        self.batch_tokens, self.probe = batch_tokens, probe
+        self.probed: np.ndarray | None = None
+        self.device = next(model.parameters()).device
+
+    def score(self, windows: np.ndarray) -> Scored:
+        """Score what the windows (n,3) score, in batches of equal shape."""
+        parts = []
+        with torch.no_grad():
+            for batch, length in alike(windows, self.batch_tokens):
+                nats, entropy = self.nats(batch, length)
+                parts.append(self.settle(batch, nats, entropy))
+        inputs, nats_, entropies = zip(*parts, strict=True)
+        return Scored(np.concatenate(inputs), np.concatenate(nats_), np.concatenate(entropies) if self.entropy else None)
+
+    def nats(self, batch: np.ndarray, length: int) -> tuple[Tensor, Tensor | None]:
+        """Nats, and entropies if wanted, of the targets that the windows score, from each one's first on: (n, width), float64.
+
+        The head runs on a few positions at a time, and the last block only on those that score. Windows may begin to score at
+        different offsets: what is read from the smallest one on is then moved to the left, and the end of a row means nothing.
+        """
+        at = batch[:, :1] + np.arange(length)
+        inside = np.minimum(at, self.text.inputs - 1)  # what pads a short window stands behind all it scores
+        ids = torch.from_numpy(self.text.tokens[inside]).to(self.device)
+        targets = torch.from_numpy(self.text.tokens[inside + 1]).to(self.device)
+        offsets = batch[:, 2] - batch[:, 0]
+        offset = int(offsets.min())
+        x, targets = self.model.hidden(ids, offset), targets[:, offset:]
+        shape, cell = targets.shape, self._cell(batch, offset, targets.size(1))
+        if self.model.output.delta is None:  # only per-document corrections of the head need to know the documents
+            x, targets = x.flatten(0, 1)[None], targets.flatten()[None]
+            cell = None if cell is None else (0, cell[0] * shape[1] + cell[1])
+        step = max(1, LOSS_ROWS // len(x))
+        nats, entropies = [], []
+        for first in range(0, x.size(1), step):
+            logits = self.model.head(x[:, first : first + step])  # (n, step, V), or (1, step, V)
+            logits = logits if self.temperature is None else self.temperature(logits)
+            nats.append(_charged(logits, targets[:, first : first + step]))
+            if self.entropy:
+                logs = logits.log_softmax(-1)
+                entropies.append(-(logs.exp() * logs).sum(-1))
+            if cell is not None and first <= cell[1] < first + step:
+                self.probed = logits[cell[0], cell[1] - first].detach().double().log_softmax(-1).cpu().numpy()
+        found = [torch.cat(nats, 1).view(shape), *([torch.cat(entropies, 1).view(shape)] if self.entropy else [])]
+        if (offsets > offset).any():
+            columns = torch.from_numpy(offsets[:, None] - offset + np.arange(shape[1])).clamp(max=shape[1] - 1).to(self.device)
+            found = [values.gather(1, columns) for values in found]
+        return found[0], found[1] if self.entropy else None
+
+    def _cell(self, batch: np.ndarray, offset: int, width: int) -> tuple[int, int] | None:
+        """Where among these positions (n, width) the probed input is scored, if it is."""
+        if self.probe is None:
+            return None
+        columns = self.probe - batch[:, 0] - offset
+        rows = np.flatnonzero((batch[:, 2] <= self.probe) & (self.probe < batch[:, 1]) & (columns >= 0) & (columns < width))
+        return (int(rows[0]), int(columns[rows[0]])) if len(rows) else None
+
+    @staticmethod
+    def settle(batch: np.ndarray, nats: Tensor, entropy: Tensor | None) -> Scored:
+        """Keep what the windows score and drop what pads them."""
+        at = batch[:, 2:] + np.arange(nats.size(1))
+        real = at < batch[:, 1:2]
+        cpu = nats.detach().cpu().numpy()
+        return Scored(at[real], cpu[real], None if entropy is None else entropy.detach().double().cpu().numpy()[real])
+
+
+def _charged(logits: Tensor, targets: Tensor) -> Tensor:
+    """Nats of the targets (n,t) under logits (n,t,V), float64.
+
+    Float32 logarithms are off by about 4e-9 of the total, all in one direction; what is left of that here is 1e-10.
+    """
+    top = logits.detach().amax(-1)
+    mass = (logits - top[..., None]).exp().sum(-1, dtype=torch.float64)
+    return mass.log() + (top.double() - logits.gather(-1, targets[..., None]).squeeze(-1).double())

@@ -1,0 +1,61 @@
+"""What an interrupted evaluation had finished, so that the next one goes on from there."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from golflab.model.recipe import digest
+from golflab.model.system.tensors import read_tensors, write_tensors
+
+SAVE_EVERY = 5.0  # seconds between two saves, at least
+SAVE_SHARE = 0.05  # of the time may go into saving: a text of 62 million tokens makes a file of a gigabyte
+
+
+class Saved:
+    """Scores so far, the number of finished stretches, and the adapter's state after them, in one checksummed file.
+
+    Args:
+        path: the file.
+        tokens: the text.
+        model: with the weights that score it.
+        told: everything else that decides the scores. Leftovers of another text, model or way of scoring are ignored.
+    """
+
+    def __init__(self, path: Path, tokens: np.ndarray, model: nn.Module, told: list[str]) -> None:
+        self.path, self.due = path, time.monotonic() + SAVE_EVERY
+        content = hashlib.sha256(tokens.tobytes())
+        for tensor in model.state_dict().values():
+            content.update(tensor.detach().float().cpu().numpy().tobytes())
+        self.key = digest([content.hexdigest(), told])
+
+    def load(self, nats: np.ndarray, entropy: np.ndarray) -> tuple[int, dict[str, Tensor] | None]:
+        """Fill in what is known; return the number of finished stretches and the adapter's state, or 0 and None."""
+        found = read_tensors(self.path)
+        if found is None or found[1].get("key") != self.key:
+            return 0, None
+        tensors, told = found
+        nats[:], entropy[:] = tensors["nats"].numpy(), tensors["entropy"].numpy()
+        state = {name.removeprefix("state/"): t for name, t in tensors.items() if name.startswith("state/")}
+        return int(told["finished"]), state
+
+    def save(self, nats: np.ndarray, entropy: np.ndarray, finished: int, state: Callable[[], dict[str, Tensor]]) -> None:
+        """Write everything down, unless that was done a moment ago."""
+        began = time.monotonic()
+        if began < self.due:
+            return
+        body = {"nats": torch.from_numpy(nats), "entropy": torch.from_numpy(entropy)}
+        body |= {f"state/{name}": tensor for name, tensor in state().items()}
+        write_tensors(self.path, body, {"key": self.key, "finished": finished})
+        ended = time.monotonic()
+        self.due = ended + max(SAVE_EVERY, (ended - began) / SAVE_SHARE)
+
+    def remove(self) -> None:
+        """The evaluation is over: nothing is left to resume."""
+        self.path.unlink(missing_ok=True)

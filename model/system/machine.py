@@ -1,0 +1,80 @@
+"""The machine a run is on: what its record says of it, and under which conditions its results can be used again."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from golflab.model.system.device import Place
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What changes a stage's result beside recipe, data and code.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``: products are summed in another order.
+        dtype: type of activations and products.
+        processes: how many train together: each sums its own share of a batch.
+        compiled: whether the training is compiled: fused operations round less often.
+        pace: what decides how much a training does in a second; only trainings bounded by seconds depend on it.
+    """
+
+    device: str
+    dtype: str
+    processes: int = 1
+    compiled: bool = False
+    pace: str = ""
+
+    @staticmethod
+    def here(place: Place, processes: int = 1, compiled: bool = False) -> Conditions:
+        """Those of a run in this process."""
+        return Conditions(place.device.type, _dtype(place), processes, compiled, pace(place))
+
+    @staticmethod
+    def of_record(machine: dict[str, str]) -> Conditions | None:
+        """Those a record tells of; None for a record that was written before they were kept."""
+        if not {"device_type", "compiled", "pace"} <= set(machine):
+            return None
+        processes = int(machine.get("processes", "1"))
+        return Conditions(machine["device_type"], machine["dtype"], processes, machine["compiled"] == "yes", machine["pace"])
+
+
+def describe(place: Place, compiled: bool) -> dict[str, str]:
+    """Versions and hardware, as a record keeps them."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": _name(place),
+        "device_type": place.device.type,
+        "dtype": _dtype(place),
+        "system": platform.system(),
+        "compiled": "yes" if compiled else "no",
+        "pace": pace(place),
+    }
+
+
+def pace(place: Place) -> str:
+    """The device's name, and the cores and threads this process may use: machines that agree in it are of one kind."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{_name(place)}, {cores} cores, {torch.get_num_threads()} threads"
+
+
+def _name(place: Place) -> str:
+    return torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else _processor()
+
+
+def _dtype(place: Place) -> str:
+    return str(place.dtype).removeprefix("torch.")
+
+
+def _processor() -> str:
+    """The processor's name, as exactly as the system tells it."""
+    table = Path("/proc/cpuinfo")
+    lines = table.read_text(errors="replace").splitlines() if table.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return (names or [platform.processor() or platform.machine()])[0]

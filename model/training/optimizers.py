@@ -1,0 +1,243 @@
+"""Optimisers: parameters are dealt to Muon and Adam by their kind, and matrices of equal shape are updated together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from golflab.model.network.layers import ParameterInfo, parameters_of
+from golflab.model.recipe import Recipe
+
+# Coefficients of the quintic that drives singular values to about 1 (Keller Jordan, Muon, 2024).
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+# What Newton–Schulz computes in: the fastest type for products on a GPU, and precise enough for a direction.
+WORKING = torch.bfloat16
+
+
+@torch.no_grad()
+def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
+    """Newton–Schulz: replace every singular value of each matrix by about one.
+
+    Args:
+        matrices: (..., rows, columns) of any type; worked on in `WORKING`.
+        steps: iterations.
+
+    Returns:
+        The same shape, in the working type.
+    """
+    a, b, c = NEWTON_SCHULZ
+    x = matrices.to(WORKING)
+    tall = x.size(-2) > x.size(-1)
+    if tall:
+        x = x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+@dataclass
+class MuonState:
+    """The matrices of one shape, stacked."""
+
+    parameters: list[Tensor]
+    names: list[str]
+    momentum: Tensor  # (count, rows, columns) float32
+
+
+class Muon:
+    """Momentum, orthogonalised (Nesterov form), with decoupled weight decay; the same on every process.
+
+    W ← W·(1 − lr·decay); W ← W − lr·√max(1, rows/columns)·NS(G + μ·buf), where buf ← μ·buf + G.
+
+    Args:
+        named: the matrices, by name.
+        lr: learning rate before the schedule's multiplier.
+        momentum: (start, end, share of the run over which it moves linearly from start to end).
+        weight_decay: decoupled, times the scheduled learning rate.
+        steps: Newton–Schulz iterations.
+        prepare: what is done to the stacked update before Newton–Schulz, or None.
+    """
+
+    def __init__(
+        self,
+        named: Iterable[tuple[str, nn.Parameter]],
+        lr: float,
+        momentum: tuple[float, float, float],
+        weight_decay: float,
+        steps: int,
+        prepare: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+        self.steps, self.prepare = steps, prepare
+        shapes: dict[torch.Size, list[tuple[str, nn.Parameter]]] = {}
+        for name, parameter in named:
+            shapes.setdefault(parameter.shape, []).append((name, parameter))
+        self.groups = [
+            MuonState([p for _, p in pairs], [n for n, _ in pairs], torch.zeros(len(pairs), *shape, device=pairs[0][1].device))
+            for shape, pairs in shapes.items()
+        ]
+
+    def begin(self) -> None:
+        """Called after the backward pass, before any optimiser steps: where communication may start."""
+
+    def momentum_at(self, progress: float) -> float:
+        """μ at this share of the run."""
+        start, end, share = self.momentum
+        return start + (end - start) * (min(progress / share, 1.0) if share > 0 else 1.0)
+
+    @torch.no_grad()
+    def step(self, multiplier: float, progress: float) -> None:
+        """Update every matrix that has a gradient; the others keep weights and momentum as they are."""
+        mu, rate = self.momentum_at(progress), self.lr * multiplier
+        for group in self.groups:
+            live = [i for i, p in enumerate(group.parameters) if p.grad is not None]
+            if live:
+                self._update(group, live, mu, rate)
+
+    def _update(self, group: MuonState, live: list[int], mu: float, rate: float) -> None:
+        parameters: list[Tensor] = [group.parameters[i] for i in live]
+        gradient = torch.stack([p.grad for p in parameters])  # type: ignore[misc]
+        whole = len(live) == len(group.parameters)
+        buffer = group.momentum if whole else group.momentum[live]
+        buffer.mul_(mu).add_(gradient)
+        if not whole:
+            group.momentum[live] = buffer
+        self._apply(parameters, self._direction(gradient.add_(buffer, alpha=mu)), rate)
+
+    def _direction(self, update: Tensor) -> Tensor:
+        """Stacked momentum (count, rows, columns) -> orthogonalised, float32."""
+        if self.prepare is not None:
+            update = self.prepare(update)
+        return orthogonalize(update, self.steps).to(torch.float32)
+
+    def _apply(self, parameters: list[Tensor], update: Tensor, rate: float) -> None:
+        """Decay, then subtract the stacked update at this rate and the shape's own factor."""
+        rows, columns = update.shape[-2:]
+        torch._foreach_mul_(parameters, 1.0 - rate * self.weight_decay)
+        torch._foreach_add_(parameters, list(update.unbind()), alpha=-rate * max(1.0, rows / columns) ** 0.5)
+
+    def state(self) -> dict[str, Tensor]:
+        """Momentum by parameter name."""
+        return {f"momentum.{n}": g.momentum[i] for g in self.groups for i, n in enumerate(g.names)}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take `state`'s output back."""
+        for group in self.groups:
+            for i, name in enumerate(group.names):
+                group.momentum[i].copy_(state[f"momentum.{name}"])
+
+
+@dataclass(frozen=True)
+class AdamGroup:
+    """Parameters that share a learning rate.
+
+    Attributes:
+        names: the parameters.
+        lr: learning rate before the schedule's multiplier.
+        weight_decay: decoupled by default; ``coupled`` adds it to the gradient instead.
+    """
+
+    names: tuple[str, ...]
+    lr: float
+    weight_decay: float = 0.0
+    coupled: bool = False
+
+
+Grouping = Callable[[list[ParameterInfo]], list[AdamGroup]]  # what the slot `groups` builds, with betas and epsilon
+
+
+class Adam:
+    """PyTorch's fused Adam and AdamW over groups, behind the same three methods as `Muon`."""
+
+    def __init__(
+        self, named: dict[str, nn.Parameter], groups: Iterable[AdamGroup], betas: tuple[float, float], eps: float
+    ) -> None:
+        self.names: list[list[str]] = []
+        self.optimizers: list[tuple[torch.optim.Optimizer, float]] = []
+        for group in groups:
+            if not group.names:
+                continue
+            kind = torch.optim.Adam if group.coupled else torch.optim.AdamW
+            parameters = [named[n] for n in group.names]
+            made = kind(parameters, lr=group.lr, betas=betas, eps=eps, weight_decay=group.weight_decay, fused=True)
+            self.optimizers.append((made, group.lr))
+            self.names.append(list(group.names))
+
+    def begin(self) -> None:
+        """Nothing to prepare."""
+
+    def step(self, multiplier: float, progress: float) -> None:
+        """Update every parameter that has a gradient."""
+        for optimizer, lr in self.optimizers:
+            optimizer.param_groups[0]["lr"] = lr * multiplier
+            optimizer.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """Moments and step counts by parameter name."""
+        out: dict[str, Tensor] = {}
+        for (optimizer, _), names in zip(self.optimizers, self.names, strict=True):
+            for name, parameter in zip(names, optimizer.param_groups[0]["params"], strict=True):
+                out |= {f"adam.{key}.{name}": value for key, value in optimizer.state.get(parameter, {}).items()}
+        return out
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take `state`'s output back."""
+        for (optimizer, _), names in zip(self.optimizers, self.names, strict=True):
+            for name, parameter in zip(names, optimizer.param_groups[0]["params"], strict=True):
+                keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"adam.{key}.{name}" in state]
+                optimizer.state[parameter] = {key: state[f"adam.{key}.{name}"].clone() for key in keys}
+
+
+class Optimizers:
+    """Every optimiser of a run; each parameter is in exactly one.
+
+    The tenant of ``matrix_update`` builds the optimiser of the matrices, that of ``groups`` says which groups Adam has and
+    may claim matrices for it.
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+        named = dict(model.named_parameters())
+        infos = parameters_of(model)
+        groups_of, betas, eps = _built(recipe, "groups")
+        groups: list[AdamGroup] = groups_of(infos)
+        taken = [name for group in groups for name in group.names]
+        matrices = [(i.name, named[i.name]) for i in infos if i.name not in set(taken)]
+        if len(set(taken)) != len(taken) or any(i.kind != "linear" for i in infos if i.name not in set(taken)):
+            raise RuntimeError("The optimiser groups must hold every table and scale once, and no parameter twice.")
+        self.parts: list[Any] = [Adam(named, groups, betas, eps)]
+        if matrices:
+            self.parts.insert(0, _built(recipe, "matrix_update")(matrices))
+        if recipe.tenant("clip_grad") is not None:
+            # What clips must see averaged gradients, all of them: otherwise each process would clip by a norm of its own.
+            for part in self.parts:
+                part.reduces = []
+        # Gradients an optimiser averages over the processes by itself; the training loop averages all others.
+        self.own_reduction = {id(p) for part in self.parts for p in getattr(part, "reduces", ())}
+
+    def step(self, multiplier: float, progress: float) -> None:
+        """One step of all optimisers with the schedule's multiplier at this progress in [0, 1]."""
+        for part in self.parts:
+            part.begin()
+        for part in reversed(self.parts):  # Adam first: a sharded Muon communicates meanwhile
+            part.step(multiplier, progress)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything needed to continue bit-exactly, by name."""
+        return {key: value for part in self.parts for key, value in part.state().items()}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take `state`'s output back."""
+        for part in self.parts:
+            part.load(state)
+
+
+def _built(recipe: Recipe, slot: str) -> Any:
+    tenant = recipe.tenant(slot)
+    assert tenant is not None
+    return tenant.build(recipe.shape)

@@ -1,0 +1,216 @@
+"""The command line's other half: single recipes, what there is, and data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from golflab.search.cli.arguments import (
+    AllowOverlap,
+    Corpus,
+    Json,
+    Limit,
+    Preset,
+    Runs,
+    Scale,
+    Seed,
+    Split,
+    Tokens,
+    With,
+    Without,
+    err,
+    out,
+)
+from golflab.search.terminal import show
+
+app = typer.Typer()
+data_app = typer.Typer(help="Fetch, build and describe training data.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+# ---------------------------------------------------------------------- single runs
+
+
+@app.command()
+def run(
+    preset: Preset,
+    with_: With = None,
+    without: Without = None,
+    scale: Scale = "proxy",
+    corpus: Corpus = None,
+    allow_overlap: AllowOverlap = False,
+    seed: Seed = 0,
+    tokens: Tokens = None,
+    limit: Limit = None,
+    split: Split = "dev",
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Train, quantise, pack and score one recipe."""
+    from golflab.search.cli.run_one import recipe_of, run_one
+
+    changes = {"corpus": corpus, "seed": seed, "tokens": tokens, "limit": limit, "split": split}
+    recipe = recipe_of(preset, scale, with_ or [], without or [], allow_overlap=allow_overlap or None, **changes)
+    record = run_one(recipe, runs.resolve(), err)
+    show.emit(record.summary()) if as_json else show.record(out, record)
+    if record.state == "failed":
+        raise SystemExit(1)
+
+
+@app.command()
+def variants(
+    preset: Preset,
+    with_: With = None,
+    without: Without = None,
+    choice: Annotated[
+        list[str] | None,
+        typer.Option(help="What a slot may hold in place of the default grid: bits=int8_rows,int6_rows:table=6 or prune=none."),
+    ] = None,
+    score_tokens: Annotated[int, typer.Option(help="Tokens of the split to score.", min=2)] = 32_768,
+    scale: Scale = "proxy",
+    corpus: Corpus = None,
+    allow_overlap: AllowOverlap = False,
+    seed: Seed = 0,
+    tokens: Tokens = None,
+    limit: Limit = None,
+    split: Split = "dev",
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Train once (or find the training), then quantise, pack and score in every combination: bytes against bits per byte."""
+    from golflab.analysis.files import write_whole
+    from golflab.analysis.report import variants as page
+    from golflab.search.cli.run_one import recipe_of
+    from golflab.search.cli.variants import choices_of, finish_watched
+
+    changes = {"corpus": corpus, "seed": seed, "tokens": tokens, "limit": limit, "split": split}
+    recipe = recipe_of(preset, scale, with_ or [], without or [], allow_overlap=allow_overlap or None, **changes)
+    folder = runs.resolve() / "variants"
+    told = finish_watched(recipe, runs.resolve(), folder, choices_of(choice or []), score_tokens, err).to_json()
+    name = folder / f"{preset}-{recipe.hash}"
+    write_whole(name.with_suffix(".csv"), page.variants(told).to_csv(index=False))
+    page.html(told, name.with_suffix(".html"))
+    show.emit(told) if as_json else page.text(told, out)
+    err.print(f"Table: {name}.csv\nPage: {name}.html", highlight=False, soft_wrap=True)
+
+
+@app.command("show")
+def show_(preset: Preset, scale: Scale = "full") -> None:
+    """Print a preset: body plan, schedule, forward pass, and its techniques with knobs, sources and doubts."""
+    from golflab.search.cli.run_one import recipe_of
+
+    show.recipe(out, recipe_of(preset, scale))
+
+
+@app.command()
+def cost(
+    preset: Preset,
+    with_: With = None,
+    without: Without = None,
+    scale: Scale = "full",
+    limit: Limit = None,
+    as_json: Json = False,
+) -> None:
+    """Print what a preset will weigh, tensor by tensor, before anything is trained."""
+    from golflab.model.compression.forecast import bill, inventory, marginal
+    from golflab.model.submission.script import script
+    from golflab.search.cli.run_one import recipe_of
+
+    recipe = recipe_of(preset, scale, with_ or [], without or [], limit=limit)
+    code = len(script(recipe))
+    told = bill(inventory(recipe), recipe, code)
+    show.emit(told.to_json()) if as_json else show.cost(out, recipe, told, marginal(recipe, code))
+
+
+@app.command()
+def clean(
+    runs: Runs = Path("runs"),
+    older_than: Annotated[str, typer.Option(help="Remove what nobody has used for so long: 7d, 12h, 90m.")] = "7d",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what the stage cache holds, and remove what has not been used for a while; what runs need stays."""
+    from golflab.search.cli import clean as cleaning
+
+    kinds = cleaning.clean(runs.resolve(), cleaning.seconds_of(older_than), dry_run)
+    show.emit(cleaning.as_json(kinds, dry_run)) if as_json else cleaning.report(kinds, dry_run, out)
+
+
+# ---------------------------------------------------------------------- what there is
+
+
+@app.command()
+def presets(as_json: Json = False) -> None:
+    """List the presets."""
+    from golflab.spaces.presets import PRESETS
+
+    rows = [
+        {"name": name, "techniques": [str(t) for t in r.techniques], "shape": vars(r.shape), "recipe": r.hash}
+        for name, r in PRESETS.items()
+    ]
+    show.emit(rows) if as_json else show.presets(out, rows)
+
+
+@app.command()
+def techniques(as_json: Json = False) -> None:
+    """List every technique: where it sits, what it does, its knobs and who uses it."""
+    from golflab.spaces.catalogue import describe
+
+    rows = describe()
+    show.emit(rows) if as_json else show.techniques(out, rows)
+
+
+@app.command()
+def spaces(as_json: Json = False) -> None:
+    """List the ready-made spaces."""
+    from golflab.spaces.catalogue import space as build
+    from golflab.spaces.catalogue import spaces as known
+    from golflab.spaces.presets import preset
+
+    rows = [
+        {"name": name, "summary": told, "parameters": len(build(name, preset("baseline", "proxy")))}
+        for name, told in known().items()
+    ]
+    show.emit(rows) if as_json else show.spaces(out, rows)
+
+
+# ---------------------------------------------------------------------- data
+
+
+@data_app.command("info")
+def data_info(corpus: Annotated[str, typer.Argument(help="sotu, or a path.")] = "sotu", as_json: Json = False) -> None:
+    """Say what a corpus holds: documents and bytes per split, and how much held-out text the training text holds, too."""
+    from golflab.search.cli.data import describe
+
+    told = describe(corpus)
+    show.emit(told) if as_json else show.corpus(out, told)
+
+
+@data_app.command("get")
+def data_get(
+    to: Annotated[Path, typer.Option(help="Folder the shards and the tokenizer go to; --corpus takes it.")],
+    vocabulary: Annotated[int, typer.Option(help="Token ids of the official tokenizer.")] = 1024,
+    shards: Annotated[int, typer.Option(help="Training shards, 200 MB each.")] = 1,
+    hub: Annotated[str, typer.Option(help="Data set on the Hugging Face hub (HF_ENDPOINT names another hub).")] = "",
+) -> None:
+    """Download the challenge's token shards and their tokenizer."""
+    from golflab.search.cli.data import HUB, get
+
+    for path in get(to, vocabulary, shards, hub or HUB):
+        out.print(str(path), highlight=False, soft_wrap=True)
+
+
+@data_app.command("build")
+def data_build(
+    corpus: Annotated[str, typer.Argument(help="sotu, or the path of text, jsonl or jsonl.zst.")],
+    to: Annotated[Path, typer.Option(help="Folder the shards and the tokenizer go to.")],
+    vocabulary: Annotated[int, typer.Option(help="Token ids of the tokenizer that is trained.")] = 1024,
+    allow_overlap: AllowOverlap = False,
+) -> None:
+    """Train a tokenizer on a corpus and write token shards in the challenge's format."""
+    from golflab.search.cli.data import build
+
+    for path in build(corpus, vocabulary, to, allow_overlap):
+        out.print(str(path), highlight=False, soft_wrap=True)

@@ -1,0 +1,71 @@
+"""One recipe, from the command line's words to its record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from golflab.model.recipe import Recipe
+from golflab.model.record import Record
+from golflab.model.slots import SLOTS
+from golflab.model.technique import find, parse
+from golflab.spaces.presets import preset
+
+
+def recipe_of(name: str, scale: str, on: Sequence[str] = (), off: Sequence[str] = (), **changes: Any) -> Recipe:
+    """A preset with techniques switched off, others on, and fields changed (those that are None stay).
+
+    Raises:
+        ValueError: an unknown name, a knob out of range, or a combination that cannot be.
+    """
+    recipe = preset(name, scale)
+    reference = preset(name, "full").shape
+    if off:
+        recipe = recipe.without(*off)
+    named: dict[str, str] = {}
+    for text in on:
+        technique = parse(text)
+        rival = named.setdefault(technique.slot, technique.name)
+        if not SLOTS[technique.slot].many and (rival != technique.name):
+            raise ValueError(f"{rival} and {technique.name} both fill the slot {technique.slot!r}, which holds one; name one.")
+        plain = technique == find(technique.name)()  # knobs left alone follow the scale
+        recipe = recipe.with_(technique.rescale(reference, recipe.shape) if plain else technique)
+    return recipe.with_(**{key: value for key, value in changes.items() if value is not None}).check()
+
+
+def run_one(recipe: Recipe, runs: Path, console: Console) -> Record:
+    """Run a recipe under ``runs/single`` with a progress bar on standard error.
+
+    Raises:
+        ValueError: the folder cannot be written, or the recipe's data cannot be used.
+    """
+    from golflab.model.run import run
+    from golflab.search.engine.trainable import Log
+    from golflab.search.experiment.checks import writable
+
+    folder = runs / "single" / "trials" / recipe.hash
+    writable(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    log = Log(folder / "log.txt")
+    log(f"{recipe} (seed {recipe.seed})")
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("training", total=1.0)
+
+        def step(point: dict[str, Any]) -> None:
+            log.point(point)
+            said = f"step {point['step']}, loss {point['loss']:.3f}" if "loss" in point else f"step {point['step']}"
+            progress.update(bar, completed=share_done(recipe, point), description=said)
+
+        return log.end(run(recipe, folder, runs / "cache", on_step=step))
+
+
+def share_done(recipe: Recipe, point: dict[str, Any]) -> float:
+    """Fraction of the schedule that is done: by tokens or by the clock, whichever bound is nearer."""
+    schedule = recipe.schedule
+    bounds = [(point.get("tokens", 0), schedule.tokens), (point.get("seconds", 0.0), schedule.seconds)]
+    return max(spent / bound for spent, bound in bounds if bound)

@@ -1,0 +1,40 @@
+"""What a search's runs will be able to tell, said before any of them starts."""
+
+from __future__ import annotations
+
+import math
+
+from golflab.search.design.ablate import detectable, usual_noise
+from golflab.search.engine.budget import UNBOUNDED
+from golflab.search.experiment.options import Options
+from golflab.spaces.space import Space
+
+
+def prospects(options: Options, space: Space) -> list[str]:
+    """What so many trials will say about so many techniques, in sentences.
+
+    The figures are those of a balanced set of runs. A search tries what scored well more often than the rest, so its effects
+    are known worse than that, and the report says how well.
+
+    Args:
+        options: of the search.
+        space: what varies.
+    """
+    count = sum(len(rivals) for rivals in space.choices.values())
+    if not count:
+        return ["No technique varies in this space, so the report will have no effects to show."]
+    need, ablation = count + 2, f"`golflab ablate {options.preset or 'baseline'} --design screen`"
+    if options.trials >= UNBOUNDED:
+        return [f"{count} techniques vary. Their effects can be told apart from {need} complete runs on."]
+    if options.trials < need:
+        return [
+            f"{options.trials} trials cannot tell the {count} techniques of this space apart: at least {need} complete runs "
+            "are needed. The search will still look for a good combination. Ask for more --trials, or measure effects with "
+            f"{ablation}."
+        ]
+    noise = usual_noise(options.recipe())
+    smallest = 2 * noise / math.sqrt(options.trials) * detectable(max(1, options.trials - count - 1))
+    return [
+        f"{options.trials} trials of {count} techniques: at best an effect of {smallest:.4f} bits per byte will show (5 %, "
+        f"80 % power, if one run's noise is {noise:g}). {ablation} measures effects without a search's bias."
+    ]

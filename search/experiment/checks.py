@@ -1,0 +1,144 @@
+"""What is checked before any work starts, and before anything of an experiment is created."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from golflab.model.recipe import Recipe
+from golflab.model.system.files import write_atomic
+from golflab.model.ways import Way
+from golflab.search.engine.budget import Budget
+from golflab.search.experiment.identity import absolute
+from golflab.search.experiment.options import Options, scale_of
+from golflab.search.ledger.database import check_address
+from golflab.spaces.presets import PRESETS
+
+RESERVED = {"cache": "the stage cache", "single": "the records of `golflab run`", "variants": "what `golflab variants` leaves"}
+OURS = ("trials", "study.journal", "plan.json", "report.html", "drivers", "shorter", "tensorboard")  # in an experiment's folder
+
+
+def check_name(name: str) -> None:
+    """Check that an experiment can be called so.
+
+    Raises:
+        ValueError: characters that cannot be, or a name that golflab needs itself.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise ValueError(f"name={name!r} must be 1 to 64 letters, digits, dots, dashes or underscores.")
+    if (what := RESERVED.get(name.lower())) is not None:  # in any case of letters: some file systems do not tell them apart
+        raise ValueError(f"name={name!r} is the folder of {what}; choose another --name.")
+
+
+def workable(options: Options) -> Options:
+    """Return the options if an experiment, new or old, can go on with them.
+
+    Raises:
+        ValueError: what it got, what is allowed and what to do.
+    """
+    if options.trials < 1:
+        raise ValueError(f"trials={options.trials} must be at least 1.")
+    if options.variants < 0:
+        raise ValueError(f"variants={options.variants} must not be negative.")
+    if options.limit is not None and options.limit < 1:
+        raise ValueError(f"limit={options.limit} must be a positive number of bytes.")
+    Budget.parse(options.budget)
+    if options.confirm < 0:
+        raise ValueError(f"confirm={options.confirm} must not be negative.")
+    options.load_space()
+    for text in options.finish:
+        Way.parse(text).check(options.recipe())
+    options.check_team()
+    options.score_pruner()
+    for dotted in (options.runner, options.forecaster):
+        load(dotted)
+    if options.storage is not None:
+        check_address(options.storage)
+    writable(options.folder, keep=False)
+    return options
+
+
+def settled(options: Options, plan: Sequence[Recipe] | None = None) -> Options:
+    """The options with everything filled in that was left to a preset or a space: what is kept is what runs.
+
+    Args:
+        options: as they were asked for.
+        plan: the recipes of an experiment that runs a list.
+    """
+    recipe = plan[0] if plan and not options.proposes else options.recipe()
+    told: dict[str, Any] = {"limit": recipe.limit, "seed": recipe.seed, "binding": options.binds} | absolute(recipe.data)
+    told["allow_overlap"] = recipe.data.allow_overlap
+    if recipe.name in PRESETS or ":" in options.space:
+        told["preset"] = recipe.name if recipe.name in PRESETS else None
+    told["scale"] = options.scale or scale_of(recipe)
+    if options.proposes or recipe.shape == options.recipe().shape:
+        told["tokens"] = recipe.schedule.tokens
+    if options.cache is not None:
+        told["cache"] = str(options.cache_folder)
+    return dataclasses.replace(options, **told)
+
+
+def fresh(options: Options) -> Options:
+    """Return the options if no experiment has their name yet, and nothing in its place would be taken for its own.
+
+    Raises:
+        ValueError: one has; the message says how to continue it.
+    """
+    folder = options.folder
+    if (folder / "experiment.json").exists():
+        raise ValueError(
+            f"There is an experiment called {options.name!r} already: `{options.resume_command}`, or choose another --name."
+        )
+    if found := [name for name in OURS if (folder / name).exists() or (folder / name).is_symlink()]:
+        raise ValueError(
+            f"{folder} is no experiment (it has no experiment.json) but holds {found[0]!r}, which a new one would take for its "
+            "own; choose another --name."
+        )
+    return options
+
+
+def load(dotted: str) -> Callable[..., Any]:
+    """What ``module:name`` stands for.
+
+    Raises:
+        ValueError: it cannot be imported.
+    """
+    module, _, name = dotted.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{dotted!r} cannot be imported: {error}.") from None
+
+
+def writable(folder: Path, keep: bool = True) -> None:
+    """Create the folder, and raise a clear error unless it can be created and written.
+
+    Args:
+        folder: to write to.
+        keep: whether a folder that was not there before stays.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / ".writable", b"")
+        (folder / ".writable").unlink()
+        with contextlib.suppress(OSError):  # somebody else uses it by now
+            for path in () if keep else missing:
+                path.rmdir()
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be written: {error.strerror}. Choose another folder with --runs.") from None
+
+
+def free_name(runs: Path, wish: str) -> str:
+    """``wish``, or with a number behind it where an experiment of that name exists."""
+    names = itertools.chain([wish], (f"{wish}-{n}" for n in itertools.count(2)))
+    return next(name for name in names if not (runs / name).exists() and name.lower() not in RESERVED)

@@ -1,0 +1,175 @@
+"""What a search has spent, whether more may start, and what ``experiment.json`` says of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from golflab.model.recipe import Recipe
+from golflab.model.record import Record, disk_full
+from golflab.search.engine.budget import UNBOUNDED, Budget
+from golflab.search.engine.standing import Opening, Standing, finished_last, standing_of
+from golflab.search.experiment.again import lost_reference
+from golflab.search.experiment.folder import Experiment
+from golflab.search.experiment.options import Options
+from golflab.search.ledger.ledger import Ledger
+from golflab.search.ledger.pruners import Agreement
+from golflab.search.ledger.storage import read_experiment, write_experiment
+from golflab.spaces.difference import short
+
+
+class Clock:
+    """Knows what has been spent, whether more may start, and keeps ``experiment.json`` current.
+
+    Args:
+        options: of the search.
+        ledger: what was asked for and what became of it.
+        planned: recipe hashes of the design that the search began with, or None.
+        own: what the experiment is.
+        compared: the recipe that all others are compared with, which the byte limit may stop; or an empty text.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        ledger: Ledger,
+        planned: Sequence[str] | None = None,
+        own: Experiment | None = None,
+        compared: str = "",
+    ) -> None:
+        self._own, self._compared = own, compared
+        self._options, self._ledger, self._folder, self._planned = options, ledger, options.folder, planned
+        self._budget, self.gpus_per_trial = Budget.parse(options.budget), options.gpus_per_trial or 0.0
+        there = (options.folder / "experiment.json").exists()
+        self._before = read_experiment(options.folder).get("seconds", 0.0) if there else 0.0
+        self._started, self._lasted, self._warned = time.monotonic(), [0.0], False
+
+    def seconds(self) -> float:
+        """On the clock, over all resumes."""
+        return self._before + time.monotonic() - self._started
+
+    def may_start(self) -> str | None:
+        """Why no further trial may start, or None. A trial is expected to take as long as the median one did."""
+        if reason := self.hopeless():
+            return reason
+        spent = self._ledger.spent()
+        typical = sorted(self._lasted)[len(self._lasted) // 2]
+        if self.seconds() + typical > self._budget.seconds:
+            return f"the budget of {self._options.budget} is spent"
+        if spent["trainings"] >= self._budget.trainings or spent["seconds"] * self.gpus_per_trial >= self._budget.gpu_seconds:
+            return f"the budget of {self._options.budget} is spent"
+        return None
+
+    def hopeless(self) -> str:
+        """Why an ablation can tell nothing any more, or an empty text."""
+        return lost_reference(self._ledger, self._compared) if self._compared else ""
+
+    def too_slow(self) -> str:
+        """That the budget will not reach for all trials, once, as soon as the pace says so; else an empty text."""
+        done, left = self._ledger.target - self._ledger.remaining(), self._budget.seconds - self.seconds()
+        if self._warned or self._options.trials >= UNBOUNDED or not math.isfinite(left) or len(self._lasted) < 4:
+            return ""
+        expected = done + max(0.0, left) * (len(self._lasted) - 1) / self.seconds()
+        if expected >= self._options.trials:
+            return ""
+        self._warned = True
+        return (
+            f"At this pace about {expected:.0f} of {self._options.trials} trials will be done within the budget of "
+            f"{self._options.budget}. What they can tell will be said in the report; `{self._options.resume_command} "
+            "--budget …` goes on."
+        )
+
+    def standing(self) -> tuple[dict[str, float], list[Agreement], Standing]:
+        """What has been spent, how well rungs predict the end, and where the search stands."""
+        now = self._now()
+        return now.spent, self._ledger.rungs(), now
+
+    def opening(self, shown: int) -> Opening:
+        """What this driver finds: where the search stands, and the trials that ended last."""
+        o = self._options
+        return Opening(o.name, self._folder, o.resume_command, o.budget, self._now(), finished_last(self._ledger, shown))
+
+    def _now(self) -> Standing:
+        here = len(self._lasted) - 1, time.monotonic() - self._started
+        return standing_of(self._ledger, self._budget, self.seconds(), self.gpus_per_trial, here)
+
+    def wrap(self, watcher: Any) -> Any:
+        """The watcher, with this clock listening too."""
+        return Listening(watcher, self)
+
+    def lasted(self, seconds: float) -> None:
+        """Note how long a trial took, and save the counts."""
+        self._lasted.append(seconds)
+        self.save("running")
+
+    def save(self, state: str, reason: str = "") -> None:
+        """Write ``experiment.json``, if there is room for it: it only repeats what the ledger knows."""
+        try:
+            self._write(state, reason)
+        except OSError as error:
+            if not disk_full(error):
+                raise
+
+    def _write(self, state: str, reason: str) -> None:
+        assert self._own is not None
+        write_experiment(
+            self._folder,
+            self._own.json(self._options)
+            | {
+                "state": state,
+                "reason": reason,
+                # A plan, or a search that only screens, never looks at a score before it proposes: no analysis need doubt that.
+                "design": self._options.design or ("screen" if (self._options.screen or 0) >= self._options.trials else None),
+                "counts": self._ledger.counts(),
+                "spent": self._ledger.spent(),
+                "seconds": self.seconds(),
+                "resume": self._options.resume_command,
+                "planned": self._planned,
+                "refusal": self._refusal(),
+            },
+        )
+
+    def _refusal(self) -> dict[str, Any] | None:
+        """The first combination that was refused for its size: in words, and its forecast bytes."""
+        told = self._ledger.refusal()
+        if told is None:
+            return None
+        recipe, preset = Recipe.from_json(told["recipe"]), self._ledger.space.preset
+        return {"words": short(recipe, preset), "recipe": recipe.hash, "bytes": told["bytes"], "limit": preset.limit}
+
+
+class Listening:
+    """A watcher that passes events on and times the trials."""
+
+    def __init__(self, watcher: Any, clock: Clock) -> None:
+        self._watcher, self._clock = watcher, clock
+        self._began: dict[int, float] = {}
+
+    def placed(self, what: str) -> None:
+        self._watcher.placed(what)
+
+    def tick(self) -> None:
+        self._watcher.tick()
+
+    def expects(self, trials: int) -> None:
+        self._watcher.expects(trials)
+
+    def note(self, text: str) -> None:
+        self._watcher.note(text)
+
+    def started(self, proposal: Any) -> None:
+        self._began[proposal.number] = time.monotonic()
+        self._watcher.started(proposal)
+        self._watcher.standing(*self._clock.standing())
+
+    def rung(self, number: int, rung: dict[str, Any]) -> None:
+        self._watcher.rung(number, rung)
+
+    def finished(self, number: int, record: Record) -> None:
+        self._clock.lasted(time.monotonic() - self._began.pop(number, time.monotonic()))
+        self._watcher.finished(number, record)
+        self._watcher.standing(*self._clock.standing())
+        if warning := self._clock.too_slow():
+            self._watcher.note(warning)

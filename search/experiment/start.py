@@ -1,0 +1,212 @@
+"""A search from Python: ``search(...)`` starts one, ``resume(name)`` continues it, both return what was found."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from golflab.model.recipe import Recipe
+from golflab.search.experiment.checks import check_name, fresh, load, settled, workable
+from golflab.search.experiment.confirm import confirmation
+from golflab.search.experiment.consent import SENSITIVE, check_consent
+from golflab.search.experiment.drive import Result, connected, drive
+from golflab.search.experiment.feasible import check_plan, check_space, largest
+from golflab.search.experiment.folder import begin, check_study, create, reopen
+from golflab.search.experiment.identity import RUNNER, absolute, data_of
+from golflab.search.experiment.options import Options
+from golflab.search.ledger.ledger import Ledger
+from golflab.search.ledger.storage import check_writable, locate, read_experiment
+from golflab.search.sampler.selection import REFUSED
+
+# What `resume` may be told anew; a storage must hold the experiment's own study.
+MOVABLE = ("trials", "budget", "address", "cpus", "cpus_per_trial", "gpus_per_trial", "processes", "local_disk", "storage")
+
+
+def search(watcher: Any = None, **options: Any) -> Result:
+    """Start a search and run it to its end.
+
+    Args:
+        watcher: a `golflab.search.engine.searcher.Watcher` that hears what happens.
+        **options: fields of `Options`.
+
+    Raises:
+        ValueError: an option that cannot be, before any work starts.
+    """
+    known = {f.name for f in dataclasses.fields(Options)}
+    if unknown := set(options) - known:
+        word = sorted(unknown)[0]
+        near = difflib.get_close_matches(word, known, n=1)
+        raise ValueError(
+            f"search: unknown option {word!r}; "
+            + (f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}.")
+        )
+    return _start(asked(options), watcher)
+
+
+def asked(options: Mapping[str, Any], plan: Sequence[Recipe] | None = None) -> Options:
+    """The options of a new experiment, checked, with everything filled in that a preset or a space decides.
+
+    Args:
+        options: fields of `Options`.
+        plan: the recipes of an experiment that runs a list.
+
+    Raises:
+        ValueError: an option that cannot be, an experiment of this name, nothing that fits the limit, or a text that cannot
+            be used.
+    """
+    check_name(str(options.get("name", "search")))
+    found = fresh(workable(settled(Options(**options), plan)))
+    if plan and found.binds:
+        check_plan(plan, load(found.forecaster)())
+    elif not found.design:
+        check_space(found.load_space(), load(found.forecaster)(), found.recipe().seed)
+    data_of(plan or [found.recipe()], found.cache_folder)
+    return found
+
+
+def run_plan(recipes: Sequence[Recipe], watcher: Any = None, **options: Any) -> Result:
+    """Run a list of recipes (an ablation's, say) as an experiment: scheduled, recorded and resumed like a search.
+
+    Args:
+        recipes: to run; one that cannot fit its limit is counted and not trained, unless ``binding`` is False.
+        watcher: a `golflab.search.engine.searcher.Watcher` that hears what happens.
+        **options: fields of `Options`; ``trials`` follows from the recipes.
+
+    Raises:
+        ValueError: nothing to run, or an option that cannot be.
+    """
+    unique = {recipe.hash: recipe for recipe in (r.with_(**absolute(r.data)).check() for r in recipes)}
+    if not unique:
+        raise ValueError("run_plan: there is no recipe to run.")
+    plan = list(unique.values())
+    return _start(asked({"design": "plan"} | options | {"trials": len(plan)}, plan), watcher, plan)
+
+
+def first(plan: Sequence[Recipe], watcher: Any = None, **options: Any) -> Result:
+    """Run a plan, then let the sampler propose from what it showed: an experiment that begins with a design.
+
+    Args:
+        plan: to run before anything is proposed; the search's space must reach these recipes. The space's largest combination
+            is asked for too, where it cannot fit: so the report shows what a refusal looks like.
+        watcher: a `golflab.search.engine.searcher.Watcher` that hears what happens.
+        **options: fields of `Options`; ``trials`` counts the plan and the proposals.
+
+    Raises:
+        ValueError: an option that cannot be, or an experiment of this name.
+    """
+    found = asked(options | {"design": "first"})
+    return _start(found, watcher, [recipe.with_(**absolute(recipe.data)) for recipe in plan], _ask_for_the_largest)
+
+
+def _ask_for_the_largest(ledger: Ledger) -> None:
+    params = largest(ledger.space, ledger.forecaster)
+    if ledger.chance(ledger.space.recipe(params)) < REFUSED:
+        ledger.enqueue(params)
+
+
+def resume(
+    name: str | Path,
+    runs: str | Path = "runs",
+    watcher: Any = None,
+    *,
+    failed: bool = False,
+    trust: bool = False,
+    **changes: Any,
+) -> Result:
+    """Continue an experiment: nothing finished is repeated, what was running continues from its checkpoints.
+
+    Args:
+        name: of the experiment in ``runs``, or the path of its folder.
+        runs: folder of experiments.
+        watcher: a `golflab.search.engine.searcher.Watcher` that hears what happens.
+        failed: run failed trials again; their records are set aside.
+        trust: consent to what its file would have imported and connected to: see `golflab.search.experiment.consent`.
+        **changes: options that may differ now: ``trials`` and ``budget`` extend it, ``address``, ``cpus``,
+            ``processes`` and ``local_disk`` move it, ``storage`` gives the database's password.
+
+    Raises:
+        ValueError: there is no such experiment, or what must stay has changed.
+    """
+    return go_on(options_of(name, runs, trust=trust, **changes), watcher, failed=failed, trust=trust)
+
+
+def options_of(name: str | Path, runs: str | Path = "runs", *, trust: bool = False, **changes: Any) -> Options:
+    """The options an experiment was started with, and what may differ now.
+
+    Raises:
+        ValueError: there is no such experiment, its file names what the user has not consented to, or an option that must
+            stay was changed.
+    """
+    folder = locate(name, runs)
+    told = read_experiment(folder)
+    before, given = _before(told), {key: value for key, value in changes.items() if value is not None}
+    for key in given:
+        if key not in MOVABLE and given[key] != before.get(key):
+            raise ValueError(
+                f"resume: {key!r} is part of what the experiment is: it is {before.get(key)!r}, {given[key]!r} was asked for. "
+                "Start another one to change it."
+            )
+    check_consent(folder, told | {"options": before}, SENSITIVE, given, trust)
+    try:
+        options = Options.read(before | given | {"name": folder.name, "runs": str(folder.parent)})
+    except ValueError as error:
+        raise ValueError(f"{folder / 'experiment.json'}: {error}") from None
+    check_writable(folder)
+    return workable(options)
+
+
+def _before(told: dict[str, Any]) -> dict[str, Any]:
+    """Options as an experiment's file has them; what format 1 said of a name and a place, and wrongly, is left out."""
+    options = {key: value for key, value in told["options"].items() if key not in ("name", "runs")}
+    if told.get("format", 1) == 1:
+        if ":" in str(options.get("space")):  # it kept what was asked for, and ran what the space had
+            options |= dict.fromkeys(("preset", "scale", "tokens", "limit", "corpus", "seed"))
+        if told["options"].get("design") == "confirm" and options.get("cache"):
+            options["cache"] = None
+    return options
+
+
+def go_on(options: Options, watcher: Any = None, *, failed: bool = False, trust: bool = False) -> Result:
+    """Continue an experiment with the options that `options_of` gave.
+
+    Raises:
+        ValueError: what must not change has changed.
+    """
+    own, notes = reopen(options)
+    if watcher is not None:
+        for note in notes:
+            watcher.note(note)
+    return _confirmed(options, drive(options, own, watcher, failed=failed), watcher, trust)
+
+
+def _start(
+    options: Options,
+    watcher: Any,
+    plan: list[Recipe] | None = None,
+    prepare: Callable[[Ledger], None] | None = None,
+) -> Result:
+    """Run a new experiment; a cluster or a text that cannot be had is said before anything is left behind."""
+    own = begin(options, plan)
+    check_study(options, own)
+    with connected(options, watcher):
+        data_of(plan or [options.recipe()], options.cache_folder, encoded=options.runner == RUNNER)
+        create(options, own, plan)
+        return _confirmed(options, drive(options, own, watcher, prepare), watcher)
+
+
+def _confirmed(options: Options, result: Result, watcher: Any, trust: bool = False) -> Result:
+    """Confirm what was found, where that was asked for: see `golflab.search.experiment.confirm`."""
+    if not options.confirm or not result.finished or result.best is None or result.best.recipe == options.recipe().hash:
+        return result
+    inside, plan = confirmation(options, result.best)
+    if watcher is not None:
+        watcher.expects(len(plan))
+    if (inside.folder / "experiment.json").exists():
+        moved = {key: getattr(options, key) for key in MOVABLE if key not in ("trials", "budget", "storage")}
+        done = resume(inside.name, inside.runs, watcher, trust=trust, **moved)
+    else:
+        done = run_plan(plan, watcher, **{f.name: getattr(inside, f.name) for f in dataclasses.fields(Options)})
+    return dataclasses.replace(result, finished=done.finished, seconds=result.seconds + done.seconds)

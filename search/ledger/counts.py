@@ -1,0 +1,149 @@
+"""What a study's trials add up to: how many became what, what they cost, and how well rungs predict the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from optuna.trial import FrozenTrial, TrialState
+
+from golflab.search.ledger.pruners import Agreement, Score, correlated, scores_of
+
+OVER = "bytes_over_limit"  # the constraint's name in the study
+REFUSED = "refused"  # user attribute: what is wrong with parameters that somebody enqueued; such a trial was never started
+INSTEAD_OF = "instead_of"  # user attribute: the number of the failed trial whose recipe this one runs again
+SHORTER = "shorter"  # user attribute: what a trial's shorter schedules cost, in trainings and seconds
+
+
+def counts(trials: Sequence[FrozenTrial]) -> dict[str, int]:
+    """Combinations asked for, and of those never started because they cannot fit; trials by what became of them.
+
+    Returns:
+        asked, not_fitting; trained (here, not found in the stage cache); over_limit: stopped for the bytes they measured,
+        which are among the pruned; pruned, failed, complete.
+    """
+    return _counts(standing(trials))
+
+
+def standing(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that count: neither withdrawn nor, where they failed, run again by another one."""
+    replaced = {t.user_attrs.get(INSTEAD_OF) for t in trials}
+    return [t for t in trials if not t.user_attrs.get("withdrawn") and t.number not in replaced]
+
+
+def _counts(trials: Sequence[FrozenTrial]) -> dict[str, int]:
+    trials = [t for t in trials if not t.user_attrs.get("withdrawn")]
+    started = [t for t in trials if not _closed_at_once(t)]
+    return {
+        "asked": sum(t.user_attrs.get("asked", 1) for t in trials),
+        "not_fitting": sum(t.user_attrs.get("not_fitting", 0) for t in trials),
+        "trained": sum(bool(t.user_attrs.get("trained")) for t in trials),
+        "over_limit": sum(t.state == TrialState.PRUNED and t.constraints.get(OVER, 0) > 0 for t in started),
+        "pruned": sum(t.state == TrialState.PRUNED for t in started),
+        "failed": sum(t.state == TrialState.FAIL for t in trials),
+        "complete": sum(t.state == TrialState.COMPLETE for t in trials),
+    }
+
+
+def spent(trials: Sequence[FrozenTrial]) -> dict[str, float]:
+    """Trainings started (a shorter schedule is a fraction of one) and the seconds of training that finished runs took."""
+    trials = [t for t in trials if not t.user_attrs.get("withdrawn") and t.state != TrialState.WAITING]
+    whole = {
+        "trainings": sum(t.user_attrs.get("trained", t.state == TrialState.RUNNING and _trains(t)) for t in trials),
+        "seconds": sum(t.user_attrs.get("seconds") or 0.0 for t in trials if t.user_attrs.get("trained")),
+    }
+    return {key: whole[key] + sum(t.user_attrs.get(SHORTER, {}).get(key, 0.0) for t in trials) for key in whole}
+
+
+def counted(trials: Sequence[FrozenTrial]) -> int:
+    """Trials that count towards the target: all but the withdrawn, the waiting, what is run again and what never could fit."""
+    return _counted(standing(trials))
+
+
+def _counted(trials: Sequence[FrozenTrial]) -> int:
+    return sum(t.state != TrialState.WAITING and not t.user_attrs.get("withdrawn") and not _closed_at_once(t) for t in trials)
+
+
+def _trains(trial: FrozenTrial) -> bool:
+    """Whether a running trial is expected to train: a variant finds its training in the stage cache."""
+    return trial.user_attrs.get("source") != "variant"
+
+
+def _closed_at_once(trial: FrozenTrial) -> bool:
+    """Whether a trial that was asked for by name was closed because it cannot be, or cannot fit: it was never started."""
+    if REFUSED in trial.user_attrs:
+        return True
+    return trial.state == TrialState.PRUNED and trial.user_attrs.get("asked") == 1 and trial.user_attrs.get("not_fitting") == 1
+
+
+class Totals:
+    """The same sums, kept up to date: a finished trial never changes and is added once; the others are looked at each time.
+
+    Where a failed trial is run again, what it counted as is taken back; what it cost stays.
+
+    Call `update` with all trials before asking anything.
+    """
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._sums = _sums([])
+        self._first: dict[str, int] = {}
+        self._scores: dict[int, list[Score]] = {}
+        self._rungs: dict[int, tuple[int, Agreement | None]] = {}
+        self.unfinished: list[FrozenTrial] = []
+
+    def update(self, trials: Sequence[FrozenTrial]) -> None:
+        """Take in what is new among all trials of the study, in the order of their numbers."""
+        new = trials[self._seen :]
+        fresh = [*(trials[t.number] for t in self.unfinished), *new]
+        again = [trials[t.user_attrs[INSTEAD_OF]] for t in new if INSTEAD_OF in t.user_attrs]
+        self._seen = len(trials)
+        self.unfinished = [t for t in fresh if not t.state.is_finished()]
+        if done := [t for t in fresh if t.state.is_finished()]:
+            self._sums = _added(self._sums, _sums(done))
+        for trial in again:
+            less = _sums([trial]) | {"spent": dict.fromkeys(self._sums["spent"], 0.0)}
+            self._sums = _added(self._sums, {name: {k: -v for k, v in sums.items()} for name, sums in less.items()})
+            self._first.pop(trial.user_attrs.get("recipe", ""), None)
+        replaced = {t.number for t in again}
+        for trial in done:
+            if (name := trial.user_attrs.get("recipe")) and trial.number not in replaced:
+                self._first.setdefault(name, trial.number)
+                self._first[name] = min(self._first[name], trial.number)
+            for step, score in scores_of(trial):
+                self._scores.setdefault(step, []).append(score)
+
+    def counts(self) -> dict[str, int]:
+        """See `counts`."""
+        return {key: int(value) for key, value in self._now()["counts"].items()}
+
+    def spent(self) -> dict[str, float]:
+        """See `spent`."""
+        return self._now()["spent"]
+
+    def counted(self) -> int:
+        """See `counted`."""
+        return int(self._now()["counted"]["trials"])
+
+    def first(self, recipe: str) -> int | None:
+        """The lowest number of a trial with this recipe."""
+        numbers = [t.number for t in self.unfinished if t.user_attrs.get("recipe") == recipe]
+        return min([*numbers, *([self._first[recipe]] if recipe in self._first else [])], default=None)
+
+    def rungs(self) -> list[Agreement]:
+        """See `pruners.agreements`; a correlation over many trials is worked out again when they are 2 % more."""
+        for step, scores in self._scores.items():
+            known = self._rungs.get(step, (0, None))[0]
+            if len(scores) >= max(known + 1, 1.02 * known):
+                self._rungs[step] = len(scores), correlated(step, scores)
+        return [found for _, (_, found) in sorted(self._rungs.items()) if found is not None]
+
+    def _now(self) -> dict[str, dict[str, float]]:
+        return _added(self._sums, _sums(self.unfinished))
+
+
+def _sums(trials: Sequence[FrozenTrial]) -> dict[str, dict[str, float]]:
+    return {"counts": dict(_counts(trials)), "spent": spent(trials), "counted": {"trials": _counted(trials)}}
+
+
+def _added(some: dict[str, dict[str, float]], more: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    return {name: {key: value + more[name][key] for key, value in sums.items()} for name, sums in some.items()}

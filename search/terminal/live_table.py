@@ -1,0 +1,311 @@
+"""What a user sees of a search: a live table on standard error; a few plain lines where nobody watches a terminal."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.table import Table
+
+from golflab.model.recipe import Recipe
+from golflab.model.record import Record
+from golflab.search.engine.running import in_words, running_state, stage_of
+from golflab.search.engine.searcher import Watcher
+from golflab.search.engine.standing import Opening, Standing
+from golflab.search.ledger.pruners import Agreement
+from golflab.search.sampler.proposal import Proposal
+from golflab.search.terminal.plain import PlainConsole, literal, say
+from golflab.spaces.difference import against, short
+
+SHOWN = 12  # finished trials kept on screen
+FEWEST = 3  # of them that are shown on however low a screen
+HEARTBEAT = 60.0  # seconds without a word where nobody watches a terminal, before what runs is said
+NARROW, WIDE = 72, 100  # columns below which the least telling ones are left out, and from which on there is room for more
+STYLES = {"best": "bold green", "complete": "green", "pruned": "yellow", "failed": "red", "running": "cyan"}
+
+
+@dataclass
+class Row:
+    """One trial on screen."""
+
+    number: int
+    recipe: Recipe | None
+    began: float
+    state: str = "running"
+    reason: str = ""
+    bpb: float | None = None
+    bytes: float | None = None
+    progress: float = 0.0
+    ended: float | None = None
+
+
+class LiveTable(Watcher):
+    """Shows running trials and the latest finished ones; use it as a context manager around a search.
+
+    Args:
+        preset: what the best one's difference is told to.
+        total: trials wanted in all.
+        console: where to draw; standard error by default.
+        clock: seconds that pass; a test passes its own.
+    """
+
+    shown = SHOWN
+
+    def __init__(
+        self, preset: Recipe, total: int, console: Console | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.console = console or PlainConsole(file=sys.stderr)
+        self._preset, self._clock = preset, clock
+        self._live: Live | None = None
+        self._rows: dict[int, Row] = {}
+        self._ended: list[Row] = []
+        self._best: Row | None = None
+        self._name, self._resume, self._folder = "", "golflab resume", Path()
+        self._rungs: list[Agreement] = []
+        self._now, self._as_of = Standing(target=total), clock()
+        self._starting, self._said, self._over = ("", 0.0), clock(), False
+
+    def __enter__(self) -> LiveTable:
+        if self.console.is_terminal:
+            self._live = Live(self, console=self.console, refresh_per_second=1)
+            self._live.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._over = True
+        if self._live is not None:
+            self._live.__exit__(*error)
+
+    # ------------------------------------------------------------------ what it hears
+
+    def opened(self, found: Opening) -> None:
+        """An experiment begins or goes on; after a resume, with all that is known of it."""
+        if self._name and self._name != found.name:
+            self._say(f"{self._name}: {self._standing()}.")
+        self._name, self._resume, self._folder = found.name, found.resume, found.folder
+        self._rows, self._ended, self._best = {}, [], None
+        for number, record in found.finished:
+            row = Row(number, _recipe(record), self._clock(), ended=self._clock())
+            self._enter(row, record)
+        self._now, self._as_of = found.standing, self._clock()
+        if self._now.done and self._live is None:
+            self._say(f"{self._name} goes on: {self._standing()}.")
+
+    def starting(self, what: str) -> None:
+        """Something begins that takes seconds."""
+        self._starting = what, self._clock()
+        if self._live is None:
+            self._say(f"{what[:1].upper()}{what[1:]} …")
+
+    def placed(self, what: str) -> None:
+        """What will run where."""
+        began, since = self._starting
+        took = f" ({began} took {self._clock() - since:.0f} s)" if began else ""
+        self._starting = "", 0.0
+        self._say(f"{what}{took}.")
+
+    def started(self, proposal: Proposal) -> None:
+        """A trial was handed to a worker."""
+        row = Row(proposal.number, proposal.recipe, self._clock(), bytes=proposal.forecast.get("mid"))
+        self._rows[proposal.number] = row
+
+    def rung(self, number: int, rung: dict[str, Any]) -> None:
+        """A trial reached a rung."""
+        if row := self._rows.get(number):
+            row.bpb, row.bytes = rung.get("bpb", row.bpb), rung.get("bytes", row.bytes)
+            row.progress = float(rung.get("progress", row.progress))
+
+    def finished(self, number: int, record: Record) -> None:
+        """A trial ended."""
+        row = self._rows.pop(number, None) or Row(number, _recipe(record), self._clock())
+        row.ended, before = self._clock(), self._best
+        self._enter(row, record)
+        self._now = replace(self._now, done=self._now.done + 1)
+        if self._live is None:
+            why = f"  ({row.reason})" if row.reason else ""
+            best = "  the best so far" if row is self._best else ""
+            words = self._words(row, before) or "the preset"
+            self._say(
+                f"{self._now.done:>4}  trial {number}  {row.state:<8}  {_bpb(row.bpb)} bpb  {_bytes(row.bytes)} bytes  "
+                f"{row.ended - row.began:5.1f} s{best}  {words}{why}"
+            )
+
+    def expects(self, trials: int) -> None:
+        """So many more trials will come."""
+        self._now = replace(self._now, target=(self._now.target or 0) + trials, left=None)  # how long they take is not known
+
+    def note(self, text: str) -> None:
+        """Something the user should know now."""
+        self._say(text)
+
+    def standing(self, spent: dict[str, float], rungs: list[Agreement], now: Standing | None = None) -> None:
+        """What has been spent, how well rungs predict the end, and where the search stands."""
+        self._rungs = rungs
+        if now is not None:
+            self._now, self._as_of = now, self._clock()
+        else:
+            self._now = replace(self._now, spent=spent)
+
+    def tick(self) -> None:
+        """Where nobody watches a terminal, say what runs when nothing has been said for a minute."""
+        if self._live is None and self._rows and self._clock() - self._said >= HEARTBEAT:
+            what = "; ".join(f"trial {n} {in_words(self._state(row))}" for n, row in sorted(self._rows.items()))
+            self._say(f"running: {what}. {self._standing()}.")
+
+    def _enter(self, row: Row, record: Record) -> None:
+        """Add a trial that has ended, and see whether it is the best one."""
+        row.state, row.reason = record.state, record.reason
+        row.bpb, row.bytes = record.bpb or row.bpb, record.bytes or row.bytes
+        self._ended.append(row)
+        fits = (record.bytes or 0) <= record.spec.get("limit", math.inf)
+        if record.state == "complete" and record.bpb is not None and fits and record.bpb < _score(self._best):
+            self._best = row
+
+    def _say(self, text: str) -> None:
+        self._said = self._clock()
+        say(self.console, text)
+
+    # ------------------------------------------------------------------ what it shows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Drawn anew at each refresh: the latest finished trials, the running ones, and where the search stands."""
+        footer, running = self._footer(), list(self._rows.values())
+        height = (options.height or console.height) if console.is_terminal else 100
+        room = max(FEWEST, height - len(footer) - 3 - len(running)) if self._live else SHOWN
+        ended = self._ended[-min(SHOWN, room) :]
+        if self._best is not None and self._best not in ended:
+            ended = [self._best, *ended[1:]]
+        narrow = options.max_width < NARROW
+        if ended:
+            yield self._finished(ended, narrow)
+        if running:
+            yield self._running(running, options.max_width)
+        for line in footer:
+            yield literal(line, style="dim")
+
+    def _finished(self, rows: list[Row], narrow: bool) -> Table:
+        table = _table({"trial": True, "bpb": True, **({} if narrow else {"bytes": True}), "state": False})
+        for row in rows:
+            state = "best" if row is self._best else row.state
+            cells = [str(row.number), _bpb(row.bpb), *([] if narrow else [_bytes(row.bytes)]), state]
+            words = "; ".join(filter(None, [row.reason, self._words(row, self._best)]))
+            table.add_row(*map(literal, [*cells, words]), style=STYLES.get(state, ""))
+        return table
+
+    def _running(self, rows: list[Row], width: int) -> Table:
+        names = {"trial": True, "stage": False, "step": True, "loss": True}
+        names |= {"tok/s": True, "left": True} if width >= NARROW else {}
+        names |= {"bpb": True} if width >= WIDE else {}
+        table = _table(names)
+        for row in rows:
+            state = self._state(row)
+            steps = f"/{state['steps']}" if "steps" in state else ""
+            speed, left = state.get("tokens_per_second"), self._row_left(row, state)
+            told = {
+                "trial": str(row.number),
+                "stage": stage_of(state),
+                "step": f"{state['step']}{steps}" if "step" in state else "–",
+                "loss": f"{state['loss']:.3f}" if "loss" in state else "–",
+                "tok/s": "–" if speed is None else _rate(speed),
+                "left": "–" if left is None else _clock(left),
+                "bpb": _bpb(row.bpb),
+            }
+            cells = [*(told[name] for name in names), self._words(row, self._best)]
+            table.add_row(*map(literal, cells), style=STYLES["running"])
+        return table
+
+    def _words(self, row: Row, best: Row | None) -> str:
+        """What a trial has that the best one has not; of the best one itself, what the preset has not."""
+        if row.recipe is None:
+            return ""
+        if best is None or best.recipe is None or row is best:
+            return short(row.recipe, self._preset)
+        return against(row.recipe, best.recipe)
+
+    def _state(self, row: Row) -> dict[str, Any]:
+        return running_state(self._folder, row.recipe.hash) if self._name and row.recipe else {"stage": "waiting"}
+
+    def _row_left(self, row: Row, state: dict[str, Any]) -> float | None:
+        """Seconds until its training ends, from how far it is; None while nothing is known."""
+        progress = max(row.progress, state.get("progress", 0.0)) if state["stage"] in ("training", "measuring") else 0.0
+        return (self._clock() - row.began) * (1 - progress) / progress if progress else None
+
+    def _standing(self) -> str:
+        """Where the search stands, in one line."""
+        now, passed = self._now, self._clock() - self._as_of
+        done = f"{now.done} of {now.target} done" if now.target is not None else f"{now.done} done"
+        best = "–" if self._best is None else f"{_bpb(self._best.bpb)} (trial {self._best.number})"
+        told = f"{done}, best {best}, {_clock(now.seconds + passed)}"
+        if now.left is None or self._over:
+            return told
+        by = "" if now.bound == "trials" else f" by the budget of {now.bound}"
+        about = "at most" if now.bound == "time" else "about"
+        return f"{told}, {about} {_clock(max(0.0, now.left - passed))} left{by}"
+
+    def _budget(self) -> str:
+        """What was spent, and what is left of each part of the budget."""
+        now, spent = self._now, {"trainings": 0.0, "seconds": 0.0} | self._now.spent
+        left = []
+        if math.isfinite(now.budget.seconds):
+            gone = now.seconds + self._clock() - self._as_of
+            left.append(f"{_clock(max(0.0, now.budget.seconds - gone))} of {_clock(now.budget.seconds)}")
+        if math.isfinite(now.budget.trainings):
+            left.append(f"{max(0.0, now.budget.trainings - spent['trainings']):g} of {now.budget.trainings:g} trainings")
+        if math.isfinite(now.budget.gpu_seconds):
+            hours = [max(0.0, now.budget.gpu_seconds - spent["seconds"] * now.gpus) / 3600, now.budget.gpu_seconds / 3600]
+            left.append("{:.2f} of {:g} GPU hours".format(*hours))
+        return f"spent: {spent['trainings']:g} trainings" + (f"; budget left: {', '.join(left)}" if left else "")
+
+    def _footer(self) -> list[str]:
+        what, since = self._starting
+        lines = [f"{what} … {self._clock() - since:.0f} s"] if what else []
+        if what and not self._name:
+            return lines  # nothing is known of it yet
+        lines += [f"{self._name}: {self._standing()}" if self._name else self._standing(), self._budget()]
+        lines += map(str, self._rungs)
+        return lines if self._over else [*lines, f"Ctrl-C stops; `{self._resume}` continues."]
+
+
+def _table(columns: dict[str, bool]) -> Table:
+    """A table of one line a row; columns map a heading to whether it is set to the right. The last one takes what is left."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim", expand=True)
+    for name, right in columns.items():
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    table.add_column("differs from the best", no_wrap=True, overflow="ellipsis", ratio=1)
+    return table
+
+
+def _recipe(record: Record) -> Recipe | None:
+    try:
+        return Recipe.from_json(record.spec)
+    except (ValueError, TypeError, KeyError):  # of a version that had other techniques
+        return None
+
+
+def _score(row: Row | None) -> float:
+    return math.inf if row is None or row.bpb is None else row.bpb
+
+
+def _bpb(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _bytes(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def _rate(value: float) -> str:
+    """Tokens a second in five characters."""
+    return f"{value / 1e6:.2f}M" if value >= 999_500 else f"{value / 1e3:.0f}k" if value >= 9_950 else f"{value:.0f}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

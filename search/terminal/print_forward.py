@@ -1,0 +1,52 @@
+"""A recipe's forward pass in words: the lines of `golflab.model.network.gpt`, with techniques in the places of their slots."""
+
+from __future__ import annotations
+
+from golflab.model.recipe import Recipe
+
+# Slot (or "" for what is always there), what is written where it has a tenant, and what where it has none ("": nothing).
+# `{}` is the tenant. The order is that of `golflab.model.network.gpt`; tests hold the two together.
+LINES = (
+    ("", "x = table[ids]", ""),
+    ("embed", "x = x + {}(ids)", ""),
+    ("", "x = rms_norm(x)", ""),
+    ("stem", "x = {}(x, ids)", ""),
+    ("", "x0 = x", ""),
+    ("value_add", "extra = {}(ids)", ""),
+    ("path", "for layer in {}(progress):", "for layer in 0 … L-1:"),
+    ("skips", "    x = {}(x, earlier outputs)", ""),
+    ("enter", "    x = {}(x, x0)", ""),
+    ("wiring", "    x = {}(x, attention branch, MLP branch), which are", ""),
+    ("", "    h = rms_norm(x)", ""),
+    ("norm", "    h = {}(h)", ""),
+    ("", "    q, k, v = h·W_q, h·W_k, h·W_v", ""),
+    ("value_add", "    v = v + extra[layer]", ""),
+    ("value_mix", "    v = {}(v, v of the first layer)", ""),
+    ("qk_norm", "    q, k = {0}(q), {0}(k)", ""),
+    ("rotary", "    q, k = {0}(q), {0}(k)", ""),
+    ("q_gain", "    q = {}(q)", ""),
+    ("attend", "    y = {}(q, k, v)", "    y = causal_attention(q, k, v)"),
+    ("attn_out", "    y = {}(y, v)", ""),
+    ("head_gate", "    y = {}(y, h)", ""),
+    ("branch_scale", "    x = x + {}(y·W_o)", "    x = x + y·W_o"),
+    ("mix", "    x = {}(x)", ""),
+    ("", "    h = rms_norm(x)", ""),
+    ("norm", "    h = {}(h)", ""),
+    ("activation", "    u = {}(h·W_up)", ""),
+    ("branch_scale", "    x = x + {}(u·W_down)", "    x = x + u·W_down"),
+    ("leave", "    x = {}(x, x0)", ""),
+    ("exit", "x = {}(x, all outputs)", ""),
+    ("", "x = rms_norm(x)", ""),
+)
+HEAD = {True: "x·tableᵀ", False: "x·W_head"}
+
+
+def forward(recipe: Recipe) -> list[str]:
+    """The forward pass from ids to logits, a line per step; slots without a tenant leave no trace."""
+    lines = []
+    for slot, filled, empty in LINES:
+        tenants = [t.name for t in recipe.tenants(slot)] if slot else [""]
+        lines += [filled.format(name) for name in tenants] or ([empty] if empty else [])
+    cap = recipe.tenant("logits")
+    head = HEAD[recipe.shape.tied]
+    return [*lines, f"logits = {head if cap is None else f'{cap.name}({head})'}"]

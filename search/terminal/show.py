@@ -1,0 +1,180 @@
+"""How results look on a terminal, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+
+from golflab.model.schema import said_damaged
+from golflab.search.engine.running import in_words
+from golflab.search.terminal.plain import literal, say
+
+if TYPE_CHECKING:  # each of these takes a while to import, and `golflab --help` needs none
+    from golflab.model.compression.forecast import Bill
+    from golflab.model.recipe import Recipe
+    from golflab.model.record import Record
+
+
+def emit(body: Any) -> None:
+    """Print a JSON value on stdout, and nothing else."""
+    print(json.dumps(body, allow_nan=False))
+
+
+def table(title: str, columns: dict[str, str], rows: list[list[str]]) -> Table:
+    """A plain table; columns map a heading to ``left`` or ``right``."""
+    grid = Table(title=literal(title), title_justify="left", box=None, pad_edge=False, header_style="dim")
+    for name, side in columns.items():
+        grid.add_column(name, justify=side)  # type: ignore[arg-type]
+    for row in rows:
+        grid.add_row(*map(literal, row))
+    return grid
+
+
+def record(console: Console, done: Record) -> None:
+    """Print what a single run left."""
+    lines = {
+        "state": done.state + (f" ({done.reason})" if done.reason else ""),
+        "bits per byte": "–"
+        if done.bpb is None
+        else f"{done.bpb:.4f} from the unpacked artifact"
+        + ("" if done.bpb_float is None else f", {done.bpb_float:.4f} before quantisation"),
+        "bytes": "–" if done.bytes is None else f"{done.bytes:,} of {done.spec['limit']:,}, {done.code_bytes:,} of them code",
+        "forecast": "–"
+        if not done.bytes_forecast
+        else " … ".join(f"{done.bytes_forecast[k]:,.0f}" for k in ("low", "mid", "high")),
+        "parameters": f"{done.parameters:,}" if done.parameters else "–",
+        "training": f"{done.tokens:,} tokens in {done.seconds:.1f} s" if done.tokens and done.seconds is not None else "–",
+        "recipe": done.recipe,
+    }
+    for note in done.notes:
+        lines["note"] = note
+    for key, value in lines.items():
+        say(console, f"{key:>14}  {value}")
+
+
+def recipe(console: Console, shown: Recipe) -> None:
+    """Print a recipe: body plan, schedule, the forward pass with its tenants, and every technique with source and doubt."""
+    from golflab.model.slots import SLOTS
+    from golflab.search.terminal.print_forward import forward
+
+    for part in ("shape", "schedule", "data"):
+        told = ", ".join(
+            f"{key} {value:,}" if isinstance(value, int) and not isinstance(value, bool) else f"{key} {value}"
+            for key, value in vars(getattr(shown, part)).items()
+        )
+        say(console, f"{part:>10}  {told}")
+    say(console, f"{'limit':>10}  {shown.limit:,} bytes, seed {shown.seed}, recipe {shown.hash}")
+    say(console, "\nThe forward pass", style="bold")
+    for line in forward(shown):
+        say(console, f"    {line}")
+    filled = [t for slot in SLOTS.values() for t in shown.tenants(slot.name)]
+    say(console, f"\n{shown.name}: {len(filled)} techniques", style="bold")
+    for t in filled:
+        settings = ", ".join(f"{key}={value}" for key, value in t.settings().items())
+        say(console, f"\n{t.name}({settings})  [{t.stage()} · {t.slot}]")
+        for word, told in (("", t.summary()), ("sources: ", ", ".join(t.sources)), ("doubt: ", t.doubt)):
+            if told:
+                console.print(Padding(literal(word + told), (0, 0, 0, 4)))
+
+
+def cost(console: Console, shown: Recipe, bill: Bill, marginal: dict[str, int]) -> None:
+    """Print the byte bill: by tensor, by kind, in total, and what more body would cost."""
+    rows = [
+        [line.name, line.kind, f"{line.count:,}", f"{line.bits:.2f}", f"{line.bytes:,}", f"{line.share:.1%}"]
+        for line in bill.lines
+    ]
+    rows += [["(container)", "", "", "", f"{bill.header_bytes:,}", ""], ["(code)", "", "", "", f"{bill.code_bytes:,}", ""]]
+    columns = {
+        "tensor": "left",
+        "kind": "left",
+        "parameters": "right",
+        "bits each": "right",
+        "bytes": "right",
+        "share": "right",
+    }
+    console.print(table(f"{shown.name}: the byte bill", columns, rows))
+    kinds = [[role, f"{count:,}", f"{size:,}"] for role, (count, size) in bill.by_kind().items()]
+    console.print(table("by kind", {"kind": "left", "parameters": "right", "bytes": "right"}, kinds))
+    total = bill.total
+    verdict = "fits" if total.high <= shown.limit else "may fit" if total.low <= shown.limit else "does not fit"
+    say(
+        console,
+        f"{bill.parameters:,} parameters, {total.mid:,} bytes ({total.low:,} … {total.high:,}) of {shown.limit:,}: {verdict}. "
+        f"One more MLP unit in every layer: {marginal['mlp_unit']:+,} bytes; one more layer: {marginal['layer']:+,}.",
+    )
+
+
+def status(console: Console, told: dict[str, Any]) -> None:
+    """Print how a search stands."""
+    counts, reason = told["counts"], told["reason"].removeprefix(told["state"]).lstrip(";, ")
+    lines = [
+        f"{told['name']}: {told['state']}{', ' if reason else ''}{reason}. {told['seconds']:.0f} s on the clock.",
+        f"{counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed, "
+        f"{len(told['running'])} running of {told['trials']} trials; {counts['trained']} trained; "
+        f"{counts['not_fitting']} of {counts['asked']} combinations could not fit and were never started; "
+        f"{counts.get('over_limit', 0)} measured over the limit and were stopped.",
+    ]
+    if spent := told["spent"]:
+        bound = f"; the budget was {told['budget']}" if told["budget"] else ""
+        reused = counts["complete"] + counts["pruned"] + counts["failed"] - counts["trained"]
+        free = f"; {reused} trials trained nothing" if reused > 0 else ""
+        summed = f"{spent['seconds']:.0f} s of training summed over all workers"
+        lines.append(f"spent: {spent['trainings']:g} trainings, {summed}{free}{bound}.")
+    lines += [rung["words"] for rung in told["rungs"]]
+    if best := told["best"]:
+        what = f"recipe {best['recipe']}: {' '.join(best['techniques'])}"
+        lines.append(f"best: {best['bpb']:.4f} bpb, {best['bytes']:,} bytes, {what}")
+    if damaged := said_damaged(told.get("damaged", [])):
+        lines.append(damaged)
+    for line in lines:
+        say(console, line)
+    for row in told["running"]:
+        doing = in_words(row) if "stage" in row else f"step {row['step']}"
+        score = "" if row["bpb"] is None else f", {row['bpb']:.4f} bpb"
+        say(console, f"running: trial {row['trial']}, recipe {row['recipe']}, {doing}{score}, {row['seconds']:.0f} s")
+    for row in told["failed"]:
+        name = row["recipe"] or f"trial {row['trial']}"
+        say(console, f"failed: {name}: {row['reason']}" + (f"  ({row['log']})" if row["log"] else ""))
+    if told["state"] in ("interrupted", "out of budget") and told["resume"] not in reason:  # it is said once
+        say(console, f"continue with: {told['resume']}")
+
+
+def presets(console: Console, rows: list[dict[str, Any]]) -> None:
+    """Print the presets."""
+    body = []
+    for row in rows:
+        s = row["shape"]
+        plan = f"{s['layers']}L {s['width']} {s['heads']}/{s['kv_heads']} F{s['hidden']} V{s['vocabulary']} T{s['context']}"
+        body.append([row["name"], plan, " ".join(row["techniques"])])
+    console.print(table("presets", dict.fromkeys(("name", "body", "techniques"), "left"), body))
+
+
+def techniques(console: Console, rows: list[dict[str, Any]]) -> None:
+    """Print the catalogue."""
+    body = [[r["stage"], r["slot"], r["name"], ", ".join(r["knobs"]), r["summary"], ", ".join(r["used_by"])] for r in rows]
+    columns = dict.fromkeys(("stage", "slot", "name", "knobs", "effect", "used by"), "left")
+    console.print(table(f"{len(rows)} techniques", columns, body))
+
+
+def spaces(console: Console, rows: list[dict[str, Any]]) -> None:
+    """Print the ready-made spaces."""
+    body = [[r["name"], str(r["parameters"]), r["summary"]] for r in rows]
+    console.print(table("spaces", {"name": "left", "parameters": "right", "what varies": "left"}, body))
+
+
+def corpus(console: Console, told: dict[str, Any]) -> None:
+    """Print what a corpus holds."""
+    say(console, f"{told['corpus']} ({told['kind']}, {told['fingerprint']})")
+    for split, counts in told["splits"].items():
+        say(console, f"{split:>10}  " + ", ".join(f"{value:,} {key}" for key, value in counts.items()))
+    from golflab.model.data.overlap import said
+
+    found = told["overlap"]
+    for split in found["splits"]:
+        say(console, f"{split:>10}  also in train: {said(found, split)}")
+    for note in told["notes"]:
+        say(console, note)

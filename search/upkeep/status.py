@@ -1,0 +1,151 @@
+"""How a search stands, read from its ledger and records without touching them; and the dashboards over the same storage."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from rich.console import Console
+
+from golflab.model.record import look_through, records_in
+from golflab.search.engine.running import running_state
+from golflab.search.experiment.consent import check_consent
+from golflab.search.experiment.options import command
+from golflab.search.ledger.counts import counts, standing
+from golflab.search.ledger.pruners import agreements
+from golflab.search.ledger.storage import Presence, check_journal, open_storage, read_experiment, study_in
+from golflab.search.terminal.plain import say
+
+
+def status_of(folder: Path, storage: str | None = None, trust: bool = False) -> dict[str, Any]:
+    """State, counts, best, running and failed trials of an experiment, as JSON values. Nothing is written.
+
+    Args:
+        folder: of the experiment.
+        storage: address of its database, where it is typed again.
+        trust: consent to connecting to the database that its file names.
+
+    Raises:
+        ValueError: there is no such experiment, it is damaged, or it names a database the user has not consented to.
+    """
+    told, study = opened(folder, storage, trust)
+    options = told["options"]
+    trials = standing(study.get_trials(deepcopy=False))
+    found = look_through(folder / "trials")
+    records = {record.recipe: record for _, record in found.records}
+    best = min((r for r in records.values() if r.fits), key=lambda r: r.bpb or 0.0, default=None)
+    driven = Presence.any_alive(folder)
+    failed = [r for r in records.values() if r.state == "failed"]
+    lost = [t for t in trials if t.state == TrialState.FAIL and t.user_attrs.get("recipe") not in records]
+    return {
+        "name": folder.name,
+        "state": "running" if driven else ("interrupted" if told["state"] == "running" else told["state"]),
+        "reason": told.get("reason", ""),
+        "trials": options.get("trials"),
+        "counts": counts([]) | told.get("counts", {}),
+        "spent": told.get("spent", {}),
+        "rungs": [asdict(rung) | {"reliable": rung.reliable, "words": str(rung)} for rung in agreements(trials)],
+        "budget": options.get("budget", ""),
+        "seconds": told.get("seconds", 0.0) + (time.time() - told.get("updated", time.time()) if driven else 0.0),
+        "best": None if best is None else best.summary() | {"techniques": sorted(best.spec.get("techniques", ()))},
+        "damaged": found.damaged,
+        "running": [_running(t) | (_doing(folder, t) if driven else {}) for t in trials if t.state == TrialState.RUNNING],
+        "failed": [{"recipe": r.recipe, "reason": r.reason, "log": str(_log(folder, r.recipe))} for r in failed]
+        + [{"recipe": "", "trial": t.number, "reason": t.user_attrs.get("reason", ""), "log": ""} for t in lost],
+        "resume": command("resume", folder),
+    }
+
+
+def opened(folder: Path, storage: str | None = None, trust: bool = False) -> tuple[dict[str, Any], optuna.Study]:
+    """What an experiment's file says, and its study, to read.
+
+    Raises:
+        ValueError: see `status_of`.
+    """
+    told = read_experiment(folder)
+    url = storage or told["options"].get("storage")
+    check_consent(folder, told, ("storage",), ("storage",) if storage else (), trust)
+    if url is None:
+        check_journal(folder)
+    found = open_storage(url, folder, reading=True)
+    return told, optuna.load_study(study_name=study_in(found, told, url, folder), storage=found)
+
+
+def recipe_numbered(folder: Path, number: int) -> str:
+    """The hash of the recipe that a trial of an experiment runs.
+
+    Raises:
+        ValueError: there is no such experiment, or no such trial.
+    """
+    _, study = opened(folder)
+    trials = study.get_trials(deepcopy=False)
+    if number >= len(trials) or "recipe" not in trials[number].user_attrs:
+        raise ValueError(
+            f"trial {number}: {folder.name} has no such trial with a recipe; its numbers are 0 to {len(trials) - 1}."
+        )
+    return str(trials[number].user_attrs["recipe"])
+
+
+def _running(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    steps = sorted(trial.intermediate_values)
+    began = trial.datetime_start.timestamp() if trial.datetime_start else time.time()
+    return {
+        "trial": trial.number,
+        "recipe": trial.user_attrs.get("recipe"),
+        "step": steps[-1] if steps else 0,
+        "bpb": trial.intermediate_values[steps[-1]] if steps else None,
+        "seconds": round(time.time() - began, 1),
+    }
+
+
+def _doing(folder: Path, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    return running_state(folder, trial.user_attrs.get("recipe", ""))
+
+
+def _log(folder: Path, recipe: str) -> Path:
+    return folder / "trials" / recipe / "log.txt"
+
+
+def serve_dashboard(
+    folder: Path, host: str, port: int, console: Console, storage: str | None = None, trust: bool = False
+) -> None:
+    """Serve optuna-dashboard over the experiment's storage until Ctrl-C, after writing its curves for TensorBoard.
+
+    Raises:
+        ValueError: see `status_of`; or optuna-dashboard is not installed.
+    """
+    told, _ = opened(folder, storage, trust)
+    try:
+        from optuna_dashboard import run_server
+    except ImportError:
+        raise ValueError("optuna-dashboard is not installed: `pip install golflab[dashboard]`.") from None
+    curves = write_curves(folder)
+    say(console, f"http://{host}:{port}/dashboard/   curves: tensorboard --logdir {curves}")
+    run_server(open_storage(storage or told["options"].get("storage"), folder), host=host, port=port)
+
+
+def write_curves(folder: Path) -> Path:
+    """Write every record's curve as TensorBoard events; return the folder that holds them.
+
+    Raises:
+        ValueError: that folder is a link, or holds one.
+    """
+    from tensorboardX import SummaryWriter
+
+    target = folder / "tensorboard"
+    for path in (target, *target.glob("*")):
+        if path.is_symlink():
+            raise ValueError(f"{path} is a link: what is written there would land elsewhere. Remove it.")
+    for path, record in records_in(folder / "trials"):
+        if (target / path.name).exists():
+            continue
+        with SummaryWriter(str(target / path.name), write_to_disk=True) as writer:
+            for point in record.curve:
+                for key in ("loss", "bpb", "bytes"):
+                    if point.get(key) is not None:
+                        writer.add_scalar(key, point[key], int(point["step"]))
+    return target
