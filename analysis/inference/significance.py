@@ -1,4 +1,4 @@
-"""Is it real? Multiplicity, power, the challenge's own rule, seeds still needed, and tests that may be looked at any time.
+"""Is it real? Multiplicity, power, the challenge's own rule, and the number of seeds still needed.
 
 Differences are ``new − old`` in bits per byte unless a name says nats; negative is better.
 """
@@ -14,6 +14,7 @@ from scipy import optimize, stats
 
 RULE_NATS = 0.005  # what a record must beat the best by, per token
 RULE_P = 0.01
+MOST_SEEDS = 2**22  # more than anybody trains
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -148,11 +149,19 @@ def seeds_needed(gain: float, spread: float, p: float = RULE_P, power: float = 0
     """
     if gain <= 0:
         return math.inf
-    for n in range(2, 100_000):
-        crit = stats.t.ppf(1 - p, n - 1)
-        if stats.nct.sf(crit, n - 1, gain / spread * math.sqrt(n)) >= power:
-            return float(n)
-    return math.inf
+
+    def enough(n: int) -> bool:
+        return bool(stats.nct.sf(stats.t.ppf(1 - p, n - 1), n - 1, gain / spread * math.sqrt(n)) >= power)
+
+    few, many = 1, 2
+    while not enough(many):
+        few, many = many, 2 * many
+        if many > MOST_SEEDS:
+            return math.inf
+    while many - few > 1:  # more seeds never have less power
+        middle = (few + many) // 2
+        few, many = (few, middle) if enough(middle) else (middle, many)
+    return float(many)
 
 
 def probability_better(new: np.ndarray, old: np.ndarray, by: float = 0.0, paired: bool = False) -> pd.DataFrame:
@@ -188,35 +197,3 @@ def probability_better(new: np.ndarray, old: np.ndarray, by: float = 0.0, paired
         "doubt": "few seeds: the interval is optimistic" if min(len(new), len(old)) < 5 else "",
     }
     return pd.DataFrame([row])
-
-
-def confidence_sequence(differences: np.ndarray, spread: float, level: float = 0.95, tuned_for: int = 10) -> pd.DataFrame:
-    """Intervals for a mean difference that hold at all times at once, so that one may look after every seed and stop.
-
-    Robbins' normal mixture (Howard, Ramdas, McAuliffe and Sekhon, 2021): for differences with standard deviation at most
-    ``spread`` the mean stays inside every interval with probability ``level``.
-
-    Args:
-        differences: (n,) in the order in which they came.
-        spread: standard deviation of one difference, known from elsewhere (earlier seeds), rather too large than too small.
-        level: coverage over all times.
-        tuned_for: the number of differences at which the intervals are tightest.
-
-    Returns:
-        n, mean, low, high, decided (the interval excludes zero), decided_at_n (first such, NaN if never).
-    """
-    x = np.asarray(differences, float)
-    if len(x) == 0 or not spread > 0:
-        raise ValueError(
-            f"confidence_sequence: got {len(x)} differences and spread={spread!r}; it needs one at least and a positive spread."
-        )
-    alpha = 1 - level
-    n = np.arange(1, len(x) + 1)
-    rho = tuned_for / (2 * math.log(1 / alpha) + math.log(1 + 2 * math.log(1 / alpha)))  # close to the optimum at tuned_for
-    mean = np.cumsum(x) / n
-    half = spread * np.sqrt((n + rho) * np.log((n + rho) / (rho * alpha**2))) / n
-    decided = (mean - half > 0) | (mean + half < 0)
-    first = float(n[decided][0]) if decided.any() else math.nan
-    return pd.DataFrame(
-        {"n": n, "mean": mean, "low": mean - half, "high": mean + half, "decided": decided, "decided_at_n": first}
-    )
