@@ -10,15 +10,12 @@ import pandas as pd
 from scipy import stats
 
 from golflab.analysis.inference.design_matrix import Design, pseudo_inverse
-from golflab.analysis.inference.pair_selection import pair_leak, select_pairs
+from golflab.analysis.inference.pair_selection import pair_leak, price_of_selection, select_pairs
 from golflab.analysis.inference.regression import Fit, hc3, least_squares, residuals
 from golflab.analysis.joined import whole
 from golflab.analysis.table import designed, knobs, shapes, techniques
 from golflab.model.system.slot_names import slot_names
 
-# Family-wise level at which a pair enters: calibrated so that 95 % intervals cover 94 to 98 % with no pair and with ten
-# planted.
-ENTER = 0.12
 PAIRS_AT_MOST = 3000  # columns of a second-order model that is still worth a Gram matrix
 
 
@@ -113,11 +110,13 @@ def fit_model(table: pd.DataFrame, *, metric: str = "bpb", interactions: bool = 
         measured,
         references,
     )
-    design = _with_pairs(model, plain)
+    design, selected = _with_pairs(model, plain)
     fit = least_squares(design, rows[metric].to_numpy(float), _trainings(rows), model.gram(design))
     if fit.errors == "pooled":
         fit, note = _check_variance(fit, rows[metric].to_numpy(float), len(names))
         notes += note
+    if fit.errors == "pooled" and selected:
+        fit = _after_selection(fit, full, len(names))
     return replace(model, fit=fit, pairs=[(labels[a], labels[b]) for a, b in design.pairs])
 
 
@@ -206,8 +205,14 @@ def _numeric(rows: pd.DataFrame, name: str) -> list[tuple[str, np.ndarray]]:
     ]
 
 
-def _with_pairs(model: Model, plain: Design) -> Design:
-    """Let interactions of techniques into the model where that makes its errors truer.
+def _after_selection(fit: Fit, full: Design, count: int) -> Fit:
+    """The fit with the errors it has when the selection of its pairs is paid for."""
+    factor, df = price_of_selection(full, len(full.columns), list(range(1, count + 1)))
+    return replace(fit, covariance=fit.covariance * factor, sigma=fit.sigma * factor**0.5, df=np.full(len(fit.df), df))
+
+
+def _with_pairs(model: Model, plain: Design) -> tuple[Design, bool]:
+    """Let interactions of techniques into the model where that makes its errors truer; whether they were selected by the data.
 
     With runs in plenty all pairs enter. In a design whose main effects are clear of pairs (folded Plackett-Burman), the pairs
     that show enter and leave the residual cleaner. Anywhere else choosing pairs would bend the main effects after the fact, so
@@ -215,14 +220,14 @@ def _with_pairs(model: Model, plain: Design) -> Design:
     """
     full, n, count = model.full, len(model.rows), len(model.names)
     if not full.pairs or n < plain.size + 8:
-        return plain
+        return plain, False
     if n >= 3 * full.size:
         _, null = pseudo_inverse(model.gram(full)[:-1, :-1])
         entangled = null.shape[1] > pseudo_inverse(model.gram(plain)[:-1, :-1])[1].shape[1]
-        return plain if entangled else full
+        return (plain if entangled else full), False
     if pair_leak(full, model.gram(full), count) > 0.25:
-        return plain
-    return full.take(sorted(select_pairs(full, model.gram(full), n, list(range(1, count + 1)), alpha=ENTER)))
+        return plain, False
+    return full.take(sorted(select_pairs(full, model.gram(full), n, list(range(1, count + 1))))), True
 
 
 def all_pairs(design: Design, count: int) -> Design | None:
