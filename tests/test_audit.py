@@ -9,11 +9,13 @@ import pytest
 import torch
 
 import tests.cheats as cheats
-from golflab.model.audit.accounting import Tables, judge_tables, read_tables
-from golflab.model.audit.bench import Bench, Text
-from golflab.model.audit.judge import Package, audit
-from golflab.model.audit.mass import invent
+from golflab.model.audit.experiments.accounting import Tables, judge_tables, read_tables
+from golflab.model.audit.experiments.bench import Bench
+from golflab.model.audit.experiments.made_up import invent
+from golflab.model.audit.experiments.texts import Text
+from golflab.model.audit.judge import audit
 from golflab.model.audit.power import Power
+from golflab.model.audit.verdict import Package
 from golflab.model.data.tokenizer import Tokenizer, train_tokenizer
 from golflab.model.evaluation.score import Evaluator
 from golflab.model.network.gpt import GPT

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from golflab.model.audit.judge import BUDGET, Audit, Package, audit
+from golflab.model.audit.judge import BUDGET, audit
 from golflab.model.audit.recipe import with_data
+from golflab.model.audit.verdict import Audit, Package
 from golflab.model.data.corpus import Corpus, load_corpus
 from golflab.model.data.prepare import prepare
 from golflab.model.data.tokenizer import Tokenizer

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from golflab.model.audit.judge import BUDGET, LIMIT_SECONDS, Audit, Package, audit
+from golflab.model.audit.judge import BUDGET, audit
+from golflab.model.audit.verdict import LIMIT_SECONDS, Audit, Package
 from golflab.model.compression.artifact import unpack
 from golflab.model.data.overlap import SHARE, said, worst
 from golflab.model.data.prepare import TokenData, prepare

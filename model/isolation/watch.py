@@ -23,11 +23,12 @@ import numpy as np
 import golflab
 from golflab.model.isolation import inside
 from golflab.model.isolation.inside import READY, by_input
-from golflab.model.isolation.namespaces import MECHANISMS, Ran, of_system, run
+from golflab.model.isolation.namespaces import MECHANISMS, Ran, run
+from golflab.model.isolation.tracing import of_system
 from golflab.model.isolation.view import LIBRARIES, view
 
 if TYPE_CHECKING:
-    from golflab.model.audit.judge import Package
+    from golflab.model.audit.verdict import Package
 
 __all__ = ["Fresh", "by_input", "verdict_of_files", "watch", "watch_fresh"]
 

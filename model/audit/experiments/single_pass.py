@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from golflab.model.audit.bench import Bench
+from golflab.model.audit.experiments.bench import Bench
 
 CALLS = 2  # more scorings of the same text
 

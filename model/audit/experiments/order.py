@@ -11,7 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from golflab.model.audit.bench import Bench, Text, Verdicts, announced_order
+from golflab.model.audit.experiments.bench import Bench
+from golflab.model.audit.experiments.texts import Text, announced_order
+from golflab.model.audit.verdict import Verdicts
 
 DOCUMENTS = 16  # that are altered, to see whom each of them influences
 WITHIN, WITHIN_SECONDS = 48, 20.0  # places at which influence inside documents is looked for, and what that may take

@@ -9,18 +9,13 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from golflab.model.audit.experiments.texts import Text, announced_order
+from golflab.model.audit.verdict import Auditable
 from golflab.model.isolation.watch import by_input
-
-if TYPE_CHECKING:
-    from golflab.model.audit.judge import Auditable
-
-Verdicts = dict[int, tuple[str, str]]  # condition number -> state, evidence
 
 LEVELS = (64, 512, 4096)  # tokens of the short texts; the whole text comes on top
 PER_TEXT = 12  # positions tested in one short text
@@ -28,31 +23,6 @@ LEAST_WHOLE, LEAST_SHORT = 8, 4  # positions tested in each kind of text, whatev
 POOL = 2_000_000  # tokens that real text is taken from, at most
 GOLDEN = 0.6180339887498949
 CONTROL = 8  # tokens around a document's beginning that are looked at more often
-
-
-@dataclass(frozen=True, eq=False)
-class Text:
-    """Tokens (n,) of some documents one after another, and where each begins; the first begins at 0."""
-
-    tokens: np.ndarray
-    begins: np.ndarray
-
-    @property
-    def documents(self) -> list[np.ndarray]:
-        """The documents."""
-        return np.split(self.tokens, self.begins[1:])
-
-    @cached_property
-    def document_of(self) -> np.ndarray:
-        """The document each token lies in: (n,)."""
-        return np.searchsorted(self.begins, np.arange(len(self.tokens)), side="right") - 1
-
-    @cached_property
-    def fixed(self) -> np.ndarray:
-        """Which tokens begin a document: (n,) bool. They are never altered."""
-        marked = np.zeros(len(self.tokens), dtype=bool)
-        marked[self.begins] = True
-        return marked
 
 
 class Bench:
@@ -298,22 +268,6 @@ class Bench:
         same = (gap <= factor * self.tolerance) | (new == old) | (np.isnan(new) & np.isnan(old))
         which = np.flatnonzero(~same)
         return which, float(np.nan_to_num(gap[which], nan=np.inf).max(initial=0.0))
-
-
-def announced_order(evaluator: Any, text: Text) -> np.ndarray:
-    """The order in which an evaluator says it scores documents: (documents,) numbers of documents.
-
-    Raises:
-        ValueError: what it says is not each document once.
-    """
-    documents = text.documents
-    order = np.asarray(evaluator.order([d.copy() for d in documents]))
-    if order.shape != (len(documents),) or not np.array_equal(np.sort(order), np.arange(len(documents))):
-        raise ValueError(
-            f"audit: order() of {len(documents)} documents gave {order.tolist()[:8]}; it must name each of them once, "
-            "in the order in which they are scored."
-        )
-    return order.astype(np.int64)
 
 
 def _copied(evaluator: Any) -> Any:

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from golflab.model.audit.bench import Bench, Text, Verdicts
-from golflab.model.audit.order import explained
+from golflab.model.audit.experiments.bench import Bench
+from golflab.model.audit.experiments.order import explained
+from golflab.model.audit.experiments.texts import Text
+from golflab.model.audit.verdict import Verdicts
 
 LOOKAHEAD = 32  # tokens; influence from further ahead means that the text was learned from, not just looked at
 MASS_ERROR = 1e-3  # by which the probabilities of all tokens may miss 1

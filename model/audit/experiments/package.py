@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from golflab.model.audit.bench import Bench, Verdicts
-from golflab.model.audit.causal import SHAPES
+from golflab.model.audit.experiments.bench import Bench
+from golflab.model.audit.experiments.causal import SHAPES
+from golflab.model.audit.verdict import Package, Verdicts
 from golflab.model.isolation.watch import verdict_of_files, watch, watch_fresh
-
-if TYPE_CHECKING:
-    from golflab.model.audit.judge import Package
 
 FRESH_TOKENS = 2_000  # scored in the fresh process, unless all of the text takes no longer than FRESH_SECONDS
 FRESH_SECONDS = 5.0
