@@ -137,6 +137,16 @@ class Recipe:
         """The technique in a slot that holds one, or None."""
         return next(iter(self.tenants(slot)), None)
 
+    def build(self, slot: str, layer: int | None = None) -> Any:
+        """What the technique in a slot that holds one builds for this shape; None where the slot is empty.
+
+        Args:
+            slot: its name, one of `golflab.model.slots.SLOTS`.
+            layer: the block it is built for, in slots that are filled per layer.
+        """
+        technique = self.tenant(slot)
+        return None if technique is None else technique.build(self.shape, layer)
+
     def check(self) -> Recipe:
         """Return self if its techniques can work together.
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from golflab.model.recipe import Recipe, digest
 from golflab.model.shape import Data
 from golflab.model.slots import SLOTS
 from golflab.model.submission.script import script
+from golflab.model.system.files import locked
 from golflab.model.system.machine import Conditions
 from golflab.model.system.sources import Read, code_hash, source
 from golflab.model.system.tensors import read_tensors, write_tensors
@@ -128,12 +128,6 @@ def trained_key(key: str, told: dict[str, Any]) -> str:
     return digest([key, told["own"]]) if told.get("own") else key
 
 
-def stage_keys(recipe: Recipe, fingerprint: str, conditions: Conditions, read: Read = source) -> dict[str, str]:
-    """`train_key` and `later_keys` of a recipe whose training is not bounded by seconds."""
-    key = train_key(recipe, fingerprint, conditions, read)
-    return {"train": key} | later_keys(recipe, key, conditions, read)
-
-
 def _code(stage: str, techniques: Collection[Technique], read: Read) -> str:
     """Hash of all code that a stage with these techniques can run."""
     return code_hash({*DOORS[stage], *(type(t).__module__ for t in techniques)}, read)
@@ -172,25 +166,11 @@ class Cache:
     def lock(self, stage: str, key: str) -> Iterator[None]:
         """Hold the right to compute a stage; another process waits, then finds the result.
 
-        Between processes of one machine this holds always. Between nodes that share the folder it holds where the file
-        system passes ``flock`` on to its server (NFS 4, Lustre mounted with ``flock``, CephFS). Where it does not, two nodes
-        may compute the same stage at the same time: that costs time and nothing else, for files are written under names of
-        their own and then renamed, and the last one stays.
+        See `golflab.model.system.files.locked` for where it holds between nodes. Where it does not, two nodes may compute the
+        same stage at the same time. That costs time and nothing else: each writes a file of its own name and then renames it,
+        and the last one stays.
         """
         path = self.path(stage, key, "lock")
         path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            with open(path, "w") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                if not _is_same(file.fileno(), path):
-                    continue  # it was removed while we waited for it: `golflab clean` removes locks that nobody holds
-                yield
-                return
-
-
-def _is_same(descriptor: int, path: Path) -> bool:
-    """Whether an open file is the one that lies at ``path``."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
+        with locked(path):
+            yield

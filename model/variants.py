@@ -25,6 +25,7 @@ from golflab.model.data.tokenizer import Tokenizer
 from golflab.model.evaluation.score import Evaluator, collect
 from golflab.model.network.gpt import GPT
 from golflab.model.network.layers import ParameterInfo
+from golflab.model.network.weights import load_weights
 from golflab.model.recipe import Recipe
 from golflab.model.slots import SLOTS
 from golflab.model.submission.script import script
@@ -199,15 +200,9 @@ class Ruler:
         self.text = self.evaluator.text(np.concatenate([np.asarray(d) for d in documents])[:tokens])
         self.parts = np.arange(self.text.inputs) // max(1, min(STRETCH, self.text.inputs // STRETCHES))
 
-    def load(self, weights: dict[str, Tensor]) -> None:
-        """Copy weights into the model by name."""
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                parameter.copy_(weights[name])
-
     def __call__(self, weights: dict[str, Tensor]) -> Bits:
         """Load weights and score them."""
-        self.load(weights)
+        load_weights(self.model, weights)
         nats, _ = collect(self.evaluator.walk(self.text), self.text.inputs)
         return Bits(np.bincount(self.parts, nats) / math.log(2), np.bincount(self.parts, self.text.weights).astype(float))
 

@@ -59,8 +59,8 @@ def test_the_limits_are_where_they_are_said_to_be(monkeypatch, tmp_path):
     for count in (FILE_LINES, FILE_LINES + 1):
         (tmp_path / f"lines{count}.py").write_text("x = 1\n" * count)
     assert long_files(sorted(tmp_path.glob("*.py"))) == [f"lines{FILE_LINES + 1}.py: {FILE_LINES + 1} lines"]
-    bodies = {name: f"    def {name}(self):\n" + "        x = 1\n" * (count - 1) for name, count in (("fits", 60), ("long", 61))}
-    assert long_functions("class C:\n" + "".join(bodies.values())) == ["long: 61 lines"]
+    methods = [f"    def {name}(self):\n" + "        x = 1\n" * (count - 1) for name, count in (("fits", 60), ("long", 61))]
+    assert long_functions("class C:\n" + "".join(methods)) == ["long: 61 lines"]
     modules = [tmp_path / folder / f"m{n}.py" for folder, count in (("fits", 12), ("full", 13)) for n in range(count)]
     free = [tmp_path / "model" / "techniques" / "train" / f"m{n}.py" for n in range(13)]
     assert full_folders([*modules, *free, tmp_path / "fits" / "__init__.py"]) == ["full: 13 modules"]

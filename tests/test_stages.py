@@ -16,7 +16,7 @@ from golflab.model.network.gpt import GPT
 from golflab.model.network.initialize import initialize
 from golflab.model.recipe import Recipe
 from golflab.model.slots import SLOTS
-from golflab.model.stages import Cache, finishing_part, later_keys, scoring_part, stage_keys, trained_key, training_part
+from golflab.model.stages import Cache, finishing_part, later_keys, scoring_part, train_key, trained_key, training_part
 from golflab.model.system import sources
 from golflab.model.system.machine import Conditions
 from golflab.model.system.sources import ROOT, closure, code_hash, path_of, source
@@ -35,7 +35,9 @@ HERE = Conditions("cpu", "float32", pace="a slow one")
 
 
 def keys(recipe, fingerprint="f", conditions=HERE, read=source):
-    return stage_keys(recipe, fingerprint, conditions, read)
+    """The key of every stage of a recipe whose training is not bounded by seconds."""
+    key = train_key(recipe, fingerprint, conditions, read)
+    return {"train": key} | later_keys(recipe, key, conditions, read)
 
 
 def different(a, b):
@@ -337,7 +339,7 @@ def test_a_lock_that_was_removed_while_somebody_waited_for_it_is_taken_anew(tmp_
             if replaced:
                 cache.path("train", "k", "lock").touch()
 
-    monkeypatch.setattr("golflab.model.stages.fcntl.flock", flock)
+    monkeypatch.setattr("golflab.model.system.files.fcntl.flock", flock)
     with cache.lock("train", "k"):
         assert len(taken) == 2
         with open(cache.path("train", "k", "lock")) as file, pytest.raises(BlockingIOError):

@@ -182,10 +182,9 @@ def test_schedules_are_read_before_a_step_and_averages_after_it(monkeypatch):
         def update(self, multiplier):
             calls.append(("fake", multiplier))
 
-    honest = loop._build
-    monkeypatch.setattr(
-        loop, "_build", lambda recipe, slot: Clip().build(None) if slot == "clip_grad" else honest(recipe, slot)
-    )
+    honest = Recipe.build
+    clipping = lambda recipe, slot, layer=None: Clip().build(None) if slot == "clip_grad" else honest(recipe, slot, layer)
+    monkeypatch.setattr(Recipe, "build", clipping)
     monkeypatch.setattr(loop, "_watchers", lambda recipe, model: (Fake(), []))
     spy("progress", state.GPT, "set_progress", lambda model, progress: (progress,))
     spy("gradients", loop, "_gradients", lambda run, forward, source, penalties, multiplier, micro: (multiplier, micro))
@@ -370,8 +369,8 @@ def test_the_first_process_has_the_word(monkeypatch):
 def test_watchers_are_attached_to_the_model_and_the_controller_last():
     recipe = SHORT.with_(parse("int4_rows"), parse("ste_qat"), parse("crown_q"))
     run, attached = TrainingState(recipe, CPU, torch.float32), []
-    built = {slot: type(loop._build(recipe, slot)) for slot in ("fake_quant", "schedule")}
-    assert loop._build(SHORT, "fake_quant") is None
+    built = {slot: type(recipe.build(slot)) for slot in ("fake_quant", "schedule")}
+    assert SHORT.build("fake_quant") is None
     with pytest.MonkeyPatch.context() as patch:
         penalty = type(recipe.tenants("penalty")[0].build(SHAPE))
         for kind in (built["fake_quant"], penalty):

@@ -101,8 +101,8 @@ def audit(
         bar.update(5)
         _add(found, {8: in_time(bench, whole or count, seconds)})
     powers = _powers(bench, count)
-    verdicts = (Verdict(n, name, *found[n], power=str(powers[name])) for n, name in CONDITIONS.items())
-    return Audit(tuple(verdicts), seed, {name: power.to_json() for name, power in powers.items()}, tuple(bench.notes))
+    judged = (Verdict(n, name, *found[n], power=str(powers[name])) for n, name in CONDITIONS.items())
+    return Audit(tuple(judged), seed, {name: power.to_json() for name, power in powers.items()}, tuple(bench.notes))
 
 
 def _score_experiments(bench: Bench, positions: int, budget: float) -> Iterator[Verdicts]:

@@ -12,8 +12,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from golflab.model.audit.judge import BUDGET, audit
 from golflab.model.audit.verdict import LIMIT_SECONDS, Audit, Package
 from golflab.model.compression.artifact import unpack
@@ -21,7 +19,7 @@ from golflab.model.data.overlap import SHARE, said, worst
 from golflab.model.data.prepare import TokenData, prepare
 from golflab.model.data.tokenizer import Tokenizer
 from golflab.model.evaluation.score import Evaluator
-from golflab.model.network.gpt import GPT
+from golflab.model.network.weights import empty_model, load_weights
 from golflab.model.recipe import Recipe
 from golflab.model.system.sources import OWN
 
@@ -169,12 +167,9 @@ def load(recipe: str, artifact: str, tokenizer: str) -> Evaluator:
         ValueError: the artifact is damaged, or has other tensors than the recipe's model.
     """
     body = Recipe.from_json(json.loads(Path(recipe).read_text()))
-    model = GPT(body, torch.float32)
-    model.set_progress(1.0)
+    model = empty_model(body)
     weights = unpack(Path(artifact).read_bytes())
     if missing := sorted(set(dict(model.named_parameters())) ^ set(weights)):
         raise ValueError(f"audit: artifact and recipe do not fit: {missing[0]} is in only one of them.")
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
+    load_weights(model, weights)
     return Evaluator(model, Tokenizer(Path(tokenizer).read_bytes()), body)

@@ -112,8 +112,8 @@ def pack(quantised: dict[str, Quantised], recipe: Recipe) -> bytes:
     layout_technique, codec_technique = recipe.tenant("layout"), recipe.tenant("codec")
     assert layout_technique is not None
     assert codec_technique is not None
-    layout: Layout = layout_technique.build(recipe.shape)
-    codec: Codec = codec_technique.build(recipe.shape)
+    layout: Layout = recipe.build("layout")
+    codec: Codec = recipe.build("codec")
     entries = [Entry(q.info.name, tuple(q.info.shape), q.grid) for q in quantised.values()]
     contents = [plane for q in quantised.values() if q.grid for plane in layout.spread(q.values.numpy(), q.grid)]
     contents += layout.spread_floats(_floats(list(quantised.values())))

@@ -160,9 +160,9 @@ class _Rate:
     def __init__(self, recipe: Recipe) -> None:
         # Techniques of these slots also say what they do to a Gaussian: a clip its reach, a layout its shares of fp16's two
         # bytes, a codec its overhead over the entropy.
-        tenants: list[Any] = [recipe.tenant(slot) for slot in ("bits", "prune", "clip", "trim", "layout", "codec")]
-        bits, prune, self.clip, self.trim, self.layout, self.codec = tenants
-        self.grid: Callable[[ParameterInfo], Grid | None] = bits.build(recipe.shape)
+        tenants: list[Any] = [recipe.tenant(slot) for slot in ("prune", "clip", "trim", "layout", "codec")]
+        prune, self.clip, self.trim, self.layout, self.codec = tenants
+        self.grid: Callable[[ParameterInfo], Grid | None] = recipe.build("bits")
         self.pruned: float = getattr(prune, "fraction", 0.0)
 
     def tensor(self, info: ParameterInfo) -> float:

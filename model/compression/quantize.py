@@ -46,7 +46,7 @@ def quantise(
     if code_bytes is None:
         raise ValueError(f"quantise: {trim.name} leaves room for the code that travels; give its length as code_bytes.")
     room = recipe.limit - code_bytes
-    trimmed: dict[str, Quantised] = trim.build(recipe.shape)(done, lambda trial: len(pack(trial, recipe)), room)
+    trimmed: dict[str, Quantised] = recipe.build("trim")(done, lambda trial: len(pack(trial, recipe)), room)
     return trimmed
 
 
@@ -54,21 +54,17 @@ class _Steps:
     """The recipe's per-parameter steps, built once."""
 
     def __init__(self, recipe: Recipe) -> None:
-        def build(slot: str) -> object:
-            tenant = recipe.tenant(slot)
-            return None if tenant is None else tenant.build(recipe.shape)
-
-        self.prune, self.bits, self.clip, self.rounding = map(build, ("prune", "bits", "clip", "rounding"))
+        self.prune, self.bits, self.clip, self.rounding = map(recipe.build, ("prune", "bits", "clip", "rounding"))
 
     def apply(self, weight: Tensor, info: ParameterInfo, hessian: Tensor | None) -> Quantised:
-        grid: Grid | None = self.bits(info)  # type: ignore[operator]
+        grid: Grid | None = self.bits(info)
         pruned = Pruned(weight, None, None)
         if self.prune is not None and info.kind != "scale":
-            pruned = self.prune(weight, info)  # type: ignore[operator]
+            pruned = self.prune(weight, info)
         if grid is None:
             return _as_float16(pruned, info)
-        scales = stored_scales(ternary_scales(weight) if grid.largest == 1 else self.clip(weight, grid.largest, info))  # type: ignore[operator]
-        integers = self.rounding(pruned.weight, scales, grid, hessian, pruned.during)  # type: ignore[operator]
+        scales = stored_scales(ternary_scales(weight) if grid.largest == 1 else self.clip(weight, grid.largest, info))
+        integers = self.rounding(pruned.weight, scales, grid, hessian, pruned.during)
         if pruned.after is not None:
             integers = integers * pruned.after
         return Quantised(info, grid, integers.to("cpu", torch.int8), scales.to("cpu", torch.float16))

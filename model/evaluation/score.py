@@ -77,9 +77,9 @@ class Evaluator:
 
     def __init__(self, model: GPT, tokenizer: Tokenizer, recipe: Recipe, batch_tokens: int | None = None) -> None:
         self.model, self.tokenizer, self.recipe = model, tokenizer, recipe
-        self.plan: Plan = _built(recipe, "windows")
-        self.adapter: Adapter = _built(recipe, "adapt") or Adapter()
-        self.temperature, self.mixer = _built(recipe, "temperature"), _built(recipe, "mixer")
+        self.plan: Plan = recipe.build("windows")
+        self.adapter: Adapter = recipe.build("adapt") or Adapter()
+        self.temperature, self.mixer = recipe.build("temperature"), recipe.build("mixer")
         on_gpu = next(model.parameters()).device.type == "cuda"
         self.batch_tokens = batch_tokens or (131_072 if on_gpu else 8_192)
         self.vocabulary = recipe.shape.vocabulary
@@ -121,11 +121,6 @@ class Evaluator:
         """What scores windows of a text with this evaluator's model and temperature."""
         entropy = self.mixer is not None and self.mixer.entropy
         return Reader(self.model, text, self.temperature, entropy, self.batch_tokens, probe)
-
-
-def _built(recipe: Recipe, slot: str) -> Any:
-    tenant = recipe.tenant(slot)
-    return None if tenant is None else tenant.build(recipe.shape)
 
 
 _SLOTS = ("windows", "adapt", "temperature", "mixer")

@@ -53,8 +53,9 @@ def _train(job: Job, request: Request, part: Recipe, checkpoint: Path | None) ->
     settings: dict[str, Any] = {"dtype": job.place.dtype, "checkpoint": checkpoint, "compiled": job.compiled}
     settings |= {"micro_tokens": request.micro_tokens}
     seen = part.with_(corpus=job.recipe.data.corpus, tokenizer=job.recipe.data.tokenizer)  # the others open it themselves
-    measured = request.on_rung is not None and request.rungs and checkpoint is not None
-    on_rung = functools.partial(_measure_rung, job, request.on_rung) if measured else None
+    on_rung = None
+    if request.on_rung is not None and request.rungs and checkpoint is not None:
+        on_rung = functools.partial(_measure_rung, job, request.on_rung)
     on_step = None if checkpoint is None else request.on_step
     with request.together(seen, settings | {"fingerprint": job.data.fingerprint}):
         source = Heard(source_of(part, job.data.train), part.schedule, job.tell, job.compiled)

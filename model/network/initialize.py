@@ -27,9 +27,7 @@ def initialize(model: nn.Module, recipe: Recipe) -> nn.Module:
     The tenants of the slots ``init`` (matrices) and ``table_init`` (the token table) replace the default draw, but for
     matrices whose own technique insists on their start (`Weighted.fixed`).
     """
-    matrix_init, table_init = (
-        None if (tenant := recipe.tenant(slot)) is None else tenant.build(recipe.shape) for slot in ("init", "table_init")
-    )
+    matrix_init, table_init = recipe.build("init"), recipe.build("table_init")
     for name, module in model.named_modules():
         if isinstance(module, Scale):
             module.weight.copy_(torch.tensor(module.start).expand(module.weight.shape))

@@ -39,7 +39,22 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on ``path``, a file that is made where it is missing; the kernel drops it if the process dies."""
-    with open(path, "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    """Hold an exclusive lock on ``path``, a file that is made where it is missing; another process waits for it.
+
+    The kernel releases the lock when the process ends, however it ends. Between machines that share the folder the lock holds
+    where the file system passes ``flock`` on to its server (NFS 4, Lustre mounted with ``flock``, CephFS).
+    """
+    while True:
+        with open(path, "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(file.fileno(), path):  # else it was removed while we waited: `golflab clean` removes locks nobody holds
+                yield
+                return
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is the one that ``path`` names now."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

@@ -92,10 +92,7 @@ class FakeQuant:
 
     def attach(self, model: nn.Module, recipe: Recipe) -> None:
         """Find the matrices that training rounds."""
-        bits, clip = recipe.tenant("bits"), recipe.tenant("clip")
-        assert bits is not None
-        assert clip is not None
-        clip_of = clip.build(recipe.shape)
+        bits, clip_of = recipe.tenant("bits"), recipe.build("clip")
         for info in parameters_of(model):
             if info.kind != "linear" or (self.roles and info.role not in self.roles):
                 continue

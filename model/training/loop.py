@@ -127,7 +127,7 @@ def _step_parts(
         stack.enter_context(compiling())
         ids, targets = (t.to(run.device) for t in source.batch(0, *process_group.rank_and_size()))
         forward, run.graphs = compile_all(run.model, _micro_batches(ids, targets, micro_tokens), fake)
-    schedule, clip = _build(recipe, "schedule"), _build(recipe, "clip_grad")
+    schedule, clip = recipe.build("schedule"), recipe.build("clip_grad")
     return StepParts(forward, source, schedule, clip, fake, penalties, micro_tokens)
 
 
@@ -160,8 +160,7 @@ def source_of(recipe: Recipe, text: Any) -> Source:
     Raises:
         ValueError: the text is too short for a batch, or the batch does not divide into sequences.
     """
-    batches: Any = recipe.tenant("batches")
-    made: Source = batches.build(recipe.shape)(text, recipe.schedule.batch_tokens, recipe.seed)
+    made: Source = recipe.build("batches")(text, recipe.schedule.batch_tokens, recipe.seed)
     return made
 
 
@@ -230,13 +229,8 @@ def _mark(run: TrainingState, on_step: Callable[[dict[str, Any]], None] | None) 
 
 def _watchers(recipe: Recipe, model: nn.Module) -> tuple[Any, list[Any]]:
     """The quantisation-aware training's controller, attached to the model, and the penalties."""
-    fake = _build(recipe, "fake_quant")
+    fake = recipe.build("fake_quant")
     penalties = [t.build(recipe.shape) for t in recipe.tenants("penalty")]
     for watcher in [*penalties, *([fake] if fake else [])]:
         watcher.attach(model, recipe)
     return fake, penalties
-
-
-def _build(recipe: Recipe, slot: str) -> Any:
-    tenant = recipe.tenant(slot)
-    return None if tenant is None else tenant.build(recipe.shape)

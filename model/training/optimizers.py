@@ -204,7 +204,7 @@ class Optimizers:
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
         named = dict(model.named_parameters())
         infos = parameters_of(model)
-        groups_of, betas, eps = _built(recipe, "groups")
+        groups_of, betas, eps = recipe.build("groups")
         groups: list[AdamGroup] = groups_of(infos)
         taken = [name for group in groups for name in group.names]
         matrices = [(i.name, named[i.name]) for i in infos if i.name not in set(taken)]
@@ -212,7 +212,7 @@ class Optimizers:
             raise RuntimeError("The optimiser groups must hold every table and scale once, and no parameter twice.")
         self.parts: list[Any] = [Adam(named, groups, betas, eps)]
         if matrices:
-            self.parts.insert(0, _built(recipe, "matrix_update")(matrices))
+            self.parts.insert(0, recipe.build("matrix_update")(matrices))
         if recipe.tenant("clip_grad") is not None:
             # What clips must see averaged gradients, all of them: otherwise each process would clip by a norm of its own.
             for part in self.parts:
@@ -235,9 +235,3 @@ class Optimizers:
         """Take `state`'s output back."""
         for part in self.parts:
             part.load(state)
-
-
-def _built(recipe: Recipe, slot: str) -> Any:
-    tenant = recipe.tenant(slot)
-    assert tenant is not None
-    return tenant.build(recipe.shape)

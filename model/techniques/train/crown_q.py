@@ -23,9 +23,7 @@ class RoundingVariance:
 
     def attach(self, model: nn.Module, recipe: Recipe) -> None:
         """Find the matrices the recipe stores on a grid, and their largest level."""
-        bits = recipe.tenant("bits")
-        assert bits is not None
-        grid_of = bits.build(recipe.shape)
+        grid_of = recipe.build("bits")
         for info in parameters_of(model):
             grid = grid_of(info)
             if info.kind == "linear" and grid is not None:
