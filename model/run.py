@@ -29,8 +29,8 @@ from golflab.model.submission.script import code_bytes
 from golflab.model.system.device import Place
 from golflab.model.system.machine import Conditions, describe
 from golflab.model.system.sources import edited
-from golflab.model.training.heard import OnStage, unheard
 from golflab.model.training.loop import source_of, train
+from golflab.model.training.reporting import OnStage, no_report
 from golflab.model.training.result import Trained, TrainingFailed
 from golflab.model.ways import Way
 
@@ -47,7 +47,7 @@ def run(
     *,
     on_rung: OnRung | None = None,
     on_step: OnStep | None = None,
-    on_stage: OnStage = unheard,
+    on_stage: OnStage = no_report,
     device: str = "auto",
     compiled: bool | None = None,
     calibration: Calibration | None = None,

@@ -350,8 +350,8 @@ def test_which_training_in_the_cache_is_the_one_this_run_would_do(
         return Trained({}, {})
 
     monkeypatch.setattr(train_stage, "_train", attempt)
-    monkeypatch.setattr(train_stage, "to_try", lambda part, told: short)
-    monkeypatch.setattr(train_stage, "tried", lambda curve: paces[0])
+    monkeypatch.setattr(train_stage, "short_training", lambda part, told: short)
+    monkeypatch.setattr(train_stage, "measured_step_seconds", lambda curve: paces[0])
     monkeypatch.setattr(train_stage, "step_seconds", lambda part, told: paces[1] if paces else 1.0)
     job = SimpleNamespace(recipe=recipe.with_(seconds=seconds), earlier=earlier, is_own=lambda: own, notes=[])
     assert train_stage._is_usable(job, Request(), {}) is serves

@@ -24,7 +24,7 @@ from golflab.model.system.tensors import read_tensors, write_tensors
 from golflab.model.technique import catalogue, parse
 from golflab.model.training.loop import _watchers
 from golflab.model.training.optimizers import Optimizers
-from golflab.model.training.result import riding
+from golflab.model.training.result import kept_averages
 from tests.contract_helpers import BASE, default, of_stage, recipe_with
 
 ALL = {"train", "pack", "evaluate", "float"}
@@ -127,7 +127,7 @@ def closures(recipe):
     """The modules each stage of the recipe can run, by what its function and its techniques import."""
     modules = {stage: {type(t).__module__ for slot in SLOTS.values() if slot.stage == stage for t in recipe.tenants(slot.name)}
                for stage in ("data", "model", "train", "quantise", "pack", "evaluate")}  # fmt: skip
-    averages = {type(t).__module__ for t in riding(recipe)}
+    averages = {type(t).__module__ for t in kept_averages(recipe)}
     read = {type(t).__module__ for slot in ("bits", "clip") for t in recipe.tenants(slot)}  # QAT rounds as the export does
     trained = {
         "golflab.model.training.loop",
@@ -374,7 +374,7 @@ def test_keys_of_trainings_with_an_own_average_and_with_none():
         BASE.with_(parse("ema:decay=0.5")),
         BASE.with_(parse("ema:decay=0.6")),
     )
-    assert usual.tenant("average") in riding(plain)
+    assert usual.tenant("average") in kept_averages(plain)
     found = [keys(recipe) for recipe in (plain, usual, own, other)]
     assert [found[0]["train"] == f["train"] for f in found] == [True, True, False, False]
     assert found[2]["train"] != found[3]["train"]

@@ -21,7 +21,7 @@ from golflab.model.technique import parse
 from golflab.model.training import loop
 from golflab.model.training.clock import Clock
 from golflab.model.training.loop import train
-from golflab.model.training.result import TrainingFailed, riding
+from golflab.model.training.result import TrainingFailed, kept_averages
 from golflab.model.training.state import TrainingState
 from tests.contract_helpers import BASE, BATCH, TINY, _trained, stream, trained
 
@@ -168,7 +168,7 @@ def test_averages_ride_along_without_touching_the_training():
     plain = trained(BASE.with_(tokens=24 * BATCH))
     result = trained(ours)
     assert all(torch.equal(result.weights[n], plain.weights[n]) for n in plain.weights)
-    assert len(riding(ours)) == len(riding(BASE)) + 1
+    assert len(kept_averages(ours)) == len(kept_averages(BASE)) + 1
     assert set(result.averages) - set(plain.averages) == {'{"ema": {"correct": true, "decay": 0.5, "horizon": 0.05}}'}
     chosen = result.chosen(ours.tenant("average"))
     assert any(not torch.equal(chosen[n], result.weights[n]) for n in chosen)

@@ -196,7 +196,7 @@ def test_schedules_are_read_before_a_step_and_averages_after_it(monkeypatch):
         start=lambda weights: calls.append(("start", len(weights))),
     )
     technique = SimpleNamespace(build=lambda shape: average)
-    monkeypatch.setattr(state, "riding", lambda recipe: [technique])
+    monkeypatch.setattr(state, "kept_averages", lambda recipe: [technique])
     done = train(SHORT.with_(tokens=2 * BATCH), source)
     assert done.averages == {}  # it collected nothing
     begin = calls.index(("start", len(done.weights)))

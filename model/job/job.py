@@ -20,7 +20,7 @@ from golflab.model.submission.script import script
 from golflab.model.system.device import Place
 from golflab.model.system.files import write_atomic
 from golflab.model.system.machine import Conditions
-from golflab.model.training.heard import OnStage, unheard
+from golflab.model.training.reporting import OnStage, no_report
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Job:
     trained_here: bool = False
     training: str = ""
     text: dict[str, str] = field(default_factory=dict)
-    tell: OnStage = unheard
+    tell: OnStage = no_report
 
     @staticmethod
     def begin(
@@ -66,7 +66,7 @@ class Job:
         device: str,
         compiled: bool | None,
         local_disk: Path | None = None,
-        tell: OnStage = unheard,
+        tell: OnStage = no_report,
     ) -> Job:
         """Check a recipe and prepare its data.
 

@@ -14,9 +14,9 @@ from golflab.model.job.request import OnRung, Request
 from golflab.model.network.gpt import GPT
 from golflab.model.recipe import Recipe
 from golflab.model.stages import training_part
-from golflab.model.training.heard import Heard
 from golflab.model.training.loop import source_of, train
-from golflab.model.training.pace import alike, step_seconds, to_try, tried
+from golflab.model.training.pace import is_same_pace, measured_step_seconds, short_training, step_seconds
+from golflab.model.training.reporting import ReportingSource
 from golflab.model.training.result import Trained, TrainingFailed
 from golflab.model.training.rungs import measure
 
@@ -58,7 +58,7 @@ def _train(job: Job, request: Request, part: Recipe, checkpoint: Path | None) ->
         on_rung = functools.partial(_measure_rung, job, request.on_rung)
     on_step = None if checkpoint is None else request.on_step
     with request.together(seen, settings | {"fingerprint": job.data.fingerprint}):
-        source = Heard(source_of(part, job.data.train), part.schedule, job.tell, job.compiled)
+        source = ReportingSource(source_of(part, job.data.train), part.schedule, job.tell, job.compiled)
         return train(part, source, device=job.place.device, on_rung=on_rung, on_step=on_step, **settings)
 
 
@@ -90,15 +90,15 @@ def _is_usable(job: Job, request: Request, told: dict[str, Any]) -> bool:
     if job.recipe.schedule.seconds is None or job.earlier is not None or job.is_own():
         return True
     part = training_part(job.recipe)
-    if (short := to_try(part, told)) is None:
+    if (short := short_training(part, told)) is None:
         return False
     try:
-        here, there = tried(_train(job, request, short, None).curve), step_seconds(part, told)
+        here, there = measured_step_seconds(_train(job, request, short, None).curve), step_seconds(part, told)
     except TrainingFailed:  # with this shorter schedule; it says nothing of the whole one
         return False
-    if not alike(here, there):
+    if not is_same_pace(here, there):
         job.notes.append(f"the training in the cache took {there:.3g} s a step, this process takes {here:.3g}; trained anew")
-    return alike(here, there)
+    return is_same_pace(here, there)
 
 
 def _measure_rung(job: Job, on_rung: OnRung, point: dict[str, Any], model: GPT) -> str | None:

@@ -1,7 +1,7 @@
-"""The forward pass, once, top to bottom. Wherever a technique may sit, a slot of that name is called.
+"""The forward pass, written once, from top to bottom. Where a technique can act, the slot of that name is called.
 
 B batch, T positions, D width, H query heads, K key/value heads, d head width, F hidden units, V vocabulary, L layers.
-An empty slot costs nothing and changes nothing: the expression is simply absent.
+An empty slot has no cost and no effect: its expression is absent.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Attention(nn.Module):
             h: (B,T,D), normalised.
             extra: (B,T,K,d) added to the values, or None.
             first: (B,T,K,d), the values of the first layer, or None in it.
-            start: first position that is wanted.
+            start: first position that is returned.
 
         Returns:
             The branch (B,T-start,D) and this layer's own values (B,T,K,d), before they are mixed with the first layer's.
@@ -168,14 +168,14 @@ class GPT(nn.Module):
         return self.table if self.untied is None else self.untied
 
     def set_progress(self, progress: float) -> None:
-        """Tell the model how far training is, in [0, 1]; depth recurrence switches on by it. Evaluation is at 1."""
+        """Set the progress of the training, in [0, 1], at which depth recurrence switches on. Evaluation uses 1."""
         if self.path is not None:
             self.order, self.span = self.path(progress)
 
     def hidden(self, ids: Tensor, start: int = 0) -> Tensor:
         """Final normalised states of positions ``start``…: ids (B,T) -> (B,T-start,D).
 
-        Only the last block can leave earlier positions out: all others feed its keys and values.
+        Only the last block can omit earlier positions: the others provide its keys and values.
         """
         x = self.table(ids, self.dtype)
         for add in self.embed.values():
@@ -192,7 +192,7 @@ class GPT(nn.Module):
                 x = self.skips(x, outputs, step, self.span)
             block = self.blocks[layer]
             last = step == len(self.order) - 1
-            cut = start if last and block.mix is None else 0  # a mixer looks back, so it needs the positions before
+            cut = start if last and block.mix is None else 0  # a mixer also needs the positions before
             x, values = block(x, x0, extra[layer], first, cut)
             first = values if first is None else first
             outputs.append(x)

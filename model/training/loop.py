@@ -45,20 +45,20 @@ def train(
 ) -> Trained:
     """Train the recipe's model from its seed, or from ``checkpoint`` where it exists.
 
-    With ``torch.distributed`` initialised every process trains on its share of each batch and gradients are averaged; the
-    first one writes the checkpoints, is asked at the rungs and decides for all.
+    If ``torch.distributed`` is initialised, every process trains on its share of each batch and gradients are averaged. The
+    first process writes the checkpoints, calls ``on_rung`` and decides for all.
 
     Args:
         recipe: what to train.
         source: the batches.
-        device: where.
-        dtype: type of activations and products; weights and optimiser state are float32.
+        device: where to train.
+        dtype: type of activations and matrix products; weights and optimizer state are float32.
         checkpoint: file to continue from and to write every `CHECKPOINT_SECONDS`; None for neither.
         on_rung: called at each rung (`golflab.model.training.state.RUNGS`) with the point and the model; a returned text
             stops the run for that reason.
         on_step: called after each point of the curve.
         compiled: run the model through ``torch.compile``; compiling happens before the clock starts.
-        micro_tokens: tokens in flight at once where the recipe's own number is too many for the memory; None keeps it.
+        micro_tokens: tokens per forward pass, where the recipe's own number needs too much memory; None keeps that.
 
     Raises:
         TrainingFailed: the loss is not finite.
@@ -70,7 +70,7 @@ def train(
         parts = _step_parts(run, source, micro_tokens, compiled, until_the_end)
         curve_interval = max(1, (recipe.schedule.steps or 1000) // CURVE_POINTS)
         last_saved, stopped = time.monotonic(), ""
-        run.clock.start()  # loading and compiling are no training time
+        run.clock.start()  # loading and compiling do not count as training
         while True:
             if run.due() and (stopped := _asked(run, on_rung)):
                 break
@@ -103,7 +103,7 @@ class StepParts:
         clip: clips the gradients of all parameters; None where the recipe clips none.
         fake: the controller of quantisation-aware training, or None.
         penalties: multiplier -> a scalar added to the loss.
-        micro_tokens: tokens in flight at once.
+        micro_tokens: tokens per forward pass.
     """
 
     forward: Forward
@@ -165,7 +165,7 @@ def source_of(recipe: Recipe, text: Any) -> Source:
 
 
 def _asked(run: TrainingState, on_rung: Callable[[dict[str, Any], nn.Module], str | None] | None) -> str:
-    """Ask at a rung, while the clock stands still; why the run must stop, or an empty text."""
+    """Call ``on_rung`` while the clock is stopped; return why the run must stop, or an empty text."""
     with run.clock.paused():
         point = run.point()
         stopped = process_group.stop_reason(on_rung(point, run.model) if on_rung else None, run.device)
@@ -207,7 +207,7 @@ def _gradients(
 
 
 def _micro_batches(ids: Tensor, targets: Tensor, micro_tokens: int) -> list[tuple[Tensor, Tensor]]:
-    """Cut a batch (rows,T) into as few equal parts of at most ``micro_tokens`` as can be: a shape is a graph."""
+    """Cut a batch (rows,T) into as few parts of at most ``micro_tokens`` as possible; equal sizes share a compiled graph."""
     count = min(ids.size(0), -(-ids.numel() // micro_tokens))
     return list(zip(ids.tensor_split(count), targets.tensor_split(count), strict=True))
 
@@ -228,7 +228,7 @@ def _mark(run: TrainingState, on_step: Callable[[dict[str, Any]], None] | None) 
 
 
 def _watchers(recipe: Recipe, model: nn.Module) -> tuple[Any, list[Any]]:
-    """The quantisation-aware training's controller, attached to the model, and the penalties."""
+    """The controller of quantisation-aware training and the penalties, both attached to the model."""
     fake = recipe.build("fake_quant")
     penalties = [t.build(recipe.shape) for t in recipe.tenants("penalty")]
     for watcher in [*penalties, *([fake] if fake else [])]:

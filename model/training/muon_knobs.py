@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from golflab.model.recipe import Recipe
 from golflab.model.technique import Technique, knob
@@ -24,10 +25,14 @@ class MuonKnobs(Technique):
     weight_decay: float = knob(0.0, 0.0, 0.3)
     steps: int = knob(5, 1, 12)
 
-    @property
-    def momentum_range(self) -> tuple[float, float, float]:
-        """First and last momentum, and the share of the run over which it moves."""
-        return self.momentum_start, self.momentum, self.momentum_warmup
+    def update_knobs(self) -> dict[str, Any]:
+        """What `golflab.model.training.optimizers.Muon` is given, by keyword."""
+        return {
+            "lr": self.lr,
+            "momentum": (self.momentum_start, self.momentum, self.momentum_warmup),
+            "weight_decay": self.weight_decay,
+            "steps": self.steps,
+        }
 
     def canonical(self, recipe: Recipe) -> Technique:
         """Without a warm-up only the last momentum counts; a warm-up between equal values is none."""

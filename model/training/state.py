@@ -16,7 +16,7 @@ from golflab.model.technique import Technique
 from golflab.model.training import process_group
 from golflab.model.training.clock import Clock
 from golflab.model.training.optimizers import Optimizers
-from golflab.model.training.result import Average, Trained, TrainingFailed, average_key, riding
+from golflab.model.training.result import Average, Trained, TrainingFailed, average_key, kept_averages
 
 RUNGS = (0.25, 0.5, 0.75)  # shares of the run at which a run is measured and may be stopped
 
@@ -32,7 +32,7 @@ class TrainingState:
         self.names = [name for name, _ in self.model.named_parameters()]
         self.parameters: list[Tensor] = list(self.model.parameters())
         self.optimizers = Optimizers(self.model, recipe)
-        self.averages: list[tuple[Technique, Average]] = [(t, t.build(recipe.shape)) for t in riding(recipe)]
+        self.averages: list[tuple[Technique, Average]] = [(t, t.build(recipe.shape)) for t in kept_averages(recipe)]
         for _, average in self.averages:
             average.start(self.parameters)
         self.step = 0
@@ -41,11 +41,11 @@ class TrainingState:
         self.losses: list[float] = []
         self.notes: list[str] = []
         self.rungs: list[dict[str, Any]] = []  # what was measured there
-        self.answered = 0.0  # progress at the last rung that was answered
-        self.graphs: list[str] = []  # one entry for each that was compiled
+        self.answered = 0.0  # progress at the last rung for which `on_rung` was called
+        self.graphs: list[str] = []  # one entry for each compiled graph
 
     def progress(self) -> float:
-        """How far the run is, in [0, 1]: by steps or by the clock, whichever is further."""
+        """Progress of the run in [0, 1]: by steps or by the clock, whichever is larger."""
         schedule = self.recipe.schedule
         by_step = 0.0 if schedule.steps is None else self.step / schedule.steps
         by_clock = (
@@ -56,7 +56,7 @@ class TrainingState:
     def save(self, path: Path) -> None:
         """Write a checkpoint from which `load` continues bit-exactly; all processes call it, the first one writes.
 
-        A disk that is full costs the checkpoint, not the run.
+        If the disk is full, the run goes on without a checkpoint.
         """
         tensors = {f"weights.{n}": p.detach() for n, p in zip(self.names, self.parameters, strict=True)}
         tensors |= {f"optimizer.{key}": value for key, value in self.optimizers.state().items()}
@@ -108,7 +108,7 @@ class TrainingState:
                     total.copy_(tensors[f"average.{i}.{name}"])
                 vars(average).update(told["averages"][i])
         state = {key.removeprefix("optimizer."): t for key, t in tensors.items() if key.startswith("optimizer.")}
-        # Numbers too: fused Adam keeps its count of steps beside the parameters.
+        # Scalars too: fused Adam keeps its step counts on the device of the parameters.
         self.optimizers.load({key: t.to(self.device) for key, t in state.items()})
         self.step, self.curve, self.losses = told["step"], told["curve"], told["losses"]
         self.notes, self.rungs, self.answered = told["notes"], told["rungs"], told["answered"]
@@ -116,7 +116,7 @@ class TrainingState:
         return True
 
     def due(self) -> bool:
-        """Whether a rung is reached that was not answered yet; of several at once only the last one counts."""
+        """Whether a rung has been reached at which `on_rung` was not called yet; of several only the last one counts."""
         progress = self.progress()
         return progress < 1.0 and any(self.answered < rung <= progress for rung in RUNGS)
 
@@ -126,7 +126,7 @@ class TrainingState:
         return {"step": self.step, "tokens": tokens, "progress": self.progress(), "seconds": self.clock.seconds()}
 
     def result(self, stopped: str) -> Trained:
-        """What is left when the loop ends.
+        """The result when the loop ends.
 
         Raises:
             TrainingFailed: a weight is not finite.

@@ -24,4 +24,4 @@ class Muon(MuonKnobs):
 
     def build(self, shape: Shape, layer: int | None = None) -> Callable[[list[tuple[str, nn.Parameter]]], MuonUpdate]:
         """The optimiser of the named matrices."""
-        return lambda named: MuonUpdate(named, self.lr, self.momentum_range, self.weight_decay, self.steps)
+        return lambda named: MuonUpdate(named, **self.update_knobs())

@@ -29,4 +29,4 @@ class MuonEqR(MuonKnobs):
 
     def build(self, shape: Shape, layer: int | None = None) -> Callable[[list[tuple[str, nn.Parameter]]], MuonUpdate]:
         """The optimiser of the named matrices."""
-        return lambda named: MuonUpdate(named, self.lr, self.momentum_range, self.weight_decay, self.steps, equal_rows)
+        return lambda named: MuonUpdate(named, prepare=equal_rows, **self.update_knobs())

@@ -120,6 +120,4 @@ class ParallelMuon(MuonKnobs):
 
     def build(self, shape: Shape, layer: int | None = None) -> Callable[[list[tuple[str, nn.Parameter]]], ShardedMuon]:
         """The optimiser of the named matrices."""
-        return lambda named: ShardedMuon(
-            named, self.half, lr=self.lr, momentum=self.momentum_range, weight_decay=self.weight_decay, steps=self.steps
-        )
+        return lambda named: ShardedMuon(named, self.half, **self.update_knobs())
