@@ -1,7 +1,8 @@
-"""Recipe to record: the whole story on one page.
+"""From recipe to record: the whole story on one page.
 
 prepare data → forecast bytes → train (or find the training) → choose the average → quantise → pack → unpack → evaluate.
-Every stage is looked up in the stage cache first; what is scored is always what was unpacked from the packed bytes.
+Every stage is looked up in the stage cache first (`golflab.model.job`). The weights that are scored are always those unpacked
+from the packed bytes.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from golflab.model.ways import Way
 
 
 def forecast_bytes(recipe: Recipe, calibration: Calibration | None = None) -> Forecast:
-    """Packed weights + code of a recipe that was not trained yet, as an interval."""
+    """Forecast of the size, code included, of a recipe that was not trained yet."""
     return forecast(inventory(recipe), recipe, code_bytes(recipe), calibration)
 
 
@@ -59,31 +60,31 @@ def run(
     float_score: bool = True,
     ways: Sequence[Way] = (),
 ) -> Record:
-    """Do everything a recipe says and leave a record.
+    """Run a recipe and return its record.
 
     Args:
-        recipe: what to do; checked first.
+        recipe: what to run; it is checked first.
         folder: where the record and the documents' bits go; None writes none.
-        cache: the stage cache, shared between runs.
+        cache: folder of the stage cache, which runs share.
         on_rung: called at each rung with step, tokens, seconds, progress, bpb (on a part of dev), documents (bits per byte of
             each of its stretches) and bytes (really packed), and once more before the evaluation, with the artifact's bytes,
             whether it was trained here, and no bpb; a returned text stops the run for that reason: its record is ``pruned``.
         on_step: called after each point of the training curve.
-        on_stage: called with what is at work and how far it is: ``preparing``, ``waiting`` (for another process that does the
+        on_stage: called with the present stage and how far it is: ``preparing``, ``waiting`` (for another process that does the
             same training), ``compiling`` and ``training`` (at every step: step, and the schedule's steps, seconds and
             batch_tokens), ``measuring`` (at a rung), ``packing``, ``scoring`` (progress, in [0, 1]) and ``finishing`` (in the
             other ways).
         device: ``auto``, ``cpu`` or ``cuda``.
-        compiled: use ``torch.compile`` for training; None does on a GPU (on a CPU the proxy earns it back in 800 steps).
-        calibration: what finished runs taught the forecast.
-        micro_tokens: tokens in flight at once instead of the recipe's, which were too many for the memory.
+        compiled: use ``torch.compile`` for training; None does so on a GPU (on a CPU it pays off after 800 steps of the proxy).
+        calibration: of the forecast, learned from finished runs.
+        micro_tokens: tokens per forward pass, where the recipe's own number needs too much memory.
         together: entered around a training with what `assist` takes, which it has other processes call; it initialises
             ``torch.distributed`` for all of them. By default this process trains alone.
-        local_disk: folder of this node's own that token shards are copied to once, and read from.
+        local_disk: folder on this node's own disk, to which token shards are copied once.
         where: added to the record's ``machine``: ``nodes``, and ``processes``, how many train together.
-        rungs: measure the run at its rungs; without, ``on_rung`` hears only of the finished artifact.
+        rungs: measure the run at its rungs; if false, ``on_rung`` is called only for the finished artifact.
         float_score: score the weights before quantisation too, which takes as long as scoring the artifact.
-        ways: what else to finish the training with; the paired differences are the record's ``finishings``.
+        ways: other ways to finish the training; the paired differences are the record's ``finishings``.
 
     Returns:
         The record, ``complete``, ``pruned`` or ``failed`` (the loss, the weights or the score are not finite, or the weights
@@ -99,9 +100,9 @@ def run(
 
 
 def again(recipe: Recipe, cache: Path, earlier: Record, device: str = "auto") -> tuple[Record, bytes]:
-    """Make the artifact of a recipe that completed once more, and score it.
+    """Make and score the artifact of a recipe that has completed before.
 
-    Its training is taken from the stage cache where it still is, however it was trained; else it is trained here.
+    Its training is taken from the stage cache, whatever its conditions were; if it is not there, it is trained here.
 
     Args:
         recipe: of the earlier run.
@@ -113,7 +114,7 @@ def again(recipe: Recipe, cache: Path, earlier: Record, device: str = "auto") ->
         A record of what was made now, and the packed weights.
 
     Raises:
-        ValueError: it did not complete now.
+        ValueError: it did not complete this time.
     """
     job = Job.begin(recipe, cache, device, None)
     job.earlier = Conditions.of_record(earlier.machine)
@@ -124,7 +125,7 @@ def again(recipe: Recipe, cache: Path, earlier: Record, device: str = "auto") ->
 
 
 def _done(job: Job, request: Request, expected: Forecast, where: Mapping[str, str]) -> tuple[Record, bytes | None]:
-    """Do everything; the record, and the artifact if it came to that."""
+    """Run all stages; return the record, and the artifact if there is one."""
     recipe = job.recipe
     record = Record(recipe.hash, recipe.seed, recipe.name, "failed", recipe.to_json())
     record.machine = describe(job.place, job.compiled) | dict(where) | job.text
@@ -156,13 +157,13 @@ def _done(job: Job, request: Request, expected: Forecast, where: Mapping[str, st
 
 @dataclass(frozen=True)
 class Training:
-    """A training and what else is needed to finish it in other ways than its recipe says.
+    """A training, and what is needed to finish it in other ways than its recipe's.
 
     Attributes:
         key: of the training in the stage cache.
-        weights: name -> tensor, by the recipe's average; float32 on the CPU.
-        model: a `GPT` on the device, ready to take weights.
-        data: what it was trained and is scored on.
+        weights: name -> tensor, of the recipe's average; float32 on the CPU.
+        model: a `GPT` on the device, into which weights can be loaded.
+        data: on which it was trained and is scored.
     """
 
     key: str
@@ -213,10 +214,10 @@ def _tell_training(record: Record, trained: Trained, job: Job) -> None:
 def assist(
     recipe: Recipe, cache: Path, *, fingerprint: str, device: str = "auto", local_disk: Path | None = None, **settings: Any
 ) -> None:
-    """Train along as a further process of a data-parallel run, whose first process keeps what comes of it.
+    """Train as a further process of a data-parallel run; its first process keeps the result.
 
     Args:
-        recipe: what is trained: what a training sees of the recipe, and its data.
+        recipe: as a training sees it, with its data.
         cache: the stage cache, the same as the first process's.
         fingerprint: of the first process's data.
         device: ``auto``, ``cpu`` or ``cuda``.

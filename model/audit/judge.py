@@ -1,22 +1,22 @@
-"""Judges an evaluation by experiment: is what it reports the honest bits per byte of a causal, normalised predictor?
+"""Judges an evaluation by experiments: are its scores the bits per byte of a causal, normalised predictor?
 
-Anything with a ``vocabulary`` and ``score(tokens)`` can be audited; nothing is taken from its source code or its word.
-A stranger's model in ten lines:
+Anything with a ``vocabulary`` and ``score(tokens)`` can be audited; its source code and its own claims do not count.
+A model from elsewhere, in ten lines:
 
     class Mine:
         vocabulary = 1024
         def score(self, tokens):                # (N,) ids -> nats of targets 1 … N-1
             return my_losses(tokens)
-        def distribution(self, prefix):         # optional: probabilities (V,) of the token behind the prefix
+        def distribution(self, prefix):         # optional: probabilities (V,) of the token after the prefix
             return my_probabilities(prefix)
         def count_bytes(self, tokens):          # optional: bytes that targets 1 … N-1 stand for
             return my_bytes(tokens)
 
     print(audit(Mine(), documents, decode=tokenizer.decode))
 
-``score`` may also yield ``(inputs, nats)`` pieces as it settles them; then the order of settling is judged too. An evaluator
+``score`` may also yield ``(inputs, nats)`` pieces as it scores them; then the order of scoring is judged too. An evaluator
 that scores documents in another order than the text's says so by ``order(documents) -> numbers of documents``. With a `Package`
-(how a fresh process loads the evaluator, and which files travel) bytes and files are judged as well.
+(how a fresh process loads the evaluator, and which files belong to it) bytes and files are judged as well.
 
 Experiments are drawn at random. The seed is part of the result: with it they can be repeated. See docs/audit.md.
 """
@@ -43,8 +43,8 @@ from golflab.model.audit.verdict import CONDITIONS, LIMIT_BYTES, LIMIT_SECONDS, 
 from golflab.model.system.progress import Progress
 
 POSITIONS, BUDGET = 1_500, 60.0  # tested at most, and seconds that this and trying out tokens may take
-LEAST_TOKENS, MOST_TOKENS = 40_000, 400_000  # of the text that experiments use, unless told otherwise
-SCORINGS = 25  # of that text that the budget should pay for
+LEAST_TOKENS, MOST_TOKENS = 40_000, 400_000  # of the text that experiments use, by default
+SCORINGS = 25  # of that text for which the budget should be enough
 
 
 def audit(
@@ -67,7 +67,7 @@ def audit(
 
     Args:
         evaluator: what is judged; see `Auditable`.
-        documents: (tokens,) ids, each beginning with BOS; real text, or experiments on it prove little.
+        documents: (tokens,) ids, each beginning with BOS; it must be real text, or the experiments find little.
         decode: ids -> text, trusted (not the evaluator's own), to count bytes independently.
         originals: the documents' text before it became tokens, if it is known.
         package: how to load the evaluator afresh; without it bytes and files stay unchecked.
@@ -78,11 +78,12 @@ def audit(
             40,000 tokens and as many as ``budget`` allows. Bytes are always counted over all documents.
         tolerance: nats by which a score may differ for numerical reasons.
         seed: of the experiments' random choices; None draws one, which no evaluator can know.
-        positions: at which the future's influence is looked for, at most.
-        budget: seconds that testing positions and trying out tokens may take together; about that again goes to the rest.
+        positions: largest number of positions at which influence of later tokens is tested.
+        budget: seconds for testing positions and trying tokens; the other experiments take about as long again.
 
     Raises:
-        ValueError: fewer than 64 tokens of text, scores that are not one number per target, or an order that is none.
+        ValueError: fewer than 64 tokens of text, scores that are not one number per target, or an order that is not a
+            permutation.
     """
     count = sum(map(len, documents))
     if count < 64:
@@ -130,7 +131,7 @@ def _text(documents: Sequence[np.ndarray], tokens: int) -> Text:
 def _affordable(evaluator: Any, documents: Sequence[np.ndarray], budget: float) -> int:
     """Tokens that can be scored some `SCORINGS` times within the budget; at least `LEAST_TOKENS`, as far as there are so many.
 
-    How fast it is shows best in a copy, so that the first call that counts is really the first.
+    The speed is measured with a copy, so that the first call that counts is the evaluator's first.
     """
     count = sum(map(len, documents))
     if count <= LEAST_TOKENS:
@@ -144,16 +145,16 @@ def _affordable(evaluator: Any, documents: Sequence[np.ndarray], budget: float) 
         began = time.monotonic()
         list(other.score(probe_text.copy()))
         speed = len(probe_text) / max(1e-6, time.monotonic() - began)
-    except Exception:  # it cannot be copied, or not score so little: the trial that counts will say why
+    except Exception:  # it cannot be copied, or cannot score so little; the first real call will report why
         return LEAST_TOKENS
     return int(min(count, MOST_TOKENS, max(LEAST_TOKENS, speed * budget / SCORINGS)))
 
 
 def _powers(bench: Bench, count: int) -> dict[str, Power]:
-    """What could have been seen, condition by condition."""
+    """The power of the experiments on each condition."""
     positions = len(bench.nats)
     future = Power(bench.tested, positions, len(bench.whole_tested)) if bench.steady else Power(0, positions)
-    made = f"{bench.drawn:,} tokens of made-up text besides, on which probabilities that sum to much more than 1 show at once"
+    made = f"{bench.drawn:,} tokens of made-up text, on which probabilities that sum to much more than 1 are found at once"
     mass = Power(bench.mass_tested, positions, len(bench.whole_compared), made if bench.drawn else "")
     everything = Power(positions, positions, positions)
     told = {
@@ -161,16 +162,16 @@ def _powers(bench: Bench, count: int) -> dict[str, Power]:
         2: mass,
         3: future,
         4: everything,
-        5: Power(None, 0, told="every byte that was declared; every score of the text that the fresh process was given"),
+        5: Power(None, 0, told="every declared byte; every score of the text that the fresh process scored"),
         6: Power(count, count, count, told="every document"),
-        7: Power(None, 0, told="what the process does while it loads and scores; not what it would do elsewhere or later"),
+        7: Power(None, 0, told="what the process does while it loads and scores, not what it would do elsewhere or later"),
         8: Power(None, 0, told=f"{len(bench.text.tokens):,} of {count:,} tokens were timed"),
     }
     return {CONDITIONS[number]: power for number, power in told.items()}
 
 
 def _worse(one: tuple[str, str] | None, other: tuple[str, str]) -> tuple[str, str]:
-    """A breach beats a pass; two of a kind are told together."""
+    """A breach counts more than a pass; the evidence of two equal states is joined."""
     if one is None or one[0] == other[0]:
         return other if one is None else (one[0], "; ".join(dict.fromkeys([one[1], other[1]])))
     return min(one, other, key=lambda verdict: ("breach", "pass", "unchecked").index(verdict[0]))

@@ -1,7 +1,7 @@
-"""Audits a recipe of ours: its packed weights, loaded in a fresh process, under its own evaluate stage.
+"""Audits a golflab recipe: its packed weights, loaded in a fresh process, with its own evaluate stage.
 
-A preset or a trial is audited from the stage cache (and trained first if it never was); an exported artifact from its file.
-Everything is scored in float32, so that a score differs for a reason and not by rounding.
+A preset or a trial is audited from the stage cache, and trained first if necessary; an exported artifact from its file.
+Everything is scored in float32, so that differences between scores are not due to rounding.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def audit_recipe(
     seed: int | None = None,
     budget: float = BUDGET,
 ) -> Audit:
-    """Audit a preset or a trial; what of it is not in the stage cache is computed first.
+    """Audit a preset or a trial; stages that are not in the stage cache are computed first.
 
     Args:
         recipe: what is judged.
         cache: the stage cache of its runs.
-        tokens: how much text the experiments use; by default enough for what learns from it to have learned twice.
+        tokens: how much text the experiments use; by default enough for adapters and mixers to learn from it twice.
         seconds: the time limit of the whole evaluation.
-        device: where it is trained if it has to be.
+        device: where it is trained if necessary.
         seed: of the experiments; see `golflab.model.audit.judge.audit`.
         budget: seconds for the experiments.
 
@@ -82,7 +82,7 @@ def audit_artifact(
         artifact: the packed file.
         data: its split's text, and the tokenizer.
         code_bytes: length of the code that travels; None makes the script and measures it.
-        tokens: how much text the experiments use; by default enough for what learns from it to have learned twice.
+        tokens: how much text the experiments use; by default enough for adapters and mixers to learn from it twice.
         seconds: the time limit of the whole evaluation.
         seed: of the experiments; see `golflab.model.audit.judge.audit`.
         budget: seconds for the experiments.
@@ -161,7 +161,7 @@ def _enough(recipe: Recipe) -> int:
 
 
 def load(recipe: str, artifact: str, tokenizer: str) -> Evaluator:
-    """What the fresh process calls: three files to an evaluator, in float32 on the CPU.
+    """Make an evaluator from three files, in float32 on the CPU; the fresh process calls this.
 
     Raises:
         ValueError: the artifact is damaged, or has other tensors than the recipe's model.

@@ -33,15 +33,15 @@ class Auditable(Protocol):
 
 @dataclass(frozen=True)
 class Package:
-    """How a fresh process gets the evaluator, and what travels with it.
+    """How a fresh process loads the evaluator, and which files belong to it.
 
     Attributes:
         factory: ``module:function``; called with ``arguments`` it returns the evaluator.
-        arguments: text the factory needs, as paths of files.
+        arguments: texts that the factory needs, for example paths of files.
         files: weights and whatever else counts against the limit besides the code.
-        code: source files and folders the evaluator may read; counted unless ``code_bytes`` says what travels.
-        free: files it may read that do not count, as the tokenizer.
-        code_bytes: length of the code that travels.
+        code: source files and folders the evaluator may read; counted unless ``code_bytes`` is given.
+        free: files it may read that do not count, such as the tokenizer.
+        code_bytes: length of the submitted code.
     """
 
     factory: str
@@ -54,14 +54,14 @@ class Package:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the experiments say about one condition.
+    """The result of the experiments on one condition.
 
     Attributes:
         condition: its number, 1 … 8.
         name: its name.
-        state: ``pass``, ``breach``, or ``unchecked`` where the experiment needs something that was not given.
+        state: ``pass``, ``breach``, or ``unchecked`` where something that the experiment needs was not given.
         evidence: what was measured.
-        power: how much was looked at, and what would have been seen.
+        power: how much was tested, and what would have been found.
     """
 
     condition: int
@@ -77,9 +77,9 @@ class Audit:
 
     Attributes:
         verdicts: one for each condition.
-        seed: that the experiments were drawn with; given again, they are the same.
-        power: by condition's name, what the experiments could have seen.
-        notes: what a reader should know besides.
+        seed: of the experiments; with the same seed they are the same.
+        power: by name of the condition, what the experiments could have found.
+        notes: further remarks for the reader.
     """
 
     verdicts: tuple[Verdict, ...]

@@ -1,7 +1,8 @@
-"""Runs a program that sees nothing but what it is shown, or under a trace of all it opens; see `run`.
+"""Runs a program that sees only the files it may see, or under a trace of all files it opens; see `run`.
 
-``namespaces``: Linux namespaces with an own root folder, no network and no other process (`golflab.model.isolation.enter`).
-``strace``: the program runs as usual, and every file that it or its children open is written down by the system's tracer.
+``namespaces``: Linux namespaces with a root folder of their own, no network and no other process
+(`golflab.model.isolation.enter`). ``strace``: the program runs as usual, and every file that it or its children open is
+recorded by strace.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ TIMEOUT = 600.0  # seconds
 MEMORY_SHARE = 0.8  # of the machine's memory, for all processes of the program together
 FILES = 2_000_000_000  # bytes the program may write, in memory
 MARK = "GOLFLAB_AUDIT"  # environment variable of every process that is run here
-LOOK = 0.25  # seconds between two looks at time and memory
+LOOK = 0.25  # seconds between two checks of time and memory
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 ENTER = Path(__file__).with_name("enter.py")
 # Reads the modules' folders from its arguments and runs a script; nothing is read from the environment.
@@ -40,8 +41,8 @@ class Ran:
 
     Attributes:
         output: what it printed.
-        problem: why it did not come to its end; empty otherwise.
-        timed_out: whether it was ended for the time it took.
+        problem: why it did not finish; empty if it did.
+        timed_out: whether it was stopped because it took too long.
         opened: what was seen by ``strace``: what it opened outside the view, or tried to in namespaces.
         seconds: how long it took.
     """
@@ -69,13 +70,13 @@ def run(
         mechanism: ``namespaces``, ``strace``, or nothing: as a child that inherits environment and open files.
         script: what is run.
         path: where it finds modules.
-        told: its standard input.
+        told: text for its standard input.
         view: what it may see.
         timeout: seconds after which all its processes are killed.
         memory: bytes all its processes may have together; most of the machine's by default.
 
     Raises:
-        OSError: the mechanism cannot be had here.
+        OSError: the mechanism is not available here.
     """
     tracer = shutil.which("strace")
     if mechanism == "strace" and tracer is None:
@@ -105,7 +106,7 @@ def run(
 
 
 def _environment(home: str) -> dict[str, str]:
-    """Environment variables of an isolated program: none of the caller's but numbers of threads and devices."""
+    """Environment variables of an isolated program: of the caller's only the numbers of threads and devices."""
     kept = {name: value for name in THREADS if re.fullmatch(r"[\w,.-]{1,64}", value := os.environ.get(name, ""))}
     libraries = [place for place in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if os.path.isdir(place)]
     if libraries:
@@ -114,7 +115,7 @@ def _environment(home: str) -> dict[str, str]:
 
 
 def _plan(folder: str, command: list[str], view: View) -> str:
-    """Write down what `golflab.model.isolation.enter` is to do; the path of that."""
+    """Write the plan for `golflab.model.isolation.enter`; return its path."""
     root, path = os.path.join(folder, "root"), os.path.join(folder, "plan.json")
     os.mkdir(root)
     plan = {"root": root, "size": FILES, "shown": view.shown, "hidden": view.hidden, "command": command}
@@ -129,10 +130,10 @@ def _plan(folder: str, command: list[str], view: View) -> str:
 def _limited(
     command: list[str], variables: dict[str, str], told: str, folder: str, timeout: float, memory: int, inherits: bool = False
 ) -> Ran:
-    """Run a command until it ends, takes too long or too much memory; then none of its processes is left."""
+    """Run a command until it ends, or takes too much time or memory; then all its processes are killed."""
     began = time.monotonic()
     problem, late = "", False
-    with contextlib.ExitStack() as files:  # not pipes: a process that is left would keep them open
+    with contextlib.ExitStack() as files:  # not pipes: a remaining process would keep them open
         asked, output, errors = (files.enter_context(tempfile.TemporaryFile()) for _ in range(3))
         asked.write(told.encode())
         asked.seek(0)
@@ -164,12 +165,12 @@ def _limited(
             file.seek(0)
             written.append(file.read().decode(errors="replace"))
     if not problem and process.returncode:
-        problem = (written[1].strip().splitlines() or [f"it ended with {process.returncode} and without a word"])[-1]
+        problem = (written[1].strip().splitlines() or [f"it ended with {process.returncode} and without a message"])[-1]
     return Ran(written[0], problem, late, (), time.monotonic() - began)
 
 
 def _kill(group: int, folder: str) -> None:
-    """End a group of processes, and those that left it: the mark in their environment gives them away."""
+    """Kill a group of processes, and those that left it, which are found by the mark in their environment."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
     mark = f"{MARK}={folder}".encode()
@@ -197,7 +198,7 @@ def _most_memory() -> int:
 
 
 def _memory(pid: int) -> int:
-    """Bytes of memory that a process and its descendants hold; 0 where the system does not tell."""
+    """Bytes of memory that a process and its descendants hold; 0 where the system does not report it."""
     pages = _bytes(f"/proc/{pid}/statm").split()
     children = [
         child for task in _numbers(f"/proc/{pid}/task") for child in _bytes(f"/proc/{pid}/task/{task}/children").split()

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from golflab.model.isolation.view import View
 
 PLUG_INS = 8192  # bytes a library's list of plug-ins may have: looking for some reads those of all libraries
-# What programs ask the system for without being asked to: names, time zones, languages, facts about the machine.
+# Paths that programs open by themselves: names, time zones, languages, facts about the machine.
 SYSTEM = re.compile(
     r"/sys/|/proc/(self/|thread-self/|sys/|driver/|(cpuinfo|meminfo|stat|filesystems|mounts|version)$)"
     r"|/dev/(null|zero|full|u?random|tty|nvidia.*)$"
@@ -17,26 +17,26 @@ SYSTEM = re.compile(
     r"|gai\.conf|mime\.types|machine-id|locale\.alias)$|/usr/lib/os-release$|/usr/share/zoneinfo/|/usr/(lib|share)/locale/"
     r"|/etc/(ssl|pki/tls)/openssl\.cnf$|/usr/lib(/[\w-]+)?/(gconv/|libnss_\w+\.so\.2$)|(/usr)?/s?bin/(uname|ldconfig|ldconfig\.real)$"
 )
-# A way to reach memory or files of others without opening them by name, for whoever may.
+# Calls that reach memory or files of other processes without opening a path.
 FORBIDDEN = ("open_by_handle_at", "process_vm_readv", "pidfd_getfd", "ptrace", "io_uring_setup", "shmat", "mq_open", "keyctl")
 OPENING = ("open", "openat", "openat2", "creat", "execve", "execveat", "clone", "clone3")
 SENDING = ("connect", "bind", "sendto", "sendmsg", "sendmmsg")
 
 
 def of_system(path: str) -> bool:
-    """Whether a path is one that programs and libraries ask for without being asked to."""
+    """Whether a path is one that Python and libraries open by themselves."""
     plug_ins = re.search(r"\.(dist|egg)-info/(entry_points|top_level|requires)\.txt$|\.egg-info/PKG-INFO$", path)
     return bool(SYSTEM.match(path)) or (plug_ins is not None and os.path.isfile(path) and os.path.getsize(path) <= PLUG_INS)
 
 
 def undeclared(trace: Iterable[str], view: View, own: str, inside: bool = False) -> list[str]:
-    """What a trace says was opened and is neither shown nor the system's; connections, and reads of others' memory.
+    """Undeclared files that a program opened, according to a trace; connections; reads of other processes' memory.
 
     Args:
         trace: lines that ``strace -f -y -o`` wrote.
         view: what the program was allowed.
         own: a folder that is the program's own.
-        inside: whether it ran where nothing else exists; then what it tried in vain counts, if it exists outside.
+        inside: whether it ran in namespaces; then failed attempts count if the file exists outside.
     """
     begun: dict[str, str] = {}
     found: dict[str, None] = {}

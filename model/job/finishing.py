@@ -21,11 +21,11 @@ from golflab.model.ways import collected, compare
 
 
 class StageFailed(RuntimeError):
-    """What comes after the training cannot be done with its weights; the message says why."""
+    """A stage after training failed; the message says why."""
 
 
 def pack_weights(job: Job, trained: Trained, record: Record) -> bytes:
-    """Average, quantise, pack: the artifact, and its size in the record."""
+    """Average, quantise and pack; return the artifact, and note its size in the record."""
     average = job.recipe.tenant("average")
     if average is not None and average_key(average) not in trained.averages:
         record.notes.append(f"{average.name} collected nothing; the last weights were exported.")
@@ -44,14 +44,14 @@ def _make_artifact(job: Job, weights: dict[str, Tensor]) -> bytes:
     part = finishing_part(job.recipe)
     try:
         blob = artifact(part, empty_model(part, job.place.device, job.place.dtype), weights, job.data.train, job.code_bytes)
-    except ValueError as error:  # numbers that no file can hold, or that no rounding can be found for
+    except ValueError as error:  # numbers that no file can hold, or for which no rounding is found
         raise StageFailed(str(error)) from error
     job.keep("pack", job.later["pack"], {"blob": torch.frombuffer(bytearray(blob), dtype=torch.uint8)}, {})
     return blob
 
 
 def stopped_for_size(job: Job, request: Request, trained: Trained, record: Record) -> bool:
-    """Tell the finished size before anything is scored, and whether the run is to stop for it."""
+    """Report the final size before anything is scored; return whether the run must stop because of it."""
     if request.on_rung is None:
         return False
     told = {"step": trained.tokens // job.recipe.schedule.batch_tokens, "bytes": record.bytes, "trained": record.trained}
@@ -62,7 +62,7 @@ def stopped_for_size(job: Job, request: Request, trained: Trained, record: Recor
 
 def score_artifact(job: Job, request: Request, trained: Trained, blob: bytes, record: Record) -> Score:
     """Score the weights as the artifact holds them and, for comparison, before they were quantised."""
-    # An adapter can take longer to score a second time than the training took.
+    # With an adapter, a second scoring can take longer than the training.
     if request.float_score and job.recipe.tenant("adapt") is None:
         record.bpb_float = _score(job, trained.chosen(job.recipe.tenant("average")), "float").bpb
     score = _score(job, unpack(blob), "evaluate")
@@ -72,7 +72,7 @@ def score_artifact(job: Job, request: Request, trained: Trained, blob: bytes, re
 
 
 def compare_ways(job: Job, request: Request, trained: Trained) -> list[dict[str, Any]]:
-    """Compare what else the training could have been finished with."""
+    """Finish the training in the other ways that were asked for, and compare."""
     job.tell("finishing", {})
     with job.timed("finish"):
         model = empty_model(job.recipe, job.place.device, job.place.dtype)
@@ -80,7 +80,7 @@ def compare_ways(job: Job, request: Request, trained: Trained) -> list[dict[str,
 
 
 def _score(job: Job, weights: dict[str, Tensor], stage: str) -> Score:
-    """Score weights on the recipe's split, or find the score.
+    """Score weights on the recipe's split, or find the score in the stage cache.
 
     Raises:
         StageFailed: they cannot be scored, or what they predict is not finite.
@@ -96,7 +96,7 @@ def _score(job: Job, weights: dict[str, Tensor], stage: str) -> Score:
             score = evaluate(model, documents, job.data.tokenizer, part, progress=job.scored, resume=resume)
         except ValueError as error:
             raise StageFailed(str(error)) from error
-        if not 0 < score.bpb < MOST_BPB:  # nor is NaN
+        if not 0 < score.bpb < MOST_BPB:  # false for NaN too
             raise StageFailed(f"the {'artifact' if stage == 'evaluate' else 'weights'} scored {score.bpb} bits per byte")
         job.keep("evaluate", key, *score.to_tensors())
         return score

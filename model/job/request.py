@@ -16,7 +16,7 @@ Together = Callable[[Recipe, dict[str, Any]], AbstractContextManager[Any]]  # ta
 
 
 def alone(recipe: Recipe, settings: dict[str, Any]) -> AbstractContextManager[None]:
-    """Train in this process only."""
+    """The default of ``together``: this process trains without others."""
     return nullcontext()
 
 

@@ -39,7 +39,7 @@ def train_or_find(job: Job, request: Request) -> Trained:
         told = {"own": uuid.uuid4().hex if job.recipe.schedule.seconds is not None else ""}
         job.name_training(told)
         if done.stopped:
-            job.checkpoint.unlink(missing_ok=True)  # the run is over; asked again, it would be stopped again
+            job.checkpoint.unlink(missing_ok=True)  # the run is over; a new one would be stopped again
         else:
             job.claim()
             tensors, facts = done.to_tensors()
@@ -49,10 +49,12 @@ def train_or_find(job: Job, request: Request) -> Trained:
 
 
 def _train(job: Job, request: Request, part: Recipe, checkpoint: Path | None) -> Trained:
-    """Train a part of the recipe here, with all processes that train it together."""
+    """Train a part of the recipe, with all processes that train it together."""
     settings: dict[str, Any] = {"dtype": job.place.dtype, "checkpoint": checkpoint, "compiled": job.compiled}
     settings |= {"micro_tokens": request.micro_tokens}
-    seen = part.with_(corpus=job.recipe.data.corpus, tokenizer=job.recipe.data.tokenizer)  # the others open it themselves
+    seen = part.with_(
+        corpus=job.recipe.data.corpus, tokenizer=job.recipe.data.tokenizer
+    )  # the other processes open the data themselves
     on_rung = None
     if request.on_rung is not None and request.rungs and checkpoint is not None:
         on_rung = functools.partial(_measure_rung, job, request.on_rung)
@@ -63,7 +65,7 @@ def _train(job: Job, request: Request, part: Recipe, checkpoint: Path | None) ->
 
 
 def _from_cache(job: Job, tensors: dict[str, Tensor], told: dict[str, Any]) -> Trained:
-    """A training from the stage cache; what was measured at its rungs belongs to the run that trained it."""
+    """A training from the stage cache. Measurements at its rungs belong to the run that trained it, so other runs drop them."""
     done = Trained.from_tensors(tensors, told)
     job.name_training(told)
     job.checkpoint.unlink(missing_ok=True)
@@ -82,10 +84,10 @@ def _memory_note(job: Job, micro_tokens: int | None) -> list[str]:
 
 
 def _is_usable(job: Job, request: Request, told: dict[str, Any]) -> bool:
-    """Whether a training in the cache is the one this run would do.
+    """Whether a cached training can be used for this run.
 
-    Where seconds bound it, that depends on how much else the machine does, so a few steps are tried: a process that was
-    slower or faster than this one has trained on another number of tokens.
+    If it was bounded by seconds, that depends on the load of the machine, so a few steps are tried: a process that was slower
+    or faster than this one trained on another number of tokens.
     """
     if job.recipe.schedule.seconds is None or job.earlier is not None or job.is_own():
         return True
@@ -94,7 +96,7 @@ def _is_usable(job: Job, request: Request, told: dict[str, Any]) -> bool:
         return False
     try:
         here, there = measured_step_seconds(_train(job, request, short, None).curve), step_seconds(part, told)
-    except TrainingFailed:  # with this shorter schedule; it says nothing of the whole one
+    except TrainingFailed:  # the shorter schedule failed, which says nothing about the whole one
         return False
     if not is_same_pace(here, there):
         job.notes.append(f"the training in the cache took {there:.3g} s a step, this process takes {here:.3g}; trained anew")
@@ -102,7 +104,7 @@ def _is_usable(job: Job, request: Request, told: dict[str, Any]) -> bool:
 
 
 def _measure_rung(job: Job, on_rung: OnRung, point: dict[str, Any], model: GPT) -> str | None:
-    """Measure a run in progress and ask what to do."""
+    """Measure a run at a rung, and ask whether it must stop."""
     job.tell("measuring", {})
     documents = job.data.split(job.recipe.data.split)
     measured, shares = measure(job.recipe, model, documents, job.data.tokenizer, job.code_bytes)

@@ -16,12 +16,12 @@ from golflab.model.audit.experiments.causal import MASS_ERROR, Moved, looks_ahea
 from golflab.model.audit.experiments.texts import Text
 from golflab.model.audit.verdict import Verdicts
 
-ALPHA = 1e-6  # chance that made-up text accuses an honest evaluator
-STAKES = np.array([0.01, 0.03, 0.1, 0.2, 0.4, 0.7])  # shares of what a bettor has that are put on every token
+ALPHA = 1e-6  # probability that made-up text leads to a breach of an honest evaluator
+STAKES = np.array([0.01, 0.03, 0.1, 0.2, 0.4, 0.7])  # shares of its money that a bettor puts on every token
 
 
 def made_up(bench: Bench) -> tuple[Verdicts, int]:
-    """Score text drawn with known probabilities; what is wrong, and the number of tokens drawn."""
+    """Score text drawn with known probabilities; return the breaches found, and the number of tokens drawn."""
     drawn = 0
     lengths = [length for length in (*LEVELS[1:], len(bench.text.tokens)) if length <= len(bench.text.tokens)]
     for length in dict.fromkeys(lengths):
@@ -46,19 +46,20 @@ def drawn_inputs(text: Text, q: np.ndarray) -> np.ndarray:
 
 
 def invent(bench: Bench, text: Text, kept: float) -> tuple[Text, np.ndarray]:
-    """Draw a text of the same length and the same places of documents' beginnings.
+    """Draw a text with the same length and the same beginnings of documents.
 
-    Each token stays what it is with probability ``kept``. Otherwise it is drawn: half from what followed the token in front of
-    it somewhere in the real text, four tenths from all tokens as often as they are, one tenth from all kinds of token alike.
+    Each token is kept with probability ``kept``. Otherwise it is drawn: with probability 0.5 from the tokens that follow the
+    token before it in the real text, 0.4 from all tokens by their frequency, and 0.1 from the vocabulary with equal
+    probability.
 
     Returns:
-        the text; (n,) the probability each token had before it was drawn, NaN where it could be no other.
+        the text; (n,) the probability with which each token was drawn, NaN where it was fixed.
     """
     tokens, n = text.tokens.copy(), len(text.tokens)
     ordinary = np.setdiff1d(np.arange(bench.size), [bench.bos])
     stay, which, pick = bench.random.random(n), bench.random.random(n), bench.random.random(n)
     order, first = bench.by_token, bench.first_of
-    follows = np.append(bench.real[1:], bench.bos)[order]  # what followed each token, token by token
+    follows = np.append(bench.real[1:], bench.bos)[order]  # the tokens after each token, grouped by token
     usable = [row[row != bench.bos] for row in np.split(follows, first[1:-1])]
     for i in np.flatnonzero(~text.fixed):
         if stay[i] < kept:
@@ -85,11 +86,11 @@ def invent(bench: Bench, text: Text, kept: float) -> tuple[Text, np.ndarray]:
 
 
 def _won(bench: Bench, text: Text, inputs: np.ndarray, ratio: np.ndarray) -> np.ndarray:
-    """Inputs at which a bettor won most, if one got so rich that chance is no explanation; else none.
+    """The inputs at which a bettor won most, if one won more than chance can explain; otherwise none.
 
-    A bettor puts a share of what it has on every token; on average that neither wins nor loses, so to have 1/ALPHA times what
-    it began with has at most the chance ALPHA. Whom it bets on is decided by what came before: all; those behind rare tokens;
-    those near the ends of documents; those far into the text.
+    A bettor puts a share of its money on every token. On average it neither wins nor loses, so it reaches 1/ALPHA times its
+    first money with probability at most ALPHA. On which tokens it bets depends on earlier tokens only: on all; on those after
+    rare tokens; on those near the ends of documents; on those far into the text.
     """
     kinds = [np.ones(len(inputs), dtype=bool)]
     kinds.append(bench.counts[text.tokens[inputs]] <= np.median(bench.counts[bench.known]))
@@ -106,8 +107,8 @@ def _won(bench: Bench, text: Text, inputs: np.ndarray, ratio: np.ndarray) -> np.
 
 
 def _accused(bench: Bench, text: Text, inputs: Iterable[int]) -> Verdicts:
-    """Made-up text was predicted better than is possible: by looking ahead, or by probabilities that sum to more than one?"""
-    told = f"text drawn with known probabilities was predicted better than is possible (by chance: less than {ALPHA:g})"
+    """Made-up text was predicted too well: by looking ahead, or by probabilities that sum to more than one?"""
+    told = f"text drawn with known probabilities was predicted better than possible (probability by chance below {ALPHA:g})"
     ahead: list[Moved] = [m for at in inputs if (m := looks_ahead(bench, text, int(at), 2)) is not None]
     if ahead:
         return {1: ("breach", f"{told}, and scores change with what follows"), 2: ("pass", "no sum above one was found")}

@@ -28,21 +28,21 @@ from golflab.model.audit.experiments.made_up import made_up
 from golflab.model.audit.experiments.texts import Text
 from golflab.model.audit.verdict import Verdicts
 
-EXACT, PARTLY = 24, 16  # places at which all tokens are tried; at which only the likeliest are
+EXACT, PARTLY = 24, 16  # positions at which all tokens are tried; positions at which only the likeliest are
 LIKELY = 32  # tokens tried where all would take too long
 SHORT = (16, 48)  # tokens of a text in which every token is tried
-SMALL = 64  # a vocabulary that is always tried out wholly
-PATIENCE = 60.0  # seconds that the first place may take at which all tokens are tried
-CONFIRMED = 4  # differences that are looked into
+SMALL = 64  # a vocabulary of at most this size is always tried completely
+PATIENCE = 60.0  # seconds that the first position with all tokens may take
+CONFIRMED = 4  # differences that are examined
 
 
 def normalised(bench: Bench, probes: Probes, seconds: float) -> Verdicts:
-    """Condition 2, and what the same experiments say about 1 and 3.
+    """Verdict on condition 2, and what the same experiments find about 1 and 3.
 
     Args:
         bench: with the evaluator.
-        probes: what testing positions found.
-        seconds: what enumeration may take.
+        probes: findings at the tested positions.
+        seconds: time limit of trying tokens.
     """
     if told := not_numbers(bench.nats, bench.tolerance):
         return {2: ("breach", told)}
@@ -65,14 +65,14 @@ def normalised(bench: Bench, probes: Probes, seconds: float) -> Verdicts:
     said = []
     if bench.announces:
         compared = lasts + sum(1 for _ in probes.masses)
-        said.append(f"at {compared} places what is announced sums to 1 and is what is charged")
+        said.append(f"at {compared} positions the announced probabilities sum to 1 and agree with the scores")
     said.append(tried.told())
     said.append(f"{drawn:,} tokens drawn with known probabilities were not predicted better than is possible")
     return found | {2: ("pass", "; ".join(said))}
 
 
 def not_numbers(nats: np.ndarray, tolerance: float) -> str:
-    """What is wrong with scores as numbers; nothing if nothing is."""
+    """Why scores are not valid numbers; empty if they are."""
     scored = nats[~np.isnan(nats)]
     if not len(scored):
         return "no target was scored"
@@ -87,7 +87,7 @@ def not_numbers(nats: np.ndarray, tolerance: float) -> str:
 
 
 def _last_places(bench: Bench, count: int = 4) -> tuple[Verdicts, int]:
-    """Behind prefixes: is the token charged what was announced? Verdicts on 2 and 3, and the number of comparisons."""
+    """Compare scores after prefixes with announced probabilities: verdicts on 2 and 3, and the number of comparisons."""
     gaps, done = [], 0
     for number in range(count):
         text = bench.text if number == count - 1 else bench.stretch(int(bench.random.choice(bench.levels[:2])))
@@ -106,41 +106,41 @@ def _last_places(bench: Bench, count: int = 4) -> tuple[Verdicts, int]:
     if not wrong_ones:
         return {}, done
     off = max(map(abs, wrong_ones))
-    told = f"{len(wrong_ones)} of {len(gaps)} tokens were not charged what was announced (off by up to {off:.3g} nats)"
-    known = ("breach", f"{told}, but always less: they were learned from first")
+    told = f"{len(wrong_ones)} of {len(gaps)} scores differ from the announced probabilities, by up to {off:.3g} nats"
+    known = ("breach", f"{told}, and all are better: the tokens were learned from before they were scored")
     return {2: ("breach", told)} | ({3: known} if max(gaps) < -SHAPES * bench.tolerance else {}), done
 
 
 def _round(length: int) -> int:
-    """A length that whole windows fill, so that an evaluation that drops its tail scores the last token."""
+    """A length that is filled by whole windows, so that an evaluation that drops its tail scores the last token."""
     return max(1, length) if length < 1024 else length // 1024 * 1024
 
 
 def _looked_into(bench: Bench, gaps: list[Gap]) -> Verdicts:
-    """Targets charged otherwise in their text than behind the prefix: by the future, by mass, or by the text's length?"""
+    """Why do scores in the text and after the prefix differ: by later tokens, by excess probability, or by the length?"""
     ordered = sorted(gaps, key=lambda gap: gap.nats)
     for gap in [*ordered[: CONFIRMED // 2], *ordered[CONFIRMED // 2 :][-CONFIRMED // 2 :]]:
-        for text in (gap.text, gap.prefix):  # the one that is charged too little may be the prefix
+        for text in (gap.text, gap.prefix):  # the score that is too good may be that of the prefix
             if text is None:
                 continue
             if moved := looks_ahead(bench, text, gap.input):
                 return {1: ("breach", f"the score of a target changed by {moved.largest:.3g} nats with what follows it")}
             mass, count = summed(bench, text, gap.input, 2 * LIKELY)
             if mass > 1 + MASS_ERROR:
-                other = "what is announced" if gap.prefix is None else "where the text ends elsewhere"
-                told = f"{abs(gap.nats):.3g} nats other than {other} are charged"
+                other = "the announced probability" if gap.prefix is None else "the score in a text with another end"
+                told = f"a score differs by {abs(gap.nats):.3g} nats from {other}"
                 return {2: ("breach", f"{told}, and the probabilities of {count} of {bench.size} tokens sum to {mass:.4g}")}
     bench.notes.append(
-        f"{len(gaps)} targets are charged otherwise (by up to {max(abs(g.nats) for g in gaps):.3g} nats) where the text or "
-        "their document ends elsewhere, whatever follows: lengths are taken as known"
+        f"{len(gaps)} targets have other scores (by up to {max(abs(g.nats) for g in gaps):.3g} nats) where the text or "
+        "their document ends elsewhere, whatever tokens follow: the evaluator uses the lengths of documents"
     )
     return {}
 
 
 def summed(bench: Bench, text: Text, at: int, count: int, deadline: float = np.inf) -> tuple[float, int]:
-    """Sum of what the likeliest ``count`` tokens would be charged as the target of input ``at``, and how many were tried.
+    """Sum of the probabilities of the likeliest ``count`` tokens as the target of input ``at``, and how many were tried.
 
-    It ends early where the sum is more than one, or at the deadline.
+    It stops early when the sum exceeds one, or at the deadline.
     """
     mass, tokens = 0.0, _likeliest(bench, text, at)[:count]
     for done, token in enumerate(tokens, 1):
@@ -151,7 +151,7 @@ def summed(bench: Bench, text: Text, at: int, count: int, deadline: float = np.i
 
 
 def _likeliest(bench: Bench, text: Text, at: int) -> np.ndarray:
-    """All tokens, the likeliest in the place of the target of input ``at`` first, as far as we know without asking for all."""
+    """All tokens, sorted by an estimate of their probability as the target of input ``at``, the likeliest first."""
     announced = bench.distribution(text.tokens[: at + 1]) if bench.announces else None
     if announced is not None and announced.shape == (bench.size,):
         return np.argsort(-announced, kind="stable")
@@ -174,10 +174,10 @@ def _probability(bench: Bench, text: Text, at: int, token: int) -> float:
 
 
 class Tried:
-    """Tries tokens in one place of short texts: at the end, in the middle, behind rare tokens and at the end of documents.
+    """Tries tokens at one position of short texts: at the end, in the middle, after rare tokens and at the end of documents.
 
     Attributes:
-        places: where tokens were tried.
+        places: number of positions where tokens were tried.
         masses: sums over the whole vocabulary.
     """
 
@@ -186,8 +186,8 @@ class Tried:
         self.places, self.masses, self.partial = 0, list[float](), 0
 
     def everything(self) -> str:
-        """Try until time is up; return what is wrong, or nothing."""
-        # Where probabilities are announced, comparing them with the charges says the same for less.
+        """Try until the deadline; return what is wrong, or an empty text."""
+        # Where probabilities are announced, comparing them with the scores tests the same in less time.
         exact = 0 if self.bench.announces and self.bench.size > SMALL else EXACT
         for number in range(exact + PARTLY):
             if number >= exact and self.bench.size <= SMALL:
@@ -205,15 +205,16 @@ class Tried:
     def told(self) -> str:
         """What was tried, in words."""
         if not self.places:
-            return "no short text was scored, so that tokens could not be tried out"
+            return "no short text could be scored, so tokens could not be tried"
         said = []
         if self.masses:
             worst = max(self.masses, key=lambda mass: abs(mass - 1))
             said.append(
-                f"at {len(self.masses)} places all {self.bench.size} tokens were tried: they sum to {worst:.6g} at worst"
+                f"at {len(self.masses)} positions all {self.bench.size} tokens were tried: "
+                f"the sum furthest from 1 is {worst:.6g}"
             )
         if self.partial:
-            said.append(f"at {self.partial} the likeliest {LIKELY}: not to more than 1")
+            said.append(f"at {self.partial} positions the {LIKELY} likeliest: the sum is at most 1")
         return "; ".join(said)
 
     def _exact(self, text: Text, at: int) -> str:
@@ -221,9 +222,9 @@ class Tried:
         return self._added(text, at, self.bench.size, patience)
 
     def _added(self, text: Text, at: int, count: int, deadline: float) -> str:
-        """Add up the likeliest ``count`` tokens; what is wrong with the sum, or nothing."""
+        """Add up the probabilities of the likeliest ``count`` tokens; what is wrong with the sum, or an empty text."""
         mass, done = summed(self.bench, text, at, count, deadline)
-        where, size = f"tried behind {at + 1} tokens" + ("" if at == len(text.tokens) - 2 else " in mid-text"), self.bench.size
+        where, size = f"tried after {at + 1} tokens" + ("" if at == len(text.tokens) - 2 else " in mid-text"), self.bench.size
         self.places += 1
         if mass > 1 + MASS_ERROR:
             return f"{where}, the probabilities of {done} of {size} tokens sum to {mass:.4g}, more than 1"
@@ -248,12 +249,12 @@ class Tried:
             if len(scored):
                 last = (
                     number % 4 == 0 or not bench.sequential
-                )  # else its document's length, and with it the order, would change
+                )  # otherwise the document's length would change, and with it the order
                 return text, int(scored[-1] if last else scored[np.argmin(np.abs(scored - (length - 2 - back)))])
         return bench.text, -1
 
     def _place(self, number: int, length: int, back: int) -> int | None:
-        """Where in the real text to begin, so that what is in front of the target is as wanted."""
+        """Where in the real text to begin, for a target of the wanted kind."""
         bench = self.bench
         if number % 4 == 1:  # a document's end
             return int(bench.random.choice(bench.starts)) - (length - back) + int(bench.random.integers(0, 3))

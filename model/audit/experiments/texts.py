@@ -23,7 +23,7 @@ class Text:
 
     @cached_property
     def document_of(self) -> np.ndarray:
-        """The document each token lies in: (n,)."""
+        """Number of each token's document: (n,)."""
         return np.searchsorted(self.begins, np.arange(len(self.tokens)), side="right") - 1
 
     @cached_property

@@ -15,7 +15,8 @@ from golflab.model.technique import Technique
 class LNScale(Technique):
     """Multiplies the output of both norms of block l by 1/√(l+1).
 
-    With QK-norm it has no effect on queries and keys. It then acts on the values, on the inputs of gates, and on the MLP.
+    With QK-norm it has no effect on queries and keys. It then acts on the values, on the inputs of gates and, squared, on the
+    MLP.
     """
 
     slot = "norm"
