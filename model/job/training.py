@@ -52,9 +52,8 @@ def _train(job: Job, request: Request, part: Recipe, checkpoint: Path | None) ->
     """Train a part of the recipe, with all processes that train it together."""
     settings: dict[str, Any] = {"dtype": job.place.dtype, "checkpoint": checkpoint, "compiled": job.compiled}
     settings |= {"micro_tokens": request.micro_tokens}
-    seen = part.with_(
-        corpus=job.recipe.data.corpus, tokenizer=job.recipe.data.tokenizer
-    )  # the other processes open the data themselves
+    # The other processes open the data themselves.
+    seen = part.with_(corpus=job.recipe.data.corpus, tokenizer=job.recipe.data.tokenizer)
     on_rung = None
     if request.on_rung is not None and request.rungs and checkpoint is not None:
         on_rung = functools.partial(_measure_rung, job, request.on_rung)
