@@ -88,7 +88,7 @@ class Stream:
 
     Args:
         parts: token arrays, (tokens,) uint16, in order.
-        bos: what the parts call BOS; whoever reads the stream finds `BOS` in its place, and the other way round.
+        bos: id of BOS in the parts; in what is read from the stream, this id and `BOS` are exchanged.
     """
 
     def __init__(self, parts: Sequence[np.ndarray], bos: int = BOS) -> None:
