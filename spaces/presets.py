@@ -1,7 +1,7 @@
 """Presets: named recipes, each derived from another one in Python, at the challenge's scale and at two smaller ones.
 
-``preset("baseline", "proxy")`` is what a search on a laptop varies around. A smaller scale keeps a preset's proportions
-(depth, MLP width, KV heads against the baseline's) in a body that trains on one CPU core: ``proxy`` in about a minute,
+``preset("baseline", "proxy")`` is the usual start of a search on a laptop. A smaller scale keeps a preset's proportions (depth,
+MLP width and KV heads, relative to the baseline) in a small shape that trains on one CPU core: ``proxy`` in about a minute,
 ``nano`` in about ten seconds.
 """
 
@@ -63,7 +63,7 @@ def preset(name: str, scale: str = "proxy") -> Recipe:
 
 
 def at_scale(recipe: Recipe, scale: str) -> Recipe:
-    """Return a full-scale ``recipe`` as it is, or a small one: the same techniques and proportions in a small body.
+    """Return a full-scale ``recipe`` as it is, or a small one with the same techniques and proportions.
 
     Raises:
         ValueError: the scale is none of `SCALES`.
@@ -79,7 +79,7 @@ def at_scale(recipe: Recipe, scale: str) -> Recipe:
 
 
 def _shrunk(shape: Shape, small: Shape) -> Shape:
-    """A small body with ``shape``'s proportions to the baseline's: depth, MLP width, KV heads, vocabulary."""
+    """A small shape with the proportions of ``shape`` to the baseline's: depth, MLP width, KV heads, vocabulary."""
     full = BASELINE.shape
     vocabulary = shape.vocabulary * small.vocabulary // full.vocabulary
     return dataclasses.replace(

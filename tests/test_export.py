@@ -8,6 +8,7 @@ import json
 import pytest
 
 from golflab.model import run as story
+from golflab.model.job import training as train_stage
 from golflab.model.run import run
 from golflab.model.submission import standalone
 from golflab.model.system.machine import Conditions
@@ -65,7 +66,7 @@ def test_a_training_under_other_conditions_is_exported_from_the_cache_and_not_do
     record = run(recipe, None, runs / "cache", device="cpu", where={"processes": "2"})
     assert Conditions.of_record(record.machine).processes == 2
     with monkeypatch.context() as patch:
-        patch.setattr(story, "train", None)
+        patch.setattr(train_stage, "train", None)
         said, told = exported(recipe, record, runs, tmp_path)
     assert (said, told) == ([], record.summary())
 
@@ -73,7 +74,7 @@ def test_a_training_under_other_conditions_is_exported_from_the_cache_and_not_do
 def test_a_training_bounded_by_seconds_is_exported_as_it_was(recipe, runs, tmp_path, monkeypatch):
     recipe = recipe.with_(seed=2, tokens=None, seconds=0.2)
     record = run(recipe, None, runs / "cache", device="cpu")
-    monkeypatch.setattr(story, "train", None)
+    monkeypatch.setattr(train_stage, "train", None)
     said, told = exported(recipe, record, runs, tmp_path)
     assert (said, told) == ([], record.summary())
 

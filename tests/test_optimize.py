@@ -171,8 +171,7 @@ def test_kinds_go_where_they_belong():
 
 def test_a_group_named_twice_is_an_error(monkeypatch):
     twice = [AdamGroup(("table.weight",), 0.1), AdamGroup(("table.weight",), 0.2)]
-    monkeypatch.setattr(
-        "golflab.model.training.optimizers._built", lambda recipe, slot: (lambda infos: twice, (0.9, 0.95), 1e-8)
-    )
+    model = GPT(BASE)
+    monkeypatch.setattr("golflab.model.recipe.Recipe.build", lambda recipe, slot: (lambda infos: twice, (0.9, 0.95), 1e-8))
     with pytest.raises(RuntimeError, match="every table and scale once"):
-        Optimizers(GPT(BASE), BASE)
+        Optimizers(model, BASE)

@@ -150,18 +150,19 @@ def judge_bytes(tokenizer: Path, tables: Path, corpus: str) -> Any:
 
     Args:
         tokenizer: SentencePiece model.
-        tables: byte tables; see `golflab.model.audit.accounting.read_tables`.
+        tables: byte tables; see `golflab.model.audit.experiments.accounting.read_tables`.
         corpus: text, which is encoded; or token shards, which the tokenizer must have made.
 
     Returns:
-        A `golflab.model.audit.judge.Audit` of one verdict.
+        A `golflab.model.audit.verdict.Audit` of one verdict.
 
     Raises:
         ValueError: a file cannot be used, or tokenizer, tables and corpus do not go together.
     """
-    from golflab.model.audit.accounting import judge_tables, read_tables
     from golflab.model.audit.entry import read_tokenizer
-    from golflab.model.audit.judge import Audit, Power, Verdict
+    from golflab.model.audit.experiments.accounting import judge_tables, read_tables
+    from golflab.model.audit.power import Power
+    from golflab.model.audit.verdict import Audit, Verdict
     from golflab.model.data.corpus import ShardCorpus, load_corpus
     from golflab.model.data.shards import exchanged, read_shard, split_documents
 
