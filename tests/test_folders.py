@@ -12,7 +12,9 @@ from made import made
 
 from golflab.model.record import look_through
 from golflab.search.cli import main as cli
-from golflab.search.ledger.storage import JOURNAL, Presence, read_experiment
+from golflab.search.experiment.experiment_file import read_experiment
+from golflab.search.ledger.drivers import Presence
+from golflab.search.ledger.storage import JOURNAL
 from golflab.search.upkeep.status import opened, status_of
 
 

@@ -13,10 +13,10 @@ from golflab.model.record import records_in
 from golflab.search.engine.guard import on_the_same_text
 from golflab.search.experiment.clock import Clock
 from golflab.search.experiment.drive import open_ledger
+from golflab.search.experiment.experiment_file import read_experiment
 from golflab.search.experiment.folder import reopen
 from golflab.search.experiment.options import Options
 from golflab.search.experiment.start import asked, options_of, resume, run_plan, search
-from golflab.search.ledger.storage import read_experiment
 from golflab.search.upkeep.status import status_of
 from golflab.spaces.presets import preset
 

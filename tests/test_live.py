@@ -20,9 +20,9 @@ from golflab.search.engine.standing import Opening, Standing, standing_of
 from golflab.search.engine.trainable import run_safely
 from golflab.search.experiment.clock import Clock
 from golflab.search.experiment.drive import open_ledger
+from golflab.search.experiment.experiment_file import read_experiment, write_experiment
 from golflab.search.experiment.folder import begin, create
 from golflab.search.experiment.start import asked
-from golflab.search.ledger.storage import read_experiment, write_experiment
 from golflab.search.sampler.proposal import Proposal
 from golflab.search.terminal import show
 from golflab.search.terminal.live_table import HEARTBEAT, LiveTable

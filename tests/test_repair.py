@@ -15,7 +15,8 @@ from golflab.model.record import look_through
 from golflab.search.cli import main as cli
 from golflab.search.experiment.drive import open_ledger
 from golflab.search.experiment.start import options_of
-from golflab.search.ledger.storage import JOURNAL, Presence
+from golflab.search.ledger.drivers import Presence
+from golflab.search.ledger.storage import JOURNAL
 from golflab.search.upkeep.repair import rebuild
 from golflab.search.upkeep.status import opened, status_of
 
@@ -26,7 +27,7 @@ def kept(tmp_path_factory):
     folder = made(tmp_path_factory.mktemp("kept"), "e", trials=8, failing=1, left=3)
     book = open_ledger(options_of("e", folder.parent, trust=True))
     assert book.propose() is not None
-    book.enqueue(book.space.params(book.space.preset) | {"xsa": True})
+    book.enqueue(book.problem.recipes.params(book.problem.recipes.preset) | {"xsa": True})
     book.presence.leave()
     return folder
 

@@ -10,18 +10,18 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from fake_runs import Forecaster, run
+from fake_runs import run
 from rich.console import Console
 
 from golflab.search.cli.export import find_trial
-from golflab.search.ledger.ledger import Ledger
+from golflab.search.experiment.experiment_file import write_experiment
 from golflab.search.ledger.pruners import Agreement
-from golflab.search.ledger.storage import open_storage, write_experiment
 from golflab.search.terminal import show
 from golflab.search.terminal.live_table import LiveTable
 from golflab.search.upkeep.status import status_of, write_curves
 from golflab.spaces.presets import preset
 from golflab.spaces.space import Space
+from tests.ledgers import ledger
 
 SPACE = Space("small", preset("baseline").with_(limit=640_000), techniques=("xsa", "smear_gate", "ln_scale"))
 RELIABLE = Agreement(96, 0.9, 0.7, 0.97, 14)
@@ -31,12 +31,12 @@ RELIABLE = Agreement(96, 0.9, 0.7, 0.97, 14)
 def experiment(tmp_path_factory):
     """Six finished trials of a search that is still running."""
     folder = tmp_path_factory.mktemp("runs") / "w"
-    book = Ledger(folder, "w", SPACE, open_storage(None, folder), Forecaster(), 8)
+    book = ledger(folder, 8, space=SPACE)
     for _ in range(6):
         proposal = book.propose()
 
         def hear(rung, number=proposal.number):
-            return book.report(number, rung)
+            return book.rungs.report(number, rung)
 
         book.finish(proposal.number, run(proposal.recipe, book.trial_folder(proposal.recipe.hash), folder / "cache", hear))
     book.propose()
@@ -51,7 +51,7 @@ def test_status_says_what_was_spent_and_which_rungs_predict(experiment):
     assert told["spent"]["trainings"] == 7
     assert [rung["step"] for rung in told["rungs"]] == [1, 2, 3, 4]
     assert all(rung["spearman"] > 0.99 and rung["trials"] == 6 for rung in told["rungs"])
-    assert told["rungs"] == [vars(found) | {"reliable": found.reliable, "words": str(found)} for found in book.rungs()]
+    assert told["rungs"] == [vars(found) | {"reliable": found.reliable, "words": str(found)} for found in book.agreements()]
     assert [row["trial"] for row in told["running"]] == [6]
     assert json.dumps(told)
     console = Console(file=io.StringIO(), width=200)

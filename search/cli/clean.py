@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from golflab.search.ledger.storage import Presence
+from golflab.search.ledger.drivers import Presence
 from golflab.search.terminal.show import table
 
 KEY = "[0-9a-f]{12}"

@@ -247,7 +247,7 @@ def _finish(result: Any, as_json: bool, storage: str | None = None) -> None:
 @app.command()
 def status(name: Name, runs: Runs = Path("runs"), storage: Storage = None, trust: Trust = False, as_json: Json = False) -> None:
     """Say how a search stands, while it runs or after: counts, best, what is running, what failed and why."""
-    from golflab.search.ledger.storage import locate
+    from golflab.search.experiment.experiment_file import locate
     from golflab.search.upkeep.status import status_of
 
     told = status_of(locate(name, runs), storage, trust)
@@ -264,7 +264,7 @@ def dashboard(
     trust: Trust = False,
 ) -> None:
     """Open optuna-dashboard on the search's own storage, and write its curves for TensorBoard."""
-    from golflab.search.ledger.storage import locate
+    from golflab.search.experiment.experiment_file import locate
     from golflab.search.upkeep.status import serve_dashboard
 
     serve_dashboard(locate(name, runs), host, port, err, storage, trust)
@@ -360,7 +360,7 @@ def export(
     """Write a trial as it is handed in: the script, the weights, the recipe and the record."""
     from golflab.search.cli.export import export as write
     from golflab.search.cli.export import find_trial, said_of_splits
-    from golflab.search.ledger.storage import cache_of
+    from golflab.search.experiment.experiment_file import cache_of
 
     folder = _experiment(runs, name)
     say = lambda sentence: err.print(sentence, highlight=False, markup=False, soft_wrap=True)
@@ -413,7 +413,7 @@ def audit(
 
 def _experiment(runs: Path, name: str) -> Path:
     """The folder of an experiment that exists."""
-    from golflab.search.ledger.storage import locate, read_experiment
+    from golflab.search.experiment.experiment_file import locate, read_experiment
 
     folder = locate(name, runs)
     if not folder.is_dir():

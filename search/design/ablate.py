@@ -17,7 +17,7 @@ from golflab.model.technique import Technique
 from golflab.search.design import matrices as designs
 from golflab.search.experiment.options import REFERRING
 from golflab.search.ledger.forecast import Forecaster
-from golflab.search.ledger.trainings import training_key
+from golflab.search.ledger.problem import training_key
 
 DESIGNS = ("leave-one-out", "add-one-in", "pairs", "screen", "d-optimal", "factorial")
 # Standard deviation of one run, bits per byte. Full scale: the median of 23 published submissions. Below it: what is left

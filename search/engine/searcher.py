@@ -146,7 +146,7 @@ class LedgerSearcher(Stateless, Searcher):
         proposal = self._running.pop(trial_id, None)
         if proposal is None:
             return
-        lost = error and self._ledger.stopped(proposal.number) is None and not self._ledger.recorded(proposal)
+        lost = error and self._ledger.rungs.stopped(proposal.number) is None and not self._ledger.recorded(proposal)
         if lost and self._retries.setdefault(proposal.number, RETRIES) > 0:
             self._retries[proposal.number] -= 1
             self._ledger.lost(proposal.number)
@@ -167,11 +167,11 @@ class LedgerSearcher(Stateless, Searcher):
             return Record(**json.loads(result["record"]))
         if (record := Record.read(folder)) is not None:  # it was finished when its worker was lost
             return record
-        reason = self._ledger.stopped(proposal.number)
+        reason = self._ledger.rungs.stopped(proposal.number)
         state, why = ("pruned", reason) if reason else ("failed", "its worker was lost, again after every retry")
         body = Record(recipe.hash, recipe.seed, recipe.name, state, recipe.to_json(), reason=why)
         body.bytes_forecast = proposal.forecast or None
-        return self._ledger.cut(proposal.number, body)
+        return self._ledger.rungs.completed(proposal.number, body)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is in its storage already."""
@@ -215,4 +215,4 @@ class LedgerScheduler(Stateless, FIFOScheduler):
         number = trial.config["number"]
         self._watcher.rung(number, rung)
         with _halting():
-            return TrialScheduler.STOP if self._ledger.report(number, rung) else TrialScheduler.CONTINUE
+            return TrialScheduler.STOP if self._ledger.rungs.report(number, rung) else TrialScheduler.CONTINUE

@@ -8,10 +8,10 @@ from pathlib import Path
 from optuna.trial import TrialState, create_trial
 
 from golflab.model.record import Record
-from golflab.search.ledger import counts as tally
-from golflab.search.ledger.ledger import REFUSAL, Ledger
+from golflab.search.ledger.counts import INSTEAD_OF, OVER, REFUSED_EXAMPLE, standing
+from golflab.search.ledger.ledger import Ledger
 
-KEPT = ("asked", "not_fitting", "source", "recipe", REFUSAL)  # user attributes that the new trial has from the old one
+KEPT = ("asked", "not_fitting", "source", "recipe", REFUSED_EXAMPLE)  # user attributes that the new trial has from the old one
 
 
 def renew(ledger: Ledger) -> int:
@@ -23,12 +23,12 @@ def renew(ledger: Ledger) -> int:
     with ledger.presence.alone():
         for path in ledger.folder.glob("shorter/*/record.json"):
             set_aside(path.parent)
-        for trial in tally.standing(ledger.trials()):
+        for trial in standing(ledger.trials()):
             if trial.state != TrialState.FAIL or "recipe" not in trial.user_attrs:
                 continue
-            set_aside(ledger.trial_folder(ledger.recipe_of(trial).hash))
+            set_aside(ledger.trial_folder(trial.user_attrs["recipe"]))
             told = {key: trial.user_attrs[key] for key in KEPT if key in trial.user_attrs}
-            told |= {tally.INSTEAD_OF: trial.number, "driver": ""}
+            told |= {INSTEAD_OF: trial.number, "driver": ""}
             params, rules = trial.params, trial.distributions
             ledger.study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=rules, user_attrs=told))
             renewed += 1
@@ -47,7 +47,7 @@ def set_aside(folder: Path) -> None:
 def lost_reference(ledger: Ledger, recipe: str) -> str:
     """Why an ablation can tell nothing any more: what all is compared with measured over the limit; else an empty text."""
     trial = next((t for t in ledger.trials() if t.user_attrs.get("recipe") == recipe), None)
-    if trial is None or trial.state != TrialState.PRUNED or trial.constraints.get(tally.OVER, 0) <= 0:
+    if trial is None or trial.state != TrialState.PRUNED or trial.constraints.get(OVER, 0) <= 0:
         return ""
-    over = trial.constraints[tally.OVER]
+    over = trial.constraints[OVER]
     return f"the reference is {over:,.0f} bytes over the limit, so that nothing can be compared with it; raise --limit"

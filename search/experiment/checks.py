@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from optuna.distributions import CategoricalDistribution
+
 from golflab.model.recipe import Recipe
 from golflab.model.system.files import write_atomic
 from golflab.model.ways import Way
@@ -18,7 +20,12 @@ from golflab.search.engine.budget import Budget
 from golflab.search.experiment.identity import absolute
 from golflab.search.experiment.options import Options, scale_of
 from golflab.search.ledger.database import check_address
+from golflab.search.ledger.problem import RecipeProblem
+from golflab.search.sampler.fitting import FittingSampler
+from golflab.search.sampler.proposal import Forecasts, chance
+from golflab.search.sampler.selection import REFUSED
 from golflab.spaces.presets import PRESETS
+from golflab.spaces.space import Space
 
 RESERVED = {"cache": "the stage cache", "single": "the records of `golflab run`", "variants": "what `golflab variants` leaves"}
 OURS = ("trials", "study.journal", "plan.json", "report.html", "drivers", "shorter", "tensorboard")  # in an experiment's folder
@@ -142,3 +149,47 @@ def free_name(runs: Path, wish: str) -> str:
     """``wish``, or with a number behind it where an experiment of that name exists."""
     names = itertools.chain([wish], (f"{wish}-{n}" for n in itertools.count(2)))
     return next(name for name in names if not (runs / name).exists() and name.lower() not in RESERVED)
+
+
+# ---------------------------------------------------------------------- whether anything can fit
+
+
+def check_space(space: Space, forecaster: Forecasts, seed: int = 0) -> None:
+    """Check that some combination of a space may fit its limit. The preset is asked first, and mostly decides.
+
+    Raises:
+        ValueError: none was found.
+    """
+    limit = space.preset.limit
+    if chance(forecaster(space.preset), limit) >= REFUSED:
+        return
+    if FittingSampler(RecipeProblem(space, forecaster), seed=seed).propose([], 0).params is None:
+        needs = _needs(space.preset, forecaster)
+        raise ValueError(f"limit={limit:,} bytes: no combination of the space {space.name!r} can fit; {needs}")
+
+
+def check_plan(recipes: Sequence[Recipe], forecaster: Forecasts) -> None:
+    """Check that some of a list of recipes may fit its limit.
+
+    Raises:
+        ValueError: none can.
+    """
+    if all(chance(forecaster(recipe), recipe.limit) < REFUSED for recipe in recipes):
+        raise ValueError(
+            f"limit={recipes[0].limit:,} bytes: none of the {len(recipes)} recipes can fit; {_needs(recipes[0], forecaster)}"
+        )
+
+
+def _needs(recipe: Recipe, forecaster: Forecasts) -> str:
+    told = forecaster(recipe)
+    return f"{recipe.name or 'the first'} is forecast at {told['low']:,.0f} to {told['high']:,.0f}. Raise --limit."
+
+
+def largest(space: Space, forecaster: Forecasts) -> dict[str, Any]:
+    """The combination of a space that is forecast to be the largest, found one choice after the other; knobs stay."""
+    params = space.params(space.preset)
+    for name, rule in space.distributions().items():
+        if isinstance(rule, CategoricalDistribution) and (name in space.choices or name.startswith("shape.")):
+            sizes = {value: forecaster(space.recipe(params | {name: value}))["mid"] for value in rule.choices}
+            params[name] = max(sizes, key=lambda value: sizes[value])
+    return params

@@ -12,11 +12,11 @@ from golflab.model.record import Record, disk_full
 from golflab.search.engine.budget import UNBOUNDED, Budget
 from golflab.search.engine.standing import Opening, Standing, finished_last, standing_of
 from golflab.search.experiment.again import lost_reference
+from golflab.search.experiment.experiment_file import read_experiment, write_experiment
 from golflab.search.experiment.folder import Experiment
 from golflab.search.experiment.options import Options
 from golflab.search.ledger.ledger import Ledger
 from golflab.search.ledger.pruners import Agreement
-from golflab.search.ledger.storage import read_experiment, write_experiment
 from golflab.spaces.difference import short
 
 
@@ -84,7 +84,7 @@ class Clock:
     def standing(self) -> tuple[dict[str, float], list[Agreement], Standing]:
         """What has been spent, how well rungs predict the end, and where the search stands."""
         now = self._now()
-        return now.spent, self._ledger.rungs(), now
+        return now.spent, self._ledger.agreements(), now
 
     def opening(self, shown: int) -> Opening:
         """What this driver finds: where the search stands, and the trials that ended last."""
@@ -136,7 +136,7 @@ class Clock:
         told = self._ledger.refusal()
         if told is None:
             return None
-        recipe, preset = Recipe.from_json(told["recipe"]), self._ledger.space.preset
+        recipe, preset = Recipe.from_json(told["recipe"]), self._ledger.problem.recipes.preset
         return {"words": short(recipe, preset), "recipe": recipe.hash, "bytes": told["bytes"], "limit": preset.limit}
 
 

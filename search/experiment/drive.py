@@ -21,9 +21,12 @@ from golflab.search.experiment.checks import load
 from golflab.search.experiment.clock import Clock
 from golflab.search.experiment.folder import Experiment, read_plan
 from golflab.search.experiment.options import REFERRING, Options
+from golflab.search.ledger.book import check_known
 from golflab.search.ledger.ledger import Ledger
-from golflab.search.ledger.marks import check_known
+from golflab.search.ledger.problem import RecipeProblem
+from golflab.search.ledger.requested import Plan
 from golflab.search.ledger.storage import check_journal, open_storage, study_in
+from golflab.search.sampler.fitting import FittingSampler
 from golflab.spaces.presets import PRESETS
 
 
@@ -139,22 +142,19 @@ def open_ledger(options: Options, study: str | None = None, plan: Sequence[Recip
     presets = [options.around(name).with_(limit=space.preset.limit) for name in named]
     starts = [recipe for recipe in presets if space.recipe(space.params(recipe)).hash == recipe.hash]
     storage = open_storage(options.storage, options.folder)
+    problem = RecipeProblem(space, load(options.forecaster)(), starts)
+    seed = space.preset.seed if options.seed is None else options.seed
+    design = {} if options.screen is None else {"design": options.screen}
     return Ledger(
         options.folder,
         study or study_in(storage, {}, options.storage, options.folder),
-        space,
         storage,
-        load(options.forecaster)(),
+        problem,
         options.trials,
-        space.preset.seed if options.seed is None else options.seed,
+        sampler=FittingSampler(problem, variants=options.variants, seed=seed, **design),
         pruner=options.score_pruner(),
         halving=options.halving is not None,
-        variants=options.variants,
-        starts=starts,
-        screen=options.screen,
-        plan=plan or read_plan(options.folder),
-        proposes=options.proposes,
-        binding=options.binds,
+        plan=Plan(plan or read_plan(options.folder), options.proposes, options.binds),
     )
 
 

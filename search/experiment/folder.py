@@ -25,20 +25,13 @@ from golflab.model.recipe import Recipe
 from golflab.model.system.files import write_atomic
 from golflab.search.experiment import provenance
 from golflab.search.experiment.consent import CONSENTS, consent
+from golflab.search.experiment.experiment_file import FORMAT, read_experiment, write_experiment
 from golflab.search.experiment.identity import identity_of, refuse_differences
 from golflab.search.experiment.options import Options, command
-from golflab.search.ledger import counts as tally
+from golflab.search.ledger.counts import counts
 from golflab.search.ledger.database import masked
-from golflab.search.ledger.storage import (
-    FORMAT,
-    alone,
-    check_journal,
-    open_storage,
-    read_experiment,
-    repair,
-    study_in,
-    write_experiment,
-)
+from golflab.search.ledger.drivers import alone
+from golflab.search.ledger.storage import check_journal, open_storage, repair, study_in
 
 PLAN = "plan.json"  # the recipes of an experiment that runs a list
 OWNER = "experiment"  # attribute of a study in a shared database: whose it is
@@ -108,7 +101,7 @@ def create(options: Options, own: Experiment, plan: Sequence[Recipe] | None = No
             raise ValueError(f"Another experiment called {options.name!r} was begun just now; choose another --name.")
         if plan is not None:
             write_atomic(folder / PLAN, json.dumps([recipe.to_json() for recipe in plan]).encode())
-        body = own.json(options) | {"state": "running", "reason": "", "counts": tally.counts([]), "spent": {}, "seconds": 0.0}
+        body = own.json(options) | {"state": "running", "reason": "", "counts": counts([]), "spent": {}, "seconds": 0.0}
         write_experiment(folder, body | {"resume": options.resume_command, "design": options.design or None})
 
 

@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from golflab.model.recipe import Recipe
-from golflab.search.experiment.checks import check_name, fresh, load, settled, workable
+from golflab.search.experiment.checks import check_name, check_plan, check_space, fresh, largest, load, settled, workable
 from golflab.search.experiment.confirm import confirmation
 from golflab.search.experiment.consent import SENSITIVE, check_consent
 from golflab.search.experiment.drive import Result, connected, drive
-from golflab.search.experiment.feasible import check_plan, check_space, largest
+from golflab.search.experiment.experiment_file import check_writable, locate, read_experiment
 from golflab.search.experiment.folder import begin, check_study, create, reopen
 from golflab.search.experiment.identity import RUNNER, absolute, data_of
 from golflab.search.experiment.options import Options
 from golflab.search.ledger.ledger import Ledger
-from golflab.search.ledger.storage import check_writable, locate, read_experiment
 from golflab.search.sampler.selection import REFUSED
 
 # What `resume` may be told anew; a storage must hold the experiment's own study.
@@ -102,8 +101,8 @@ def first(plan: Sequence[Recipe], watcher: Any = None, **options: Any) -> Result
 
 
 def _ask_for_the_largest(ledger: Ledger) -> None:
-    params = largest(ledger.space, ledger.forecaster)
-    if ledger.chance(ledger.space.recipe(params)) < REFUSED:
+    params = largest(ledger.problem.recipes, ledger.problem.forecaster)
+    if ledger.problem.chance_of(params) < REFUSED:
         ledger.enqueue(params)
 
 

@@ -9,7 +9,8 @@ from optuna.trial import FrozenTrial, TrialState
 from golflab.search.ledger.pruners import Agreement, Score, correlated, scores_of
 
 OVER = "bytes_over_limit"  # the constraint's name in the study
-REFUSED = "refused"  # user attribute: what is wrong with parameters that somebody enqueued; such a trial was never started
+INVALID = "invalid"  # user attribute: why enqueued parameters cannot be run; such a trial never started
+REFUSED_EXAMPLE = "refused"  # user attribute: recipe and forecast of the first combination refused for its size on the way
 INSTEAD_OF = "instead_of"  # user attribute: the number of the failed trial whose recipe this one runs again
 SHORTER = "shorter"  # user attribute: what a trial's shorter schedules cost, in trainings and seconds
 
@@ -69,10 +70,11 @@ def _trains(trial: FrozenTrial) -> bool:
 
 
 def _closed_at_once(trial: FrozenTrial) -> bool:
-    """Whether a trial that was asked for by name was closed because it cannot be, or cannot fit: it was never started."""
-    if REFUSED in trial.user_attrs:
+    """Whether a trial never started: it was asked for by name, and is invalid or cannot fit."""
+    attributes = trial.user_attrs
+    if INVALID in attributes or isinstance(attributes.get(REFUSED_EXAMPLE), str):  # as text: of versions before 2026-11-26
         return True
-    return trial.state == TrialState.PRUNED and trial.user_attrs.get("asked") == 1 and trial.user_attrs.get("not_fitting") == 1
+    return trial.state == TrialState.PRUNED and attributes.get("asked") == 1 and attributes.get("not_fitting") == 1
 
 
 class Totals:

@@ -14,7 +14,8 @@ from golflab.model.recipe import Recipe
 from golflab.model.record import Record, read_json
 from golflab.search.experiment.folder import read_plan
 from golflab.search.experiment.options import Options
-from golflab.search.ledger import counts as tally
+from golflab.search.ledger.counts import OVER
+from golflab.search.ledger.problem import described
 
 
 class Endings:
@@ -56,7 +57,7 @@ class Endings:
             distributions=rules,
             user_attrs=told,
             intermediate_values=steps or self._rungs(record),
-            constraints=None if over is None else {tally.OVER: over},
+            constraints=None if over is None else {OVER: over},
         )
         written = datetime.fromtimestamp((folder / "record.json").stat().st_mtime)
         trial.datetime_start = _local(record.started) or (before.datetime_start if before is not None else None) or written
@@ -89,9 +90,7 @@ class Endings:
     def _params(self, recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any]]:
         if not self._options.proposes:
             return {}, {}
-        params = self._space.params(recipe)
-        reached = self._space.recipe(params).with_(seed=recipe.seed).hash == recipe.hash
-        return (params, self._space.distributions()) if reached else ({}, {})
+        return described(self._space, recipe)
 
     def _rungs(self, record: Record) -> dict[int, float]:
         """Scores on the way; of a search with shorter schedules the record does not say which of them were complete."""

@@ -19,7 +19,9 @@ from golflab.model.record import look_through
 from golflab.model.system.files import write_atomic
 from golflab.search.engine.budget import UNBOUNDED
 from golflab.search.experiment.checks import RESERVED, check_name
-from golflab.search.ledger.storage import JOURNAL, Presence, locate, read_experiment
+from golflab.search.experiment.experiment_file import locate, read_experiment
+from golflab.search.ledger.drivers import Presence
+from golflab.search.ledger.storage import JOURNAL
 
 # What golflab keeps in an experiment's folder. Anything else in it is the user's.
 OURS = ("experiment.json", "plan.json", "drivers", "drivers.lock", "trials", "shorter", "tensorboard", "report.html")

@@ -20,8 +20,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from golflab.model.record import Found, Record, look_through
 from golflab.search.experiment.consent import check_consent
+from golflab.search.experiment.experiment_file import read_experiment, write_experiment
 from golflab.search.experiment.options import Options
-from golflab.search.ledger.storage import JOURNAL, KernelLock, Presence, alone, open_storage, read_experiment, write_experiment
+from golflab.search.ledger.drivers import Presence, alone
+from golflab.search.ledger.storage import JOURNAL, KernelLock, open_storage
 from golflab.search.upkeep.endings import Endings, placeholder
 from golflab.search.upkeep.journal import Salvage, salvaged
 

@@ -14,10 +14,12 @@ from rich.console import Console
 from golflab.model.record import look_through, records_in
 from golflab.search.engine.running import running_state
 from golflab.search.experiment.consent import check_consent
+from golflab.search.experiment.experiment_file import read_experiment
 from golflab.search.experiment.options import command
 from golflab.search.ledger.counts import counts, standing
+from golflab.search.ledger.drivers import Presence
 from golflab.search.ledger.pruners import agreements
-from golflab.search.ledger.storage import Presence, check_journal, open_storage, read_experiment, study_in
+from golflab.search.ledger.storage import check_journal, open_storage, study_in
 from golflab.search.terminal.plain import say
 
 
