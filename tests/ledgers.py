@@ -51,12 +51,24 @@ class Recalling(Learning):
         return True
 
 
-def ledger(folder, target=9, forecaster=None, *, space=SPACE, storage=None, plan=None, proposes=True, sampling=None, **options):
+def ledger(
+    folder,
+    target=9,
+    forecaster=None,
+    *,
+    name="test",
+    space=SPACE,
+    storage=None,
+    plan=None,
+    proposes=True,
+    sampling=None,
+    **options,
+):
     """A ledger in a folder; ``sampling`` are settings of its sampler, ``options`` those of the ledger."""
     problem = RecipeProblem(space, forecaster or Forecaster())
     sampler = FittingSampler(problem, **(sampling or {}))
     storage = storage or open_storage(None, folder)
-    return Ledger(folder, "test", storage, problem, target, sampler=sampler, plan=Plan(plan, proposes), **options)
+    return Ledger(folder, name, storage, problem, target, sampler=sampler, plan=Plan(plan, proposes), **options)
 
 
 def finish(book, proposal):

@@ -11,7 +11,7 @@ from golflab.model.record import Record
 from golflab.model.run import forecast_bytes
 from golflab.search.engine.searcher import LedgerScheduler, LedgerSearcher, Watcher
 from golflab.search.ledger import counts as tally
-from golflab.search.ledger.forecast import Forecaster, Told
+from golflab.search.ledger.forecast import FixedForecast, Forecaster
 from golflab.search.ledger.pruners import agreements
 from golflab.spaces.presets import preset
 from golflab.spaces.space import Space
@@ -64,7 +64,7 @@ def test_tune_forgets_the_record_of_a_trial_that_ended_before(finished):
 
 def test_a_worker_forecasts_what_the_driver_did(finished):
     proposal = finished.propose()
-    assert forecast_bytes(proposal.recipe, Told(proposal.recipe, proposal.forecast)).to_json() == proposal.forecast
+    assert forecast_bytes(proposal.recipe, FixedForecast(proposal.recipe, proposal.forecast)).to_json() == proposal.forecast
     assert proposal.forecast != Forecaster()(proposal.recipe)  # it had learned
 
 

@@ -10,7 +10,7 @@ from made import FAKE, made, text
 from test_cli import golflab
 
 from golflab.model.record import records_in
-from golflab.search.engine.guard import on_the_same_text
+from golflab.search.engine.session import on_the_same_text
 from golflab.search.experiment.clock import Clock
 from golflab.search.experiment.drive import open_ledger
 from golflab.search.experiment.experiment_file import read_experiment

@@ -54,6 +54,23 @@ def test_a_proposal_enters_what_was_asked_and_refused_on_the_way(tmp_path):
     assert len(book.study.trials) == 1
 
 
+def test_a_proposal_counts_although_combinations_were_refused_before_it(tmp_path):
+    """It counted as never started, so that a search ran on for one trial more after each of them."""
+    book = ledger(tmp_path, target=1)
+    book.sampler.propose = lambda trials, number: Proposed(OFF, 2, 1, "design", LARGE)
+    finish(book, book.propose())
+    assert book.remaining() == 0
+    assert book.propose() is None
+
+
+def test_an_invalid_request_is_no_example_of_what_is_too_large(tmp_path):
+    book = ledger(tmp_path)
+    book.enqueue(OFF | {"xsa": "perhaps"})
+    book.propose()
+    assert book.refusal() is None
+    assert book.study.trials[0].user_attrs["invalid"].startswith("enqueued: xsa='perhaps'")
+
+
 def test_what_is_enqueued_is_counted_as_asked_for(tmp_path):
     book = ledger(tmp_path)
     for params in (LARGE, OFF | {"xsa": True}):
@@ -78,10 +95,10 @@ def test_a_withdrawn_trial_says_why(tmp_path):
     twin = first.propose()
     copied = first.study.get_trials(deepcopy=True)[0]
     first.study.add_trial(copied)
-    assert not first._mine(type(twin)(1, twin.recipe, twin.forecast))
-    other = second._enter(SPACE.recipe(OFF | {"xsa": True}), {}, {}, {})
-    assert not second._mine(other)
-    assert first._mine(twin)
+    assert first._entries.withdraw_if_surplus(type(twin)(1, twin.recipe, twin.forecast), first.target)
+    other = second._entries.enter(SPACE.recipe(OFF | {"xsa": True}), {}, {}, {})
+    assert second._entries.withdraw_if_surplus(other, second.target)
+    assert not first._entries.withdraw_if_surplus(twin, first.target)
     reasons = [t.user_attrs.get("reason") for t in first.study.trials]
     assert reasons == [None, "another driver was first", "the search was full"]
     assert [t.user_attrs.get("withdrawn", False) for t in first.study.trials] == [False, True, True]
@@ -260,7 +277,7 @@ def test_a_resume_teaches_the_forecaster_what_finished_trials_showed(tmp_path):
 def test_a_driver_that_died_before_it_saw_that_another_was_first_leaves_no_twin(tmp_path, recorded):
     first, second = ledger(tmp_path), ledger(tmp_path)
     proposal = first.propose()
-    second._enter(proposal.recipe, {}, {}, {"asked": 1, "not_fitting": 0})  # and is killed before it looks
+    second._entries.enter(proposal.recipe, {}, {}, {"asked": 1, "not_fitting": 0})  # and is killed before it looks
     second.presence.leave()
     if recorded:
         finish(first, proposal)

@@ -13,11 +13,10 @@ from rich.console import Console
 
 from golflab.model.record import Record
 from golflab.model.technique import parse
-from golflab.search.engine.budget import Budget
 from golflab.search.engine.halving import Halving, shorter
 from golflab.search.engine.running import EVERY, FILE, Reporter, in_words, running_state
-from golflab.search.engine.standing import Opening, Standing, standing_of
-from golflab.search.engine.trainable import run_safely
+from golflab.search.engine.session import run_safely
+from golflab.search.engine.standing import Budget, Opening, Standing, standing_of
 from golflab.search.experiment.clock import Clock
 from golflab.search.experiment.drive import open_ledger
 from golflab.search.experiment.experiment_file import read_experiment, write_experiment

@@ -9,7 +9,7 @@ from rich.console import Console
 from golflab.analysis.report.report import report
 from golflab.analysis.report.words import summary
 from golflab.search.design.prospects import prospects
-from golflab.search.engine.budget import UNBOUNDED
+from golflab.search.engine.standing import UNBOUNDED
 from golflab.search.experiment import clock as clocks
 from golflab.search.experiment import start as sweep
 from golflab.search.experiment.clock import Clock

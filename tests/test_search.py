@@ -15,8 +15,8 @@ from ray.exceptions import OutOfMemoryError
 from ray.tune.execution.tune_controller import TuneController
 
 from golflab.model.record import records_in
-from golflab.search.engine.budget import Budget
 from golflab.search.engine.searcher import Watcher
+from golflab.search.engine.standing import Budget
 from golflab.search.experiment.experiment_file import read_experiment
 from golflab.search.experiment.options import Options
 from golflab.search.experiment.start import resume, search

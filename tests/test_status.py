@@ -31,7 +31,7 @@ RELIABLE = Agreement(96, 0.9, 0.7, 0.97, 14)
 def experiment(tmp_path_factory):
     """Six finished trials of a search that is still running."""
     folder = tmp_path_factory.mktemp("runs") / "w"
-    book = ledger(folder, 8, space=SPACE)
+    book = ledger(folder, 8, name="w", space=SPACE)
     for _ in range(6):
         proposal = book.propose()
 

@@ -1,8 +1,8 @@
-"""What every technique was worth: one table, best first, with the error and the doubt beside every number.
+"""The contribution of every technique: one table, best first, with the error and the doubt beside every number.
 
-The estimand is the change in bits per byte when a technique is switched on, averaged over the other techniques being on
-or off with equal weight. Where the runs only ever saw it beside all others (leave-one-out), it is the effect there, and
-the doubt says so. Techniques that share a slot holding one are each compared with the slot's default.
+The effect of a technique is the change in bits per byte when it is switched on, averaged over all settings of the other
+techniques with equal weight. If the runs only saw it together with all others (leave-one-out), it is the effect there, and the
+doubt says so. Techniques that compete for one slot are each compared with the slot's default.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def contribution(
     """
     complete = int((table["state"] == "complete").sum()) if "state" in table else len(table)
     several_kinds = "adaptive" in table and 0 < table["adaptive"].sum() < len(table)
-    table = designed(table)  # no longer what pandas may have made of several
+    table = designed(table)  # from here on one table, even if pandas joined several
     model = fit_model(table, metric=metric, interactions=interactions) if model is None else model
     if model is None:
         return _refused(table, metric)
@@ -82,37 +82,10 @@ def contribution(
     by_rung = signs(table, model.names)
     frame["sign_by_rung"] = [by_rung.get(name, "") for name in frame["technique"]]
     frame["doubt"] = [_doubt(model, row) for row in frame.itertuples(index=False)]
-    lost = [t for t in techniques(table) if t not in model.names]
-    extra = [
-        {
-            "technique": t,
-            "runs": int(model.rows[t].sum()),
-            "runs_off": int((~model.rows[t]).sum()),
-            "doubt": _left_out(model, t),
-        }
-        for t in lost
-    ]
-    frame = pd.concat([frame, pd.DataFrame(extra)], ignore_index=True) if extra else frame
-    frame = frame.reindex(columns=COLUMNS).sort_values("delta_bpb", na_position="last", kind="stable").reset_index(drop=True)
-    notes = [*model.notes]
-    told = table.attrs.get("experiment", {})
-    if (left := complete - len(model.rows)) > 0 and (told.get("planned") or (several_kinds and not adaptive)):
-        notes.append(
-            f"Effects come from the {len(model.rows)} runs that were planned before any score was known. {left} further runs "
-            "were chosen by looking at scores and are left out here."
-        )
-    if "seed" in model.rows and (model.rows["seed"] == model.rows["seed"].iloc[0]).all():
-        notes.append(
-            "All runs share one seed. The errors say how sure an effect is for this seed; for another it may differ by more."
-        )
-    if adaptive:
-        notes.append(
-            "These runs were chosen by a search that looked at earlier results. Techniques it disliked early were tried less "
-            "and in worse company, so effects are biased, mostly toward the search's first impressions; `needed_runs` (and the "
-            "end of the report) names the runs that would remove it."
-        )
+    frame = _with_left_out(frame, model, [t for t in techniques(table) if t not in model.names])
+    planned = bool(table.attrs.get("experiment", {}).get("planned")) or (several_kinds and not adaptive)
     frame.attrs.update(
-        notes=notes,
+        notes=_notes(model, complete - len(model.rows) if planned else 0, adaptive),
         runs=len(model.rows),
         df=float(np.max(model.fit.df)),
         sigma=model.fit.sigma,
@@ -122,6 +95,48 @@ def contribution(
         adaptive=adaptive,
     )
     return frame
+
+
+def _with_left_out(frame: pd.DataFrame, model: Model, names: list[str]) -> pd.DataFrame:
+    """The table, best technique first, with a row and a reason for each technique whose effect the model does not have."""
+    extra = [
+        {
+            "technique": t,
+            "runs": int(model.rows[t].sum()),
+            "runs_off": int((~model.rows[t]).sum()),
+            "doubt": _left_out(model, t),
+        }
+        for t in names
+    ]
+    frame = pd.concat([frame, pd.DataFrame(extra)], ignore_index=True) if extra else frame
+    return frame.reindex(columns=COLUMNS).sort_values("delta_bpb", na_position="last", kind="stable").reset_index(drop=True)
+
+
+def _notes(model: Model, left_out: int, adaptive: bool) -> list[str]:
+    """What holds for the whole table, in sentences.
+
+    Args:
+        model: of the effects.
+        left_out: complete runs that are not used, because a search chose them looking at scores.
+        adaptive: whether the runs that are used were chosen so.
+    """
+    notes = [*model.notes]
+    if left_out > 0:
+        notes.append(
+            f"Effects come from the {len(model.rows)} runs that were planned before any score was known. {left_out} further "
+            "runs were chosen by looking at scores and are left out here."
+        )
+    if "seed" in model.rows and (model.rows["seed"] == model.rows["seed"].iloc[0]).all():
+        notes.append(
+            "All runs share one seed. The errors say how sure an effect is for this seed; for another it may differ by more."
+        )
+    if adaptive:
+        notes.append(
+            "A search chose these runs by looking at earlier scores. Techniques that scored badly at first were tried less "
+            "often, and together with worse ones, so effects are biased, mostly toward the first scores. `needed_runs` (and "
+            "the end of the report) lists the runs that would remove the bias."
+        )
+    return notes
 
 
 def needed_runs(table: pd.DataFrame, seeds: int = 3) -> pd.DataFrame:

@@ -44,7 +44,7 @@ def run_one(recipe: Recipe, runs: Path, console: Console) -> Record:
         ValueError: the folder cannot be written, or the recipe's data cannot be used.
     """
     from golflab.model.run import run
-    from golflab.search.engine.trainable import Log
+    from golflab.search.engine.session import Log
     from golflab.search.experiment.checks import writable
 
     folder = runs / "single" / "trials" / recipe.hash

@@ -18,7 +18,7 @@ from typing import Any
 
 from golflab.model.recipe import Recipe
 from golflab.search.design import matrices as designs
-from golflab.search.design.ablate import detectable
+from golflab.search.design.power import detectable
 from golflab.spaces.catalogue import FIRST
 from golflab.spaces.space import Space
 

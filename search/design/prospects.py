@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from golflab.search.design.ablate import detectable, usual_noise
-from golflab.search.engine.budget import UNBOUNDED
+from golflab.search.design.power import detectable, usual_noise
+from golflab.search.engine.standing import UNBOUNDED
 from golflab.search.experiment.options import Options
 from golflab.spaces.space import Space
 

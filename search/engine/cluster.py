@@ -10,14 +10,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import golflab
 from golflab.search.engine.lookup import LAST, workers_path
+from golflab.search.engine.resources import Cluster
 from golflab.search.engine.scratch import scratch
 
 # Before the allocator starts, in every worker: large blocks stay mapped (2 to 15 % of a training step), in one arena, or every
@@ -54,86 +54,6 @@ LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 PATIENCE = 10.0  # seconds in which something must listen at a cluster's address
 ANSWER = 30.0  # seconds in which it must then have answered, the import of Ray on a busy machine included
 NO_TOKEN = ("InvalidAuthToken", "AuthenticationError")  # words in what Ray says when it wants a token
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """What there is to run on.
-
-    Attributes:
-        cpus: CPU cores of the cluster.
-        gpus: GPUs of the cluster.
-        scratch: an empty folder for what Tune insists on writing, removed at the end.
-        borrowed: whether the connection was there before, and stays: what was started on it must be ended.
-        nodes: CPU cores and GPUs of each node; empty: all on one.
-        local: whether it is this machine alone.
-    """
-
-    cpus: float
-    gpus: float
-    scratch: str
-    borrowed: bool = False
-    nodes: Sequence[tuple[float, float]] = ()
-    local: bool = True
-
-    @property
-    def cores_per_gpu(self) -> float:
-        """Cores that each GPU of the node with the fewest can have to itself; infinite where there are no GPUs."""
-        nodes = self.nodes or [(self.cpus, self.gpus)]
-        return min((cpus / gpus for cpus, gpus in nodes if gpus and cpus), default=float("inf"))
-
-    def workers(self, bundle: dict[str, float], processes: int = 1) -> int:
-        """Trials that can run at the same time, where each has so many processes and each process these resources.
-
-        Raises:
-            ValueError: not even one can.
-        """
-        cpus, gpus = bundle["CPU"], bundle.get("GPU", 0.0)
-        where = "this machine" if self.local else "this cluster"
-        if gpus * processes > self.gpus + 1e-9:
-            has = f"{self.gpus:g}" if self.gpus else "none"
-            wants = f"{gpus * processes:g} GPU" + ("s" if gpus * processes > 1 else "")
-            raise ValueError(f"Each trial needs {wants} (--gpus-per-trial {gpus * processes:g}) but {where} has {has}.")
-        fit = sum(_fit(node, cpus, gpus) for node in self.nodes or [(self.cpus, self.gpus)]) // processes
-        if fit < 1:
-            raise ValueError(
-                f"A trial wants {cpus * processes:g} CPUs and {gpus * processes:g} GPUs; {where} has {self.cpus:g} and "
-                f"{self.gpus:g}. Ask for fewer --processes."
-            )
-        return fit
-
-
-def _fit(node: tuple[float, float], cpus: float, gpus: float) -> int:
-    """Processes with so many CPU cores and GPUs that a node has room for; several processes never share a GPU's rest."""
-    fit = int(node[0] / cpus + 1e-9)
-    if not gpus:
-        return fit
-    on_gpus = int(node[1] + 1e-9) * int(1 / gpus + 1e-9) if gpus < 1 else int(node[1] / gpus + 1e-9)
-    return min(fit, on_gpus)
-
-
-def placement(workers: int, bundle: dict[str, float], processes: int, gpus: float) -> str:
-    """What will run where, in words: ``8 workers, one GPU each``.
-
-    Args:
-        workers: trials at the same time.
-        bundle: resources of each process of a trial.
-        processes: of a trial.
-        gpus: of the cluster.
-    """
-    each = bundle.get("GPU", 0.0)
-    told = f"{workers} worker" + ("s" if workers > 1 else "")
-    if processes > 1:
-        told += f" of {processes} processes, {'one GPU' if each else _amount(bundle['CPU'], 'core')} for each process"
-    else:
-        told += f", {_amount(each, 'GPU') if each else _amount(bundle['CPU'], 'core')}" + (" each" if workers > 1 else "")
-    if gpus and not each:
-        told += f"; no trial uses a GPU (there {'are' if gpus > 1 else 'is'} {gpus:g}; --gpus-per-trial 0)"
-    return told
-
-
-def _amount(number: float, what: str) -> str:
-    return f"one {what}" if number == 1 else f"{number:g} of a {what}" if number < 1 else f"{number:g} {what}s"
 
 
 def connected() -> bool:

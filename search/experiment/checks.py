@@ -16,7 +16,7 @@ from optuna.distributions import CategoricalDistribution
 from golflab.model.recipe import Recipe
 from golflab.model.system.files import write_atomic
 from golflab.model.ways import Way
-from golflab.search.engine.budget import Budget
+from golflab.search.engine.standing import Budget
 from golflab.search.experiment.identity import absolute
 from golflab.search.experiment.options import Options, scale_of
 from golflab.search.ledger.database import check_address

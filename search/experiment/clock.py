@@ -9,8 +9,7 @@ from typing import Any
 
 from golflab.model.recipe import Recipe
 from golflab.model.record import Record, disk_full
-from golflab.search.engine.budget import UNBOUNDED, Budget
-from golflab.search.engine.standing import Opening, Standing, finished_last, standing_of
+from golflab.search.engine.standing import UNBOUNDED, Budget, Opening, Standing, finished_last, standing_of
 from golflab.search.experiment.again import lost_reference
 from golflab.search.experiment.experiment_file import read_experiment, write_experiment
 from golflab.search.experiment.folder import Experiment

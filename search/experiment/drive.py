@@ -15,7 +15,7 @@ from typing import Any
 
 from golflab.model.recipe import Recipe
 from golflab.model.record import Record, records_in
-from golflab.search.engine.budget import UNBOUNDED
+from golflab.search.engine.standing import UNBOUNDED
 from golflab.search.experiment.again import renew
 from golflab.search.experiment.checks import load
 from golflab.search.experiment.clock import Clock
@@ -160,7 +160,8 @@ def open_ledger(options: Options, study: str | None = None, plan: Sequence[Recip
 
 def _tune(options: Options, ledger: Ledger, watcher: Any, clock: Clock, own: Experiment) -> tuple[str, bool]:
     """Run Tune until the ledger has nothing more; return why it ended and whether it was interrupted."""
-    from golflab.search.engine.cluster import cluster, placement
+    from golflab.search.engine.cluster import cluster
+    from golflab.search.engine.resources import placement
 
     with cluster(options.address, options.cpus, watcher.starting) as found:
         from ray import tune
