@@ -52,16 +52,16 @@ class Sparse:
                 into[name] = np.zeros(rows, bool)
                 into[name][self.flags[name]] = True
         for part in sorted(self.parts):
-            for key, (at, told) in sorted(self.parts[part].items()):
+            for key, (at, values) in sorted(self.parts[part].items()):
                 partial = len(at) < rows and part not in self.flags
-                if part == "stage" or partial or _varies(told):
-                    into[f"{part}.{key}"] = _column(at, told, rows)
+                if part == "stage" or partial or _varies(values):
+                    into[f"{part}.{key}"] = _column(at, values, rows)
         return always
 
 
-def _varies(told: list[Any]) -> bool:
-    first = told[0]
-    return any(v != first for v in told)
+def _varies(values: list[Any]) -> bool:
+    first = values[0]
+    return any(v != first for v in values)
 
 
 def floats(values: list[Any]) -> np.ndarray:
@@ -92,14 +92,14 @@ def machines_of(counts: Counter[tuple[Any, ...]]) -> dict[str, dict[str, int]]:
     return seen
 
 
-def _column(at: list[int], told: list[Any], rows: int) -> np.ndarray:
+def _column(at: list[int], values: list[Any], rows: int) -> np.ndarray:
     """A knob's column: float with NaN where every value is a number, otherwise text with None."""
-    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in told if v is not None):
+    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values if v is not None):
         column: np.ndarray = np.full(rows, np.nan)
-        column[at] = floats(told)
+        column[at] = floats(values)
     else:
         column = np.full(rows, None, object)
-        column[at] = [str(v) for v in told]
+        column[at] = [str(v) for v in values]
     return column
 
 

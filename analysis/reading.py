@@ -155,12 +155,14 @@ def _wrong(body: Any) -> str:
     return _wrong_refusal(body.get("refusal"))
 
 
-def _wrong_refusal(told: Any) -> str:
-    if told is None:
+def _wrong_refusal(refusal: Any) -> str:
+    if refusal is None:
         return ""
-    sizes = told.get("bytes")
-    numbers = [told.get("limit"), *(sizes.get(edge) for edge in ("low", "mid", "high"))] if isinstance(sizes, dict) else [None]
-    sound = isinstance(told.get("words"), str) and all(type(v) in (int, float) for v in numbers)
+    sizes = refusal.get("bytes")
+    numbers = (
+        [refusal.get("limit"), *(sizes.get(edge) for edge in ("low", "mid", "high"))] if isinstance(sizes, dict) else [None]
+    )
+    sound = isinstance(refusal.get("words"), str) and all(type(v) in (int, float) for v in numbers)
     return "" if sound else "refusal has no words, bytes or limit"
 
 

@@ -169,7 +169,7 @@ def test_delete_says_what_goes_and_leaves_what_is_not_its_own(runs, golflab, tmp
         ["notes.txt"],
     )
     assert "3 records of trials" in err
-    assert "With it go: confirm-0123456789ab." in err
+    assert "These experiments in it are deleted, too: confirm-0123456789ab." in err
     code, out, err = golflab("delete", "first")  # nobody to ask here
     assert (code, "give --yes" in err) == (2, True)
     assert (runs / "first" / "experiment.json").exists()

@@ -85,10 +85,10 @@ def _most_frequent(found: dict[Key, list[dict[str, Any]]]) -> dict[Key, list[dic
     return {key: found[key] for key in best.values()}
 
 
-def _row(key: Key, told: list[dict[str, Any]], level: float) -> dict[str, Any]:
+def _row(key: Key, comparisons: list[dict[str, Any]], level: float) -> dict[str, Any]:
     technique, instead_of, beside = key
-    gaps, sizes = np.array([t["delta_bpb"] for t in told]), np.array([t["delta_bytes"] for t in told], float)
-    n = len(told)
+    gaps, sizes = np.array([t["delta_bpb"] for t in comparisons]), np.array([t["delta_bytes"] for t in comparisons], float)
+    n = len(comparisons)
     row: dict[str, Any] = {"technique": technique, "trainings": n, "instead_of": ", ".join(instead_of) or "nothing"}
     row |= {"beside": ", ".join(beside), "delta_bpb": gaps.mean(), "bytes": sizes.mean()}
     for name, values in (("se", gaps), ("bytes_se", sizes)):

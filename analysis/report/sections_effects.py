@@ -15,10 +15,10 @@ from golflab.analysis.report.findings import Findings
 from golflab.analysis.report.parts import bytes_text, number, section, signed, small
 
 
-def contributions(told: Findings) -> dict[str, Any]:
-    table, attrs = told.contributions, told.contributions.attrs
-    if not told.identified:
-        return section("What each technique was worth", told.unidentified())
+def contributions(findings: Findings) -> dict[str, Any]:
+    table, attrs = findings.contributions, findings.contributions.attrs
+    if not findings.identified:
+        return section("What each technique was worth", findings.unidentified())
     known = table[table["delta_bpb"].notna()]
     alone = len(known) and known["doubt"].str.contains("beside all other").all()
     company = "beside all the others" if alone else "averaged over the others being on or off"
@@ -55,8 +55,8 @@ def contributions(told: Findings) -> dict[str, Any]:
     )
 
 
-def after_training(told: Findings) -> dict[str, Any]:
-    table = told.finishings
+def after_training(findings: Findings) -> dict[str, Any]:
+    table = findings.finishings
     if table.empty:
         return {}
     lead = (
@@ -84,10 +84,10 @@ def after_training(told: Findings) -> dict[str, Any]:
     return section("What acts after training", lead, [plots.contributions(drawn)], [("", shown)])
 
 
-def pairs(told: Findings) -> dict[str, Any]:
-    if told.model is None or len(told.model.names) < 2:
+def pairs(findings: Findings) -> dict[str, Any]:
+    if findings.model is None or len(findings.model.names) < 2:
         return {}
-    table = interaction(told.model)
+    table = interaction(findings.model)
     clear = table[(table["q_bh"] <= 0.05) | table["in_model"]]
     known = table[table["delta_bpb"].notna()]
     if known.empty:
@@ -118,10 +118,10 @@ def pairs(told: Findings) -> dict[str, Any]:
             "doubt": first["doubt"],
         }
     )
-    preset = _best_names(told)
+    preset = _best_names(findings)
     tables = [("Strongest pairs", shown)]
     if preset:
-        lost = removal(told.model, preset)
+        lost = removal(findings.model, preset)
         out = pd.DataFrame(
             {
                 "technique": lost["technique"],
@@ -141,29 +141,31 @@ def pairs(told: Findings) -> dict[str, Any]:
                 out,
             )
         )
-    square = matrix(table[table["a"].isin(_leading(told)) & table["b"].isin(_leading(told))])
+    square = matrix(table[table["a"].isin(_leading(findings)) & table["b"].isin(_leading(findings))])
     return section("Interactions", lead, [plots.pairs(square)] if len(square) > 2 else [], tables)
 
 
-def _leading(told: Findings, most: int = 16) -> list[str]:
+def _leading(findings: Findings, most: int = 16) -> list[str]:
     """The techniques with the largest effects, as many as a heat map can show."""
-    ordered = told.contributions.dropna(subset=["delta_bpb"]).sort_values("delta_bpb", key=np.abs, ascending=False)
+    ordered = findings.contributions.dropna(subset=["delta_bpb"]).sort_values("delta_bpb", key=np.abs, ascending=False)
     return list(ordered["technique"].head(most))
 
 
-def _best_names(told: Findings) -> list[str]:
+def _best_names(findings: Findings) -> list[str]:
     """The varying techniques of the best recipe."""
-    best = told.best
+    best = findings.best
     names = best["techniques"].split(", ") if best and best["techniques"] else []
     return [
         n
         for n in names
-        if told.model is not None and n in told.model.names and np.isfinite(told.model.fit.beta[told.model.columns[n]])
+        if findings.model is not None
+        and n in findings.model.names
+        and np.isfinite(findings.model.fit.beta[findings.model.columns[n]])
     ]
 
 
-def knobs(told: Findings) -> dict[str, Any]:
-    table = response(told.table, model=told.model)
+def knobs(findings: Findings) -> dict[str, Any]:
+    table = response(findings.table, model=findings.model)
     known = table.groupby("knob")["p"].first().sort_values().head(4) if len(table) else pd.Series(dtype=float)
     if known.empty:
         return {}

@@ -17,8 +17,8 @@ from golflab.analysis.report.parts import number, section, signed, small
 ROWS_AT_MOST = 25
 
 
-def best_confirmed(told: Findings) -> dict[str, Any]:
-    table = told.confirmed
+def best_confirmed(findings: Findings) -> dict[str, Any]:
+    table = findings.confirmed
     if table.empty:
         return {}
     shown = pd.DataFrame(
@@ -44,8 +44,8 @@ def best_confirmed(told: Findings) -> dict[str, Any]:
     return section("The best found, confirmed", lead, tables=[("", shown)])
 
 
-def recipes(told: Findings) -> dict[str, Any]:
-    top = told.recipes.head(10)
+def recipes(findings: Findings) -> dict[str, Any]:
+    top = findings.recipes.head(10)
     if top.empty:
         return {}
     shown = pd.DataFrame(
@@ -68,12 +68,12 @@ def recipes(told: Findings) -> dict[str, Any]:
     return section("The best recipes", lead, tables=[("", shown)])
 
 
-def bytes_and_score(told: Findings) -> dict[str, Any]:
-    table = frontier(told.table, recipes=told.recipes)
+def bytes_and_score(findings: Findings) -> dict[str, Any]:
+    table = frontier(findings.table, recipes=findings.recipes)
     if len(table) < 2:
         return {}
-    price = shadow_price(told.table, recipes=told.recipes).iloc[0]
-    table["named"] = table["recipe"].map(told.table.attrs["experiment"].get("presets", {})).fillna("")
+    price = shadow_price(findings.table, recipes=findings.recipes).iloc[0]
+    table["named"] = table["recipe"].map(findings.table.attrs["experiment"].get("presets", {})).fillna("")
     lead = "Every completed recipe by its packed bytes; those that nothing else beats in both are joined."
     if np.isfinite(price["bpb_per_kb"]):
         unsure = f", {price['doubt']}" if price["doubt"] else ""
@@ -81,11 +81,13 @@ def bytes_and_score(told: Findings) -> dict[str, Any]:
             f" At the limit one more kilobyte is worth {price['bpb_per_kb']:+.5f} bits per byte (95 %: "
             f"{price['low']:+.5f} … {price['high']:+.5f}{unsure})."
         )
-    return section("Bytes against bits per byte", lead, [plots.frontier(table, float(np.nanmedian(told.table["limit"])))])
+    return section("Bytes against bits per byte", lead, [plots.frontier(table, float(np.nanmedian(findings.table["limit"])))])
 
 
-def forecasts(told: Findings) -> dict[str, Any]:
-    known = told.table[told.table["bytes"].notna() & told.table["forecast_mid"].notna() & (told.table["state"] == "complete")]
+def forecasts(findings: Findings) -> dict[str, Any]:
+    known = findings.table[
+        findings.table["bytes"].notna() & findings.table["forecast_mid"].notna() & (findings.table["state"] == "complete")
+    ]
     if known.empty:
         return {}
     known = known.assign(bytes=known["bytes"].astype(float))
@@ -100,10 +102,10 @@ def forecasts(told: Findings) -> dict[str, Any]:
     return section("Forecast and true bytes", lead, [plots.forecasts(known)])
 
 
-def curves(told: Findings) -> dict[str, Any]:
-    if not any(len(c) > 1 for c in told.table["curve"]):
+def curves(findings: Findings) -> dict[str, Any]:
+    if not any(len(c) > 1 for c in findings.table["curve"]):
         return {}
-    rungs = agreement(told.table)
+    rungs = agreement(findings.table)
     shown = pd.DataFrame(
         {
             "rung": [f"{v:.0%}" for v in rungs["rung"]],
@@ -116,15 +118,15 @@ def curves(told: Findings) -> dict[str, Any]:
     return section(
         "Learning curves",
         "Training loss by tokens; the best run stands out.",
-        [plots.curves(told.table)],
+        [plots.curves(findings.table)],
         [("Does an early score predict the final one?", shown)],
     )
 
 
-def budget(told: Findings) -> dict[str, Any]:
-    table = told.table
+def budget(findings: Findings) -> dict[str, Any]:
+    table = findings.table
     stages = {str(c)[6:]: table[c].sum() for c in table if str(c).startswith("stage.")}
-    counts = told.counts
+    counts = findings.counts
     shared = counts["complete"] + counts["pruned"] + counts["failed"] - counts["trained"]
     lead = (
         f"{counts['asked']} proposed: {counts['not_fitting']} dropped before training, {counts['complete']} completed, "
@@ -135,8 +137,8 @@ def budget(told: Findings) -> dict[str, Any]:
     return section("Where the budget went", lead, [plots.budget(counts)], [("", shown)])
 
 
-def failures(told: Findings) -> dict[str, Any]:
-    bad = told.table[told.table["state"].isin(["failed", "pruned"])]
+def failures(findings: Findings) -> dict[str, Any]:
+    bad = findings.table[findings.table["state"].isin(["failed", "pruned"])]
     if bad.empty:
         return section("Failures", "No run failed and none was stopped early.")
     grouped = (
@@ -148,8 +150,8 @@ def failures(told: Findings) -> dict[str, Any]:
     return section("Failures", "Runs that did not complete, by reason.", tables=[("", grouped)])
 
 
-def machine(told: Findings) -> dict[str, Any]:
-    attrs, experiment = told.table.attrs, told.table.attrs["experiment"]
+def machine(findings: Findings) -> dict[str, Any]:
+    attrs, experiment = findings.table.attrs, findings.table.attrs["experiment"]
     facts = {
         k: v
         for k, v in (experiment | experiment.get("options", {})).items()
@@ -159,16 +161,16 @@ def machine(told: Findings) -> dict[str, Any]:
         k: ", ".join(f"{value} ({runs} runs)" if len(seen) > 1 else value for value, runs in seen.items())
         for k, seen in attrs["machines"].items()
     }
-    facts |= {"conditions": "; ".join(f"{c} ({n} runs)" for c, n in told.table["condition"].value_counts().items())}
+    facts |= {"conditions": "; ".join(f"{c} ({n} runs)" for c, n in findings.table["condition"].value_counts().items())}
     facts |= {
-        "seeds": ", ".join(f"{s:g}" for s in sorted(told.table["seed"].dropna().unique())[:40]),
+        "seeds": ", ".join(f"{s:g}" for s in sorted(findings.table["seed"].dropna().unique())[:40]),
         "techniques every run had": ", ".join(attrs["always"]) or "none",
     }
-    facts |= {"byte limit": ", ".join(f"{v:,.0f}" for v in sorted(told.table["limit"].dropna().unique()))}
+    facts |= {"byte limit": ", ".join(f"{v:,.0f}" for v in sorted(findings.table["limit"].dropna().unique()))}
     shown = pd.DataFrame({"what": facts.keys(), "value": [str(v) for v in facts.values()]})
     tables = [("", shown)]
-    if told.contributions.attrs.get("adaptive"):
-        runs = needed_runs(told.table).head(8)
+    if findings.contributions.attrs.get("adaptive"):
+        runs = needed_runs(findings.table).head(8)
         tables.append(
             (
                 "Runs that would remove the search's own bias (the best recipe with one technique flipped, fresh seeds)",

@@ -12,18 +12,18 @@ from golflab.analysis.report.findings import Findings
 from golflab.model.record import said_damaged
 
 
-def summary(told: Findings) -> list[str]:
+def summary(findings: Findings) -> list[str]:
     """The report in words, a sentence or two an item, every number with its error."""
-    counts, best, effects = told.counts, told.best, told.contributions
+    counts, best, effects = findings.counts, findings.best, findings.contributions
     out = [
         f"{counts['asked']} recipes were asked for. {counts['not_fitting']} of them could not fit the byte limit, so no "
         f"training was spent on that; {counts['trained']} trainings ran, "
         f"{counts['complete']} runs completed, {counts['pruned']} were stopped early ({counts['over_limit']} of them for "
         f"measuring over the limit) and {counts['failed']} failed."
     ]
-    if damaged := said_damaged(told.table.attrs.get("damaged", [])):
+    if damaged := said_damaged(findings.table.attrs.get("damaged", [])):
         out.append(damaged)
-    if refusal := told.table.attrs["experiment"].get("refusal"):
+    if refusal := findings.table.attrs["experiment"].get("refusal"):
         size = refusal["bytes"]
         out.append(
             f"The first combination refused for its size was {refusal['words']}: it needs about {size['mid']:,.0f} bytes "
@@ -31,7 +31,7 @@ def summary(told: Findings) -> list[str]:
         )
     if best is None:
         return [*out, "No run completed within its byte limit, so there is no best recipe."]
-    limit = float(np.nanmedian(told.table["limit"]))
+    limit = float(np.nanmedian(findings.table["limit"]))
     size = f"{best['bytes']:,.0f} of {limit:,.0f} bytes" if best["bytes"] and math.isfinite(limit) else "size unknown"
     margin = f" ± {best['high'] - best['bpb']:.4f}" if best["high"] is not None else ""
     seeds = f" over {best['runs']} seeds" if best["runs"] > 1 else ""
@@ -43,10 +43,10 @@ def summary(told: Findings) -> list[str]:
         out.append(
             f"The best of many noisy scores is partly luck: expect {best['expected']:.4f} from it on a fresh seed{chance}."
         )
-    out += in_words(told.confirmed)
-    if not told.identified:
-        return [*out, told.unidentified()]
-    return out + effects_in_words(effects) + finishings_in_words(told.finishings)
+    out += in_words(findings.confirmed)
+    if not findings.identified:
+        return [*out, findings.unidentified()]
+    return out + effects_in_words(effects) + finishings_in_words(findings.finishings)
 
 
 def finishings_in_words(table: pd.DataFrame) -> list[str]:

@@ -21,7 +21,7 @@ Scale = Annotated[
 OwnScale = Annotated[
     str | None,
     typer.Option(
-        help="nano (seconds per run on a CPU core), proxy (about a minute; the default) or full. A space of your own has its own."
+        help="nano (seconds per run on a CPU core), proxy (about a minute; the default) or full. Your own space has its own."
     ),
 ]
 Trust = Annotated[
@@ -68,7 +68,7 @@ Finish = Annotated[
 ]
 Confirm = Annotated[
     int,
-    typer.Option(help="Fresh seeds on which the best recipe and the preset are compared at the end, on the test part.", min=0),
+    typer.Option(help="Fresh seeds for a final comparison of the best recipe and the preset on the test part.", min=0),
 ]
 Budget = Annotated[
     str | None,

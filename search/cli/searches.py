@@ -44,6 +44,13 @@ app = typer.Typer()
 VariedPreset = Annotated[
     str | None, typer.Option(help="Preset that the search varies: baseline, or the one of your own space.", show_default=False)
 ]
+Screen = Annotated[
+    int | None,
+    typer.Option(help="Trials that are chosen to tell techniques apart, before the search looks for the best one.", min=0),
+]
+NewStorage = Annotated[
+    str | None, typer.Option(help="Optuna storage URL; by default a journal file in the experiment's folder.")
+]
 
 
 def own_options(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -66,12 +73,7 @@ def search(
     space: Annotated[str, typer.Option(help="A ready-made space, or your own as module:SPACE.")] = "starter",
     scale: OwnScale = None,
     trials: Trials = None,
-    screen: Annotated[
-        int | None,
-        typer.Option(
-            help="Trials that are chosen to tell techniques apart, before the search looks for the best combination.", min=0
-        ),
-    ] = None,
+    screen: Screen = None,
     pruner: Annotated[
         str,
         typer.Option(
@@ -101,9 +103,7 @@ def search(
     gpus_per_trial: Gpus = None,
     processes: Processes = None,
     local_disk: LocalDisk = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna storage URL; a journal file in the experiment's folder by default.")
-    ] = None,
+    storage: NewStorage = None,
     finish: Finish = None,
     confirm: Confirm = 0,
     as_json: Json = False,
@@ -137,7 +137,7 @@ def first(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Run a first search, sized for this machine: a designed set of runs, then proposals, then a confirmation of the best one."""
+    """Run a first search, sized for this machine: a designed set of runs, then proposals, then a confirmation."""
     from golflab.search.design import first as plans
     from golflab.search.engine.cluster import cores
     from golflab.search.experiment import start

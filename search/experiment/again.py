@@ -1,4 +1,4 @@
-"""Failed trials, run again: each by a new trial that takes its place, since a finished trial of a study cannot be opened."""
+"""Failed trials are run again, each by a new trial that replaces it: a finished trial of a study cannot be changed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ KEPT = ("asked", "not_fitting", "source", "recipe", REFUSED_EXAMPLE)  # user att
 
 
 def renew(ledger: Ledger) -> int:
-    """Enter every failed trial again, waiting for a driver, and set its record aside; return how many.
+    """Enter every failed trial again and set its record aside; return how many.
 
-    Counts are then of the new trials; what the old ones cost stays spent.
+    The new trials replace the old ones in the counts. The cost of the old ones stays in what was spent.
     """
     renewed = 0
     with ledger.presence.alone():
@@ -45,9 +45,9 @@ def set_aside(folder: Path) -> None:
 
 
 def lost_reference(ledger: Ledger, recipe: str) -> str:
-    """Why an ablation can tell nothing any more: what all is compared with measured over the limit; else an empty text."""
+    """Why an ablation has become useless: its reference exceeds the byte limit. Otherwise an empty text."""
     trial = next((t for t in ledger.trials() if t.user_attrs.get("recipe") == recipe), None)
     if trial is None or trial.state != TrialState.PRUNED or trial.constraints.get(OVER, 0) <= 0:
         return ""
     over = trial.constraints[OVER]
-    return f"the reference is {over:,.0f} bytes over the limit, so that nothing can be compared with it; raise --limit"
+    return f"the reference is {over:,.0f} bytes over the limit, so nothing can be compared with it; raise --limit"

@@ -1,4 +1,4 @@
-"""One drive of an experiment: the ledger is opened, the cluster brought up, Tune runs, and how it ended is written down."""
+"""One process drives an experiment: it opens the ledger, starts the cluster, runs Tune, and saves how it ended."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Result:
     Attributes:
         name: of the experiment.
         folder: where its records lie; `golflab.analysis.table` makes a DataFrame of them.
-        best: the record with the fewest bits per byte among those that fit; None if none completed.
+        best: the record with the fewest bits per byte among those that fit; None if there is none.
         counts: asked, not_fitting, trained, over_limit, pruned, failed, complete: `Ledger.counts`.
-        finished: whether all that was asked for is done.
+        finished: whether all trials are done.
         reason: why it ended.
-        seconds: it took, in this call.
+        seconds: wall time of this call.
     """
 
     name: str
@@ -61,10 +61,10 @@ class Result:
 
 @contextlib.contextmanager
 def connected(options: Options, watcher: Any = None) -> Iterator[None]:
-    """Hold the cluster that an experiment will run on; a watcher hears that Ray starts.
+    """Keep the cluster running that an experiment will use; a watcher is told that Ray starts.
 
     Raises:
-        ValueError: there is none, or it has no room for a trial.
+        ValueError: there is no cluster, or it has no room for a trial.
     """
     from golflab.search.engine.cluster import cluster
 
@@ -80,12 +80,12 @@ def drive(
     prepare: Callable[[Ledger], None] | None = None,
     failed: bool = False,
 ) -> Result:
-    """Drive an experiment until nothing more is to be done, or it is interrupted.
+    """Run an experiment until all trials are done, or it is interrupted.
 
     Args:
         options: of it.
-        own: what it is.
-        watcher: a `golflab.search.engine.searcher.Watcher` that hears what happens.
+        own: its identity.
+        watcher: a `golflab.search.engine.searcher.Watcher` that is called for every event.
         prepare: called with the ledger before anything is asked for.
         failed: whether failed trials are run again.
     """
@@ -119,7 +119,7 @@ def drive(
 
 
 def _compared(options: Options, plan: Sequence[Recipe] | None) -> str:
-    """The recipe that all others of an ablation are compared with, where the byte limit may stop it; else an empty text."""
+    """Hash of an ablation's reference, if the byte limit may stop it; else an empty text."""
     return plan[0].hash if plan and options.binds and options.design in REFERRING else ""
 
 
@@ -138,7 +138,9 @@ def open_ledger(options: Options, study: str | None = None, plan: Sequence[Recip
         check_journal(options.folder)
     options.folder.mkdir(parents=True, exist_ok=True)
     space = options.load_space()
-    named = [name for name in PRESETS if not name.endswith("_as_published")]  # their quirks are no place to begin
+    named = [
+        name for name in PRESETS if not name.endswith("_as_published")
+    ]  # these reproduce faults of published code, and are bad starts
     presets = [options.around(name).with_(limit=space.preset.limit) for name in named]
     starts = [recipe for recipe in presets if space.recipe(space.params(recipe)).hash == recipe.hash]
     storage = open_storage(options.storage, options.folder)
@@ -159,7 +161,7 @@ def open_ledger(options: Options, study: str | None = None, plan: Sequence[Recip
 
 
 def _tune(options: Options, ledger: Ledger, watcher: Any, clock: Clock, own: Experiment) -> tuple[str, bool]:
-    """Run Tune until the ledger has nothing more; return why it ended and whether it was interrupted."""
+    """Run Tune until the ledger proposes nothing more; return why it ended and whether it was interrupted."""
     from golflab.search.engine.cluster import cluster
     from golflab.search.engine.resources import placement
 
@@ -211,7 +213,7 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: Clock, own: Exp
                 said = f"{why}; make room and" if isinstance(why, Halted) else "interrupted;"
                 return f"{said} continue with `{options.resume_command}`", True
             except RuntimeError as error:
-                # Tune survives a worker that dies, but not one that Ray ends because a node runs out of memory.
+                # Tune continues after a worker dies, but not after Ray has killed one because a node ran out of memory.
                 if not isinstance(error.__cause__, OutOfMemoryError):
                     raise
                 searcher.lost_all()
@@ -219,7 +221,7 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: Clock, own: Exp
 
 @contextlib.contextmanager
 def _ending_like_ctrl_c() -> Iterator[None]:
-    """Treat a request to terminate (a batch system's, say) like Ctrl-C; only a main thread can hear one."""
+    """Handle SIGTERM (from a batch system, say) like Ctrl-C; only the main thread can receive it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -22,7 +22,7 @@ LARGEST = 64 << 20  # bytes; a larger experiment.json is damaged
 
 
 def write_experiment(folder: Path, body: dict[str, Any]) -> None:
-    """Write ``experiment.json``: what the experiment is, the search's options, its counts and how it stands."""
+    """Write ``experiment.json``: the experiment's identity, options, counts and state."""
     write_atomic(folder / "experiment.json", json.dumps(body | {"updated": time.time()}, indent=1).encode())
 
 
@@ -30,7 +30,7 @@ def read_experiment(folder: Path) -> dict[str, Any]:
     """Read ``experiment.json``.
 
     Raises:
-        ValueError: there is none (the experiment does not exist), a later golflab wrote it, or it is damaged.
+        ValueError: the experiment does not exist, a later golflab wrote the file, or it is damaged.
     """
     path = folder / "experiment.json"
     if not path.is_symlink() and not path.exists():
@@ -44,9 +44,9 @@ def read_experiment(folder: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"it has {path.stat().st_size:,} bytes")
-        told = json.loads(path.read_text("utf-8-sig"))
-        _check_format(path, told)
-        return _renamed(_checked(told))
+        saved = json.loads(path.read_text("utf-8-sig"))
+        _check_format(path, saved)
+        return _renamed(_checked(saved))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}.") from None
     except _Later as later:
@@ -56,29 +56,29 @@ def read_experiment(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: {why}. {_mend(folder)}") from None
 
 
-def _renamed(told: dict[str, Any]) -> dict[str, Any]:
-    """What an experiment named before golflab's modules lay in one package, by its name of today."""
-    told["options"] |= {
-        key: MOVED[value] for key, value in told["options"].items() if isinstance(value, str) and value in MOVED
+def _renamed(saved: dict[str, Any]) -> dict[str, Any]:
+    """Replace the names that modules had before golflab was one package."""
+    saved["options"] |= {
+        key: MOVED[value] for key, value in saved["options"].items() if isinstance(value, str) and value in MOVED
     }
-    return told
+    return saved
 
 
 class _Later(ValueError):
-    """A later version wrote it."""
+    """The file was written by a later version."""
 
 
-def _check_format(path: Path, told: Any) -> None:
-    known = told.get("format", 1) if isinstance(told, dict) else 1
+def _check_format(path: Path, saved: Any) -> None:
+    known = saved.get("format", 1) if isinstance(saved, dict) else 1
     if isinstance(known, bool) or not isinstance(known, int) or known < 1:
         raise ValueError(f"format is {known!r}")
     if known > FORMAT:
-        code = told.get("code")
+        code = saved.get("code")
         who = f"golflab {code['version']}" if isinstance(code, dict) and "version" in code else "a later golflab"
         raise _Later(f"{path} was written by {who} in format {known}; this one reads up to {FORMAT}: upgrade golflab.")
 
 
-# What is used of it. Later keys may be missing: earlier versions did not write them.
+# Keys that are used, with their types. Most may be missing, because earlier versions did not write them.
 _KINDS: dict[str, tuple[type, ...]] = {"options": (dict,), "state": (str,), "counts": (dict,), "seconds": (int, float)}
 _KINDS |= {"name": (str,), "study": (str,), "id": (str,), "place": (str,), "reason": (str,), "updated": (int, float)}
 _KINDS |= {
@@ -92,44 +92,44 @@ _KINDS |= {
 _NEEDED = ("options", "state")
 
 
-def _checked(told: Any) -> dict[str, Any]:
-    """The body, if every key that is used has a value of its type."""
-    if not isinstance(told, dict):
-        raise ValueError(f"it holds a {type(told).__name__}, not an object")
-    if missing := [key for key in _NEEDED if key not in told]:
+def _checked(saved: Any) -> dict[str, Any]:
+    """The content, if every key that is used has a value of its type."""
+    if not isinstance(saved, dict):
+        raise ValueError(f"it holds a {type(saved).__name__}, not an object")
+    if missing := [key for key in _NEEDED if key not in saved]:
         raise ValueError(f"it has no {missing[0]!r}")
     for key, kinds in _KINDS.items():
-        if key in told and (isinstance(told[key], bool) or not isinstance(told[key], kinds)):
-            raise ValueError(f"{key} is {told[key]!r:.60}")
+        if key in saved and (isinstance(saved[key], bool) or not isinstance(saved[key], kinds)):
+            raise ValueError(f"{key} is {saved[key]!r:.60}")
     for key in ("counts", "spent"):
-        for name, value in told.get(key, {}).items():
+        for name, value in saved.get(key, {}).items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"{key}: {name} is {value!r:.60}")
-    url = told["options"].get("storage")
+    url = saved["options"].get("storage")
     if not isinstance(url, str | None):
         raise ValueError(f"options: storage is {url!r:.60}")
-    return told
+    return saved
 
 
 def _mend(folder: Path) -> str:
-    return f"Its records in {folder / 'trials'} are not touched by that; mend the file, or put an earlier copy in its place."
+    return f"The records in {folder / 'trials'} are not affected. Repair the file, or replace it by an earlier copy."
 
 
 def locate(name: str | Path, runs: str | Path = "runs") -> Path:
-    """The folder of an experiment, given by its name in ``runs`` or by its path; links to it are followed."""
+    """The folder of an experiment, from its name in ``runs`` or its path. Links to it are followed."""
     text = os.path.expanduser(str(name))
     by_path = os.sep in text or text in (os.curdir, os.pardir)
     return (Path(text) if by_path else Path(runs) / text).resolve()
 
 
 def cache_of(folder: Path) -> Path:
-    """The stage cache of an experiment: beside it; beside the search's where it confirms one and lies in its folder."""
+    """The stage cache of an experiment: ``cache`` next to its folder; a confirmation uses that of its search."""
     runs = folder.parent
     return (runs.parent if (runs / "experiment.json").exists() else runs) / "cache"
 
 
 def check_writable(folder: Path) -> None:
-    """Check that an experiment can be continued by this user, and that nothing in it leads elsewhere.
+    """Check that this user can write to an experiment, and that it contains no links.
 
     Raises:
         ValueError: something of it cannot be written, or is a link.
@@ -146,7 +146,7 @@ def _check_below(folder: Path) -> None:
         for entry in entries:
             if entry.is_symlink():
                 raise ValueError(
-                    f"{entry.path} is a link: what is written there would land elsewhere. Put what it leads to in its place."
+                    f"{entry.path} is a link, so files would be written elsewhere. Replace it by the folder it leads to."
                 )
             if entry.is_dir():
                 if not os.access(entry.path, os.W_OK | os.X_OK):

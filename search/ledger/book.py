@@ -25,7 +25,7 @@ class Book:
     Args:
         study: the study.
         storage: where it is kept.
-        folder: of the records, by recipe.
+        folder: of the records; each lies in a folder named by its recipe's hash.
     """
 
     def __init__(self, study: optuna.Study, storage: BaseStorage, folder: Path) -> None:
@@ -40,12 +40,12 @@ class Book:
         return trials
 
     def totals(self) -> Totals:
-        """What all trials add up to now."""
+        """Sums over all trials as they are now."""
         self.trials()
         return self._totals
 
     def unfinished(self, state: TrialState) -> list[FrozenTrial]:
-        """The trials that run, or that wait."""
+        """The running or the waiting trials."""
         return [t for t in self.totals().unfinished if t.state == state]
 
     def frozen(self, number: int) -> FrozenTrial:
@@ -75,7 +75,7 @@ class Book:
         return Record.read(self.where(trial))
 
     def readable(self, folder: Path) -> bool:
-        """Whether the record in a folder is whole; one that has not changed since it was found whole is not read again."""
+        """Whether the record in a folder can be read. It is not read again until its file has changed."""
         try:
             there = (folder / "record.json").stat()
         except OSError:
@@ -92,7 +92,7 @@ class Book:
 
 
 def noted(record: Record, trial: FrozenTrial) -> Record:
-    """The record with its trial's number, its times, and how the search came to it."""
+    """The record with its trial's number, its times, and how it was proposed."""
     record.trial = trial.number
     record.started = _utc(trial.datetime_start) if trial.datetime_start else ""
     record.ended = _utc(trial.datetime_complete or datetime.now())
@@ -109,7 +109,7 @@ def damaged(folder: Path, sound: Callable[[Path], bool]) -> bool:
 
     Args:
         folder: of the trial.
-        sound: says whether the record in a folder can be read.
+        sound: whether the record in a folder can be read.
     """
     return os.path.lexists(folder / "record.json") and not sound(folder)
 
@@ -124,15 +124,15 @@ def set_aside(folder: Path, sound: Callable[[Path], bool]) -> bool:
 
 
 def check_known(folder: Path, trials: Iterable[FrozenTrial]) -> None:
-    """Check that a study has every trial that left a record, or those would be run again under other numbers.
+    """Check that a study has every trial that has a record. Otherwise these would be run again under other numbers.
 
     Raises:
-        ValueError: it has not: lines of its journal are missing.
+        ValueError: some are missing, because lines of its journal are.
     """
     known = {trial.user_attrs.get("recipe") for trial in trials}
     there = (p.parent for p in sorted(folder.glob("trials/*/record.json")) if HASH.fullmatch(p.parent.name))
     if lost := [place.name for place in there if place.name not in known and Record.read(place) is not None]:
         raise ValueError(
             f"The study of {folder.name} lacks {len(lost)} trial(s) that have a record ({', '.join(lost[:3])}): a part of it "
-            f"is missing. `golflab repair {folder.name}` builds it again from the records."
+            f"is missing. `golflab repair {folder.name}` rebuilds it from the records."
         )

@@ -22,7 +22,7 @@ JOURNAL = "study.journal"
 
 
 class KernelLock(JournalFileOpenLock):
-    """A journal lock the kernel gives back when the process that holds it dies."""
+    """A journal lock that the kernel releases when the process that holds it dies."""
 
     def __init__(self, journal: Path) -> None:
         self._journal, self._path = journal, journal.with_name(f"{journal.name}.lock")
@@ -38,7 +38,7 @@ class KernelLock(JournalFileOpenLock):
         return True
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -90,7 +90,7 @@ def _open_journal(folder: Path, reading: bool) -> BaseStorage:
 
 
 def repair(folder: Path) -> str:
-    """What to do about a journal that is lost or damaged, in words."""
+    """What a user should do about a lost or damaged journal, in words."""
     return f"`golflab repair {folder.name}` rebuilds the study from the records."
 
 
@@ -107,13 +107,13 @@ def check_journal(folder: Path) -> None:
         raise ValueError(f"{path} {state} though there are records of its trials; {repair(folder)}")
 
 
-def study_in(storage: BaseStorage, told: dict[str, Any], url: str | None, folder: Path) -> str:
+def study_in(storage: BaseStorage, saved: dict[str, Any], url: str | None, folder: Path) -> str:
     """The name of an experiment's study: in its own journal the only study there is, in a database the name in its file.
 
     Raises:
         ValueError: there is no such study.
     """
-    written = str(told.get("study") or told.get("name") or folder.name)
+    written = str(saved.get("study") or saved.get("name") or folder.name)
     names = optuna.get_all_study_names(storage)
     if written in names:
         return written
@@ -131,7 +131,7 @@ def check_plain(path: Path) -> None:
 
 
 def _damage(path: Path) -> str:
-    """Where a journal is damaged, in words."""
+    """Which line of a journal is damaged, in words."""
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             try:
@@ -144,7 +144,7 @@ def _damage(path: Path) -> str:
 
 
 def _check_ends(path: Path) -> None:
-    """Raise an error where the first line is not a study's, or the last whole line is none: Optuna passes over both."""
+    """Raise an error if the first line creates no study or the last whole line is not JSON: Optuna ignores both."""
     with open(path, "rb") as file:
         first, size = file.readline(1 << 20), file.seek(0, os.SEEK_END)
         file.seek(max(0, size - (1 << 20)))
@@ -156,7 +156,7 @@ def _check_ends(path: Path) -> None:
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Cut off a last line without an end: a driver died, or the disk filled up, while it was being written."""
+    """Remove a last line that has no end: while it was written, a driver died or the disk became full."""
     if not path.exists():
         return
     with open(path, "r+b") as file:

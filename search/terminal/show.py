@@ -108,39 +108,39 @@ def cost(console: Console, shown: Recipe, bill: Bill, marginal: dict[str, int]) 
     )
 
 
-def status(console: Console, told: dict[str, Any]) -> None:
+def status(console: Console, summary: dict[str, Any]) -> None:
     """Print how a search stands."""
-    counts, reason = told["counts"], told["reason"].removeprefix(told["state"]).lstrip(";, ")
+    counts, reason = summary["counts"], summary["reason"].removeprefix(summary["state"]).lstrip(";, ")
     lines = [
-        f"{told['name']}: {told['state']}{', ' if reason else ''}{reason}. {told['seconds']:.0f} s on the clock.",
+        f"{summary['name']}: {summary['state']}{', ' if reason else ''}{reason}. {summary['seconds']:.0f} s on the clock.",
         f"{counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed, "
-        f"{len(told['running'])} running of {told['trials']} trials; {counts['trained']} trained; "
+        f"{len(summary['running'])} running of {summary['trials']} trials; {counts['trained']} trained; "
         f"{counts['not_fitting']} of {counts['asked']} combinations could not fit and were never started; "
         f"{counts.get('over_limit', 0)} measured over the limit and were stopped.",
     ]
-    if spent := told["spent"]:
-        bound = f"; the budget was {told['budget']}" if told["budget"] else ""
+    if spent := summary["spent"]:
+        bound = f"; the budget was {summary['budget']}" if summary["budget"] else ""
         reused = counts["complete"] + counts["pruned"] + counts["failed"] - counts["trained"]
         free = f"; {reused} trials trained nothing" if reused > 0 else ""
         summed = f"{spent['seconds']:.0f} s of training summed over all workers"
         lines.append(f"spent: {spent['trainings']:g} trainings, {summed}{free}{bound}.")
-    lines += [rung["words"] for rung in told["rungs"]]
-    if best := told["best"]:
+    lines += [rung["words"] for rung in summary["rungs"]]
+    if best := summary["best"]:
         what = f"recipe {best['recipe']}: {' '.join(best['techniques'])}"
         lines.append(f"best: {best['bpb']:.4f} bpb, {best['bytes']:,} bytes, {what}")
-    if damaged := said_damaged(told.get("damaged", [])):
+    if damaged := said_damaged(summary.get("damaged", [])):
         lines.append(damaged)
     for line in lines:
         say(console, line)
-    for row in told["running"]:
+    for row in summary["running"]:
         doing = in_words(row) if "stage" in row else f"step {row['step']}"
         score = "" if row["bpb"] is None else f", {row['bpb']:.4f} bpb"
         say(console, f"running: trial {row['trial']}, recipe {row['recipe']}, {doing}{score}, {row['seconds']:.0f} s")
-    for row in told["failed"]:
+    for row in summary["failed"]:
         name = row["recipe"] or f"trial {row['trial']}"
         say(console, f"failed: {name}: {row['reason']}" + (f"  ({row['log']})" if row["log"] else ""))
-    if told["state"] in ("interrupted", "out of budget") and told["resume"] not in reason:  # it is said once
-        say(console, f"continue with: {told['resume']}")
+    if summary["state"] in ("interrupted", "out of budget") and summary["resume"] not in reason:  # it is said once
+        say(console, f"continue with: {summary['resume']}")
 
 
 def presets(console: Console, rows: list[dict[str, Any]]) -> None:
@@ -166,15 +166,15 @@ def spaces(console: Console, rows: list[dict[str, Any]]) -> None:
     console.print(table("spaces", {"name": "left", "parameters": "right", "what varies": "left"}, body))
 
 
-def corpus(console: Console, told: dict[str, Any]) -> None:
+def corpus(console: Console, description: dict[str, Any]) -> None:
     """Print what a corpus holds."""
-    say(console, f"{told['corpus']} ({told['kind']}, {told['fingerprint']})")
-    for split, counts in told["splits"].items():
+    say(console, f"{description['corpus']} ({description['kind']}, {description['fingerprint']})")
+    for split, counts in description["splits"].items():
         say(console, f"{split:>10}  " + ", ".join(f"{value:,} {key}" for key, value in counts.items()))
     from golflab.model.data.overlap import said
 
-    found = told["overlap"]
+    found = description["overlap"]
     for split in found["splits"]:
         say(console, f"{split:>10}  also in train: {said(found, split)}")
-    for note in told["notes"]:
+    for note in description["notes"]:
         say(console, note)

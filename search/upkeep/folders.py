@@ -72,7 +72,7 @@ def copy(name: str, new: str, runs: Path) -> Copied:
     """
     folder = existing(name, runs)
     target = _free(new, folder.parent)
-    told = read_experiment(folder)
+    saved = read_experiment(folder)
     temporary = target.with_name(f".{new}.{uuid.uuid4().hex}.tmp")
     done = Copied(target)
     try:
@@ -90,7 +90,7 @@ def copy(name: str, new: str, runs: Path) -> Copied:
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    if told["options"].get("storage"):
+    if saved["options"].get("storage"):
         done.notes.append(f"Its study is in a database: `golflab resume {new}` gives the copy one of its own there.")
     if Presence.any_alive(folder):
         done.notes.append(f"{folder.name} is running: the copy holds what had ended, and would run the rest again.")
@@ -122,10 +122,12 @@ def _files(folder: Path, left: list[str], root: Path) -> Iterator[Path]:
 def _renew(folder: Path, place: Path) -> None:
     """Give a copied experiment its own id and path."""
     with contextlib.suppress(ValueError):  # a damaged file stays as it was
-        told = read_experiment(folder) | {"name": place.name}
-        if "id" in told and not told["options"].get("storage"):  # in a database, a copy is recognised by the id that both have
-            told |= {"id": uuid.uuid4().hex, "place": str(place)}
-        write_atomic(folder / "experiment.json", json.dumps(told, indent=1).encode())
+        saved = read_experiment(folder) | {"name": place.name}
+        if "id" in saved and not saved["options"].get(
+            "storage"
+        ):  # in a database, a copy is recognised by the id that both have
+            saved |= {"id": uuid.uuid4().hex, "place": str(place)}
+        write_atomic(folder / "experiment.json", json.dumps(saved, indent=1).encode())
 
 
 # ---------------------------------------------------------------------- rename, delete

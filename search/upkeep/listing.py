@@ -74,14 +74,14 @@ def _listed(folder: Path, within: str = "") -> Listed:
     out = Listed(name, "damaged", len(found.records), best=min(fitting, default=None), nested=nested)
     out.damaged = len(found.damaged)
     try:
-        told = read_experiment(folder)
+        saved = read_experiment(folder)
     except ValueError as error:
         out.reason, out.updated = str(error), (folder / "experiment.json").lstat().st_mtime
     else:
-        out.state = "running" if Presence.any_alive(folder) else {"running": "interrupted"}.get(told["state"], told["state"])
-        wanted = told["options"].get("trials")
+        out.state = "running" if Presence.any_alive(folder) else {"running": "interrupted"}.get(saved["state"], saved["state"])
+        wanted = saved["options"].get("trials")
         out.trials = wanted if type(wanted) is int and wanted < UNBOUNDED else None
-        out.updated = float(told.get("updated", 0.0))
+        out.updated = float(saved.get("updated", 0.0))
     out.age = max(0.0, time.time() - out.updated)
     return out
 

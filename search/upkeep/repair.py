@@ -99,18 +99,18 @@ def rebuild(folder: Path, storage: str | None = None, trust: bool = False) -> Re
     Raises:
         ValueError: there is no such experiment, it runs, or its file names what the user has not consented to.
     """
-    told = read_experiment(folder)
+    saved = read_experiment(folder)
     if Presence.any_alive(folder):
         raise ValueError(f"{folder.name} is running; stop it first.")
-    url = storage or told["options"].get("storage")
-    check_consent(folder, told, ("space", "storage"), ("storage",) if storage else (), trust)
-    options = Options.read(told["options"] | {"name": folder.name, "runs": str(folder.parent)})
+    url = storage or saved["options"].get("storage")
+    check_consent(folder, saved, ("space", "storage"), ("storage",) if storage else (), trust)
+    options = Options.read(saved["options"] | {"name": folder.name, "runs": str(folder.parent)})
     with alone(folder):
-        return _in_database(folder, told, options, url) if url is not None else _in_journal(folder, told, options)
+        return _in_database(folder, saved, options, url) if url is not None else _in_journal(folder, saved, options)
 
 
-def _in_journal(folder: Path, told: dict[str, Any], options: Options) -> Rebuilt:
-    name = str(told.get("study") or told.get("name") or folder.name)
+def _in_journal(folder: Path, saved: dict[str, Any], options: Options) -> Rebuilt:
+    name = str(saved.get("study") or saved.get("name") or folder.name)
     found, path = look_through(folder / "trials"), folder / JOURNAL
     old = salvaged(path, name)
     disagreeing = _disagreeing(old.trials, found)
@@ -131,13 +131,13 @@ def _in_journal(folder: Path, told: dict[str, Any], options: Options) -> Rebuilt
             path.rename(done.kept)
         os.replace(new, path)
     _count(done, trials)
-    if any(t.state in (RUNNING, WAITING) for t in trials) and told["state"] == "finished":
-        write_experiment(folder, told | {"state": "interrupted"})
+    if any(t.state in (RUNNING, WAITING) for t in trials) and saved["state"] == "finished":
+        write_experiment(folder, saved | {"state": "interrupted"})
     return done
 
 
-def _in_database(folder: Path, told: dict[str, Any], options: Options, url: str) -> Rebuilt:
-    name = str(told.get("study") or told.get("name") or folder.name)
+def _in_database(folder: Path, saved: dict[str, Any], options: Options, url: str) -> Rebuilt:
+    name = str(saved.get("study") or saved.get("name") or folder.name)
     storage = open_storage(url, folder)
     study = optuna.create_study(study_name=name, storage=storage, direction="minimize", load_if_exists=True)
     if study.get_trials(deepcopy=False):

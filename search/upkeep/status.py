@@ -34,8 +34,8 @@ def status_of(folder: Path, storage: str | None = None, trust: bool = False) -> 
     Raises:
         ValueError: there is no such experiment, it is damaged, or it names a database the user has not consented to.
     """
-    told, study = opened(folder, storage, trust)
-    options = told["options"]
+    saved, study = opened(folder, storage, trust)
+    options = saved["options"]
     trials = standing(study.get_trials(deepcopy=False))
     found = look_through(folder / "trials")
     records = {record.recipe: record for _, record in found.records}
@@ -45,14 +45,14 @@ def status_of(folder: Path, storage: str | None = None, trust: bool = False) -> 
     lost = [t for t in trials if t.state == TrialState.FAIL and t.user_attrs.get("recipe") not in records]
     return {
         "name": folder.name,
-        "state": "running" if driven else ("interrupted" if told["state"] == "running" else told["state"]),
-        "reason": told.get("reason", ""),
+        "state": "running" if driven else ("interrupted" if saved["state"] == "running" else saved["state"]),
+        "reason": saved.get("reason", ""),
         "trials": options.get("trials"),
-        "counts": counts([]) | told.get("counts", {}),
-        "spent": told.get("spent", {}),
+        "counts": counts([]) | saved.get("counts", {}),
+        "spent": saved.get("spent", {}),
         "rungs": [asdict(rung) | {"reliable": rung.reliable, "words": str(rung)} for rung in agreements(trials)],
         "budget": options.get("budget", ""),
-        "seconds": told.get("seconds", 0.0) + (time.time() - told.get("updated", time.time()) if driven else 0.0),
+        "seconds": saved.get("seconds", 0.0) + (time.time() - saved.get("updated", time.time()) if driven else 0.0),
         "best": None if best is None else best.summary() | {"techniques": sorted(best.spec.get("techniques", ()))},
         "damaged": found.damaged,
         "running": [_running(t) | (_doing(folder, t) if driven else {}) for t in trials if t.state == TrialState.RUNNING],
@@ -68,13 +68,13 @@ def opened(folder: Path, storage: str | None = None, trust: bool = False) -> tup
     Raises:
         ValueError: see `status_of`.
     """
-    told = read_experiment(folder)
-    url = storage or told["options"].get("storage")
-    check_consent(folder, told, ("storage",), ("storage",) if storage else (), trust)
+    saved = read_experiment(folder)
+    url = storage or saved["options"].get("storage")
+    check_consent(folder, saved, ("storage",), ("storage",) if storage else (), trust)
     if url is None:
         check_journal(folder)
     found = open_storage(url, folder, reading=True)
-    return told, optuna.load_study(study_name=study_in(found, told, url, folder), storage=found)
+    return saved, optuna.load_study(study_name=study_in(found, saved, url, folder), storage=found)
 
 
 def recipe_numbered(folder: Path, number: int) -> str:
@@ -120,14 +120,14 @@ def serve_dashboard(
     Raises:
         ValueError: see `status_of`; or optuna-dashboard is not installed.
     """
-    told, _ = opened(folder, storage, trust)
+    saved, _ = opened(folder, storage, trust)
     try:
         from optuna_dashboard import run_server
     except ImportError:
         raise ValueError("optuna-dashboard is not installed: `pip install golflab[dashboard]`.") from None
     curves = write_curves(folder)
     say(console, f"http://{host}:{port}/dashboard/   curves: tensorboard --logdir {curves}")
-    run_server(open_storage(storage or told["options"].get("storage"), folder), host=host, port=port)
+    run_server(open_storage(storage or saved["options"].get("storage"), folder), host=host, port=port)
 
 
 def write_curves(folder: Path) -> Path:
