@@ -13,7 +13,7 @@ PARTS = ("shape", "schedule")  # of a recipe, whose fields become columns where 
 
 
 class Sparse:
-    """Columns that not every run has, gathered as rows and values by part and key."""
+    """Columns that not every run has, collected as row numbers and values by part and key."""
 
     def __init__(self) -> None:
         self.flags: dict[str, list[int]] = {}
@@ -83,7 +83,7 @@ def times(values: list[Any]) -> pd.Series:
 
 
 def machines_of(counts: Counter[tuple[Any, ...]]) -> dict[str, dict[str, int]]:
-    """What varies and what does not among versions and hardware: key -> value -> runs."""
+    """Versions and hardware: key -> value -> number of runs."""
     seen: dict[str, dict[str, int]] = {}
     for facts, runs in counts.items():
         for key, value in facts:

@@ -5,8 +5,8 @@ Columns every table has (missing values where a run did not get that far):
 =================  ====================================================================================
 recipe, seed       hash of the recipe; its seed
 trial              its number in the search (missing for runs of their own and of earlier versions)
-started, ended     when the search handed it out, and when it heard of its end (UTC)
-preset, state      the label it was derived from; complete, pruned, failed or not_fitting
+started, ended     when the search handed it out, and when it received its end (UTC)
+preset, state      preset it was derived from; complete, pruned, failed or not_fitting
 reason             why it did not complete
 bpb, bpb_float     bits per byte after and before quantisation
 bytes, code_bytes  of the packed artifact, code included; of the code alone
@@ -17,9 +17,9 @@ condition          schedule and data, as text: only runs of one condition can be
 techniques         names of all techniques that were on, slots' defaults left out, as text
 folder             where the record lies, or ""
 experiment         name of the experiment (its folder's or file's name)
-adaptive           whether a search chose the run looking at the scores of earlier ones
+adaptive           whether a search chose the run by looking at earlier scores
 curve              training curve: list of dictionaries
-finishings         what else the training was finished with: list of dictionaries (`golflab.analysis.effects.finishings`)
+finishings         further ways in which the training was finished: list of dictionaries (`golflab.analysis.effects.finishings`)
 =================  ====================================================================================
 
 Whole numbers are ``int64``, or pandas' ``Int64`` where some runs have none.
@@ -69,22 +69,22 @@ NUMBERS = ["bpb", "bpb_float", "seconds", "tokens_per_second"]
 WHOLE = ["seed", "trial", "bytes", "code_bytes", "parameters", "tokens"]
 TIMES = ["started", "ended"]
 FORECAST = ("low", "mid", "high")
-OWN = {*PLAIN, "adaptive"}  # boolean columns that are no techniques are among these
+OWN = {*PLAIN, "adaptive"}  # columns that are no techniques, even if they are boolean
 
 
 def load(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     """Read an experiment, any folder of records, or a ``.jsonl`` or ``.parquet`` file, into one table; or several into one.
 
-    The table's ``attrs`` hold ``experiment`` (what the search noted about itself, empty if nothing; of several what they have
-    in common, and each under ``experiments``), ``always`` (techniques every run had), ``machines`` (versions and hardware with
-    the number of runs) and ``damaged`` (records that are left out, and why).
+    The table's ``attrs`` are ``experiment`` (content of ``experiment.json``, may be empty; of several experiments the values
+    they share, and each under ``experiments``), ``always`` (techniques that every run had), ``machines`` (versions and hardware
+    with the number of runs) and ``damaged`` (records that are left out, and why).
 
     Args:
         path: a path, or the name of an experiment in ``runs``; or a list of them. Runs of experiments that were read together
             have one column for each technique that varies among all of them.
 
     Raises:
-        ValueError: a path does not exist, holds no record, or is named twice.
+        ValueError: a path does not exist, has no record, or is named twice.
     """
     if isinstance(path, str | Path) and Path(path).suffix == ".parquet":
         return _from_parquet(located(path))
@@ -95,11 +95,11 @@ def load(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
 
 
 def read(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
-    """`load` for folders and ``.jsonl`` files, for a caller that tells of damaged records itself."""
+    """`load` for folders and ``.jsonl`` files, for a caller that reports damaged records itself."""
     paths = [located(one) for one in ([path] if isinstance(path, str | Path) else path)]
     reading = Reading(dict(zip(labels(paths), paths, strict=True)))
     collecting = gc.isenabled()
-    gc.disable()  # millions of small objects and no cycles: looking for garbage would double the time
+    gc.disable()  # millions of small objects and no cycles: garbage collection would double the time
     try:
         table = from_records(reading.bodies())
     finally:
@@ -109,7 +109,7 @@ def read(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         if not reading.runs[name]:
             told = " ".join(filter(None, [said_damaged(reading.damaged)]))
             raise ValueError(
-                f"{place} holds no record yet. A finished run leaves one in {place}/trials/<recipe>/record.json. {told}".strip()
+                f"{place} has no record yet. A finished run writes one to {place}/trials/<recipe>/record.json. {told}".strip()
             )
     told_of = {name: experiment(place) for name, place in reading.paths.items()}
     table["experiment"] = np.repeat(list(reading.runs), list(reading.runs.values())).astype(object)
@@ -119,7 +119,7 @@ def read(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
 
 
 def _adaptive(table: pd.DataFrame, told_of: Mapping[str, Mapping[str, Any]]) -> np.ndarray:
-    """(runs,) whether a search chose the run looking at earlier scores."""
+    """(runs,) whether a search chose the run by looking at earlier scores."""
     out = np.zeros(len(table), bool)
     for name, told in told_of.items():
         here = (table["experiment"] == name).to_numpy()
@@ -138,11 +138,11 @@ def save(table: pd.DataFrame, path: str | Path) -> Path:
 
 
 def designed(table: pd.DataFrame) -> pd.DataFrame:
-    """The runs of a search that were planned before any score was known; the whole table where none was, or all were.
+    """The runs that were planned before any score was known; the whole table if none or all were.
 
-    A first search runs a design and then proposals that look at its scores. Effects are unbiased in the design alone. So it is
-    where several experiments are read into one table, some of them designs and others searches.
-    Techniques that only the proposals varied have no column in what is returned.
+    A first search runs a design and then proposals that depend on its scores. Only in the design are effects unbiased. The same
+    holds if several experiments are read into one table, some of them designs and others searches.
+    Techniques that only the proposals varied have no column in the result.
     """
     table = whole(table)
     planned = table.attrs.get("experiment", {}).get("planned")

@@ -154,5 +154,5 @@ def test_an_age_that_is_none_is_refused(age):
 
 
 def test_a_folder_without_a_cache_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="holds no stage cache"):
+    with pytest.raises(ValueError, match="has no stage cache"):
         clean(tmp_path, 0.0)

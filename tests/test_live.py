@@ -218,7 +218,7 @@ def test_where_nobody_watches_a_terminal_little_is_said(tmp_path):
         table.tick()
     lines = table.console.file.getvalue().splitlines()
     assert len(lines) == 6
-    assert lines[0] == "mine goes on: 2 of 24 done, best 2.1000 (trial 2), 12:34, about 1:00:00 left."
+    assert lines[0] == "mine continues: 2 of 24 done, best 2.1000 (trial 2), 12:34, about 1:00:00 left."
     assert lines[1:3] == ["Starting Ray …", "2 workers, one core each (starting Ray took 4 s)."]
     for line in lines[3:5]:
         assert line.startswith(

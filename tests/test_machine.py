@@ -236,7 +236,7 @@ def test_why_no_cluster_can_be_used_is_one_sentence(monkeypatch):
     assert unreachable(f"127.0.0.1:{port}").startswith(f"Nothing listens at 127.0.0.1:{port}")
     assert "must be HOST:PORT" in unreachable("nonsense")
     monkeypatch.setattr(golflab.search.engine.cluster, "_tried", lambda address: "ray.exceptions.AuthenticationError: no token")
-    assert "wants a token: set RAY_AUTH_MODE=token" in unreachable("auto")
+    assert "needs a token: set RAY_AUTH_MODE=token" in unreachable("auto")
     monkeypatch.setattr(golflab.search.engine.cluster, "_tried", lambda address: "")
     assert unreachable("auto") == ""
 

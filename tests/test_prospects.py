@@ -49,7 +49,7 @@ def test_runs_that_tell_nothing_end_in_one_sentence_and_a_command(tmp_path, widt
     told, screen = report(folder), io.StringIO()
     told.text(Console(file=screen, width=width))
     text = " ".join(screen.getvalue().split())
-    assert "These 6 complete runs cannot tell apart the" in text
+    assert "6 complete runs cannot separate the effects of the" in text
     assert "golflab resume demo --trials 40" in text
     assert "technique Δ" not in text
     assert "–" not in text
@@ -85,7 +85,7 @@ def test_a_pace_that_will_not_reach_is_said_once(tmp_path, monkeypatch, trials, 
     now[0], clock._lasted = 20.0, [0.0, 6.0, 7.0, 7.0]  # three trials in 20 s: 15 in 100 s
     said = clock.too_slow()
     assert ("about 15 of 24 trials" in said) == warned
-    assert ("--budget …` goes on" in said) == warned
+    assert ("--budget …` continues" in said) == warned
     assert clock.too_slow() == ""
 
 
@@ -96,7 +96,7 @@ def test_a_search_that_ran_out_of_budget_is_not_called_finished(capsys):
     screen = io.StringIO()
     show.status(Console(file=screen, width=300), told | {"resume": "golflab resume w"})
     text = screen.getvalue()
-    assert "w: out of budget, the budget of 265s is spent. 271 s on the clock" in text
+    assert "w: out of budget, the budget of 265s is spent. 271 s of wall time" in text
     assert "618 s of training summed over all workers" in text
     assert "finished" not in text
     assert "continue with: golflab resume w" in text

@@ -120,7 +120,7 @@ def test_whatever_happened_to_the_journal_its_trials_are_there_again(folder, nam
         assert "Traceback" not in err
     code, out, err = golflab(monkeypatch, capsys, "repair", "e", "--runs", folder.parent)
     assert (code, err) == (0, "")
-    assert "was built again: 4 complete, 1 failed, 1 running" in out, out
+    assert "was rebuilt: 4 complete, 1 failed, 1 running" in out, out
     after = [told(trial) for trial in trials(folder)]
     assert [row[:4] for row in after[:5]] == [row[:4] for row in before[:5]]  # numbers, states, values, parameters
     assert [row[5:] for row in after[:5]] == [row[5:] for row in before[:5]]  # constraints and attributes

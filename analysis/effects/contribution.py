@@ -61,13 +61,13 @@ def contribution(
         metric: the response; lower is better.
         level: of the confidence intervals.
         interactions: let pairs enter the model where the design keeps main effects clear of them, or runs abound.
-        adaptive: whether the runs were chosen looking at earlier results; None reads it from the experiment.
+        adaptive: whether the runs were chosen by looking at earlier scores; None reads it from the experiment.
         model: of `fit_model` for the same table, if it is at hand.
 
     Returns:
         best first; what cannot be identified comes last with NaN and the reason. Columns: technique; delta_bpb (negative
         is better), se, low, high, p; p_holm, q_bh adjusted over the techniques listed; runs (with it on), runs_off; mde,
-        the smallest effect these runs would have shown at 5 % with power 0.8; bytes, bytes_se (change of the packed size);
+        the smallest detectable effect (5 % level, 80 % power); bytes, bytes_se (change of the packed size);
         delta_per_kb, delta_per_kb_se (bits per byte per kB added); seconds, seconds_se (change of the training time);
         delta_per_second; vif; aliases; sign_by_rung; doubt. ``attrs["notes"]`` holds what is true of the whole table.
     """
@@ -140,7 +140,7 @@ def _notes(model: Model, left_out: int, adaptive: bool) -> list[str]:
 
 
 def needed_runs(table: pd.DataFrame, seeds: int = 3) -> pd.DataFrame:
-    """The runs that would turn an adaptive history's effects into unbiased ones: the best recipe, each technique flipped.
+    """The runs that would remove the bias of a search's effects: the best recipe with each technique switched.
 
     Returns:
         technique, recipe (hash of the best one), switch (``on`` or ``off``), seeds (fresh ones, with the best recipe re-run on
@@ -214,14 +214,14 @@ def _effect_on(model: Model, column: str, at: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _aliases(fit: Fit, index: int) -> str:
-    """Names of what cannot be told apart from a coefficient, and of what nearly cannot."""
+    """Names of the coefficients that cannot be told apart from this one."""
     if index in fit.aliases:
         return ", ".join(fit.design.label(k) for k in fit.aliases[index] if k != 0) or "the mean"
     return ""
 
 
 def _doubt(model: Model, row: Any) -> str:
-    """Everything that should make one hesitate before believing a row, in words."""
+    """All reasons to doubt a row, in words."""
     name, delta = row.technique, row.delta_bpb
     fit, at = model.fit, model.columns[row.technique]
     told = []
@@ -253,11 +253,11 @@ def _doubt(model: Model, row: Any) -> str:
 
 
 def _company(rows: pd.DataFrame, name: str, others: list[str]) -> list[str]:
-    """Say when a technique was only ever judged beside all the others, or beside none."""
+    """A doubt if a technique was only measured together with all others, or with none."""
     odd = rows[~rows[name]] if rows[name].mean() > 0.5 else rows[rows[name]]
     beside = odd[others].mean(axis=1)
     if (beside >= 1).all():
-        return ["measured beside all other techniques only"]
+        return ["measured together with all other techniques only"]
     if (beside <= 0).all():
         return ["measured without any other technique only"]
     return []
@@ -275,7 +275,7 @@ def _constant(rows: pd.DataFrame, name: str) -> str:
 
 
 def _refused(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The table when nothing at all can be estimated."""
+    """The table if nothing can be estimated."""
     rows = usable(table, metric)
     frame = pd.DataFrame({"technique": techniques(table)}).reindex(columns=COLUMNS)
     frame["runs"] = [int(rows[t].sum()) for t in frame["technique"]]

@@ -1,4 +1,4 @@
-"""The page's sections about runs: the best of them, bytes, curves, failures, and how they were run."""
+"""Sections of the page about runs: the best of them, bytes, curves, failures, and how they were run."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def best_confirmed(findings: Findings) -> dict[str, Any]:
         }
     )
     lead = (
-        "The best of a search was chosen for its score, so its score flatters it. Here it and the preset were trained anew "
-        "with seeds that no trial had, and scored on the test part, which no search sees. Differences are paired by seed and "
-        "document."
+        "The best recipe of a search was chosen for its score, so its score is too good. Here it and the preset were trained "
+        "again with seeds that no trial had, and scored on the test part, which no search sees. Differences are paired by seed "
+        "and document."
     )
     return section("The best found, confirmed", lead, tables=[("", shown)])
 
@@ -62,8 +62,8 @@ def recipes(findings: Findings) -> dict[str, Any]:
         }
     )
     lead = (
-        "The ten best recipes. The best of many noisy scores is partly luck; “expected again” takes that luck out, “is "
-        "the best” is the chance of being the best of those that fit."
+        "The ten best recipes. The best of many noisy scores is partly luck. “Expected again” is the estimate without this "
+        "luck; “is the best” is the probability of being the best of those that fit."
     )
     return section("The best recipes", lead, tables=[("", shown)])
 
@@ -74,7 +74,7 @@ def bytes_and_score(findings: Findings) -> dict[str, Any]:
         return {}
     price = shadow_price(findings.table, recipes=findings.recipes).iloc[0]
     table["named"] = table["recipe"].map(findings.table.attrs["experiment"].get("presets", {})).fillna("")
-    lead = "Every completed recipe by its packed bytes; those that nothing else beats in both are joined."
+    lead = "Every completed recipe by its packed bytes. The line joins the efficient ones: no other is better in both."
     if np.isfinite(price["bpb_per_kb"]):
         unsure = f", {price['doubt']}" if price["doubt"] else ""
         lead += (
@@ -95,7 +95,7 @@ def forecasts(findings: Findings) -> dict[str, Any]:
     inside = ((known["bytes"] >= known["forecast_low"]) & (known["bytes"] <= known["forecast_high"])).mean()
     over = int((known["bytes"] > known["limit"]).sum())
     lead = (
-        f"Forecast error, true bytes over the forecast made before training: mean {error.mean():+.2%}, root mean "
+        f"Forecast error (measured bytes relative to the forecast made before training): mean {error.mean():+.2%}, root mean "
         f"square {np.sqrt((error**2).mean()):.2%}, worst {error.iloc[int(np.argmax(error.abs()))]:+.2%} "
         f"over {len(known)} runs; {inside:.0%} fell inside the forecast's interval. {over} finished over the limit."
     )
@@ -117,7 +117,7 @@ def curves(findings: Findings) -> dict[str, Any]:
     )
     return section(
         "Learning curves",
-        "Training loss by tokens; the best run stands out.",
+        "Training loss by tokens; the best run is highlighted.",
         [plots.curves(findings.table)],
         [("Does an early score predict the final one?", shown)],
     )
@@ -129,9 +129,10 @@ def budget(findings: Findings) -> dict[str, Any]:
     counts = findings.counts
     shared = counts["complete"] + counts["pruned"] + counts["failed"] - counts["trained"]
     lead = (
-        f"{counts['asked']} proposed: {counts['not_fitting']} dropped before training, {counts['complete']} completed, "
-        f"{counts['pruned']} stopped early ({counts['over_limit']} for measuring over the limit), {counts['failed']} failed. "
-        f"{counts['trained']} trainings" + (f"; {shared} runs found theirs in the stage cache." if shared > 0 else ".")
+        f"{counts['asked']} considered: {counts['not_fitting']} could not fit and were not trained, {counts['complete']} "
+        f"completed, {counts['pruned']} stopped early ({counts['over_limit']} because they measured more than the limit), "
+        f"{counts['failed']} failed. "
+        f"{counts['trained']} trainings" + (f"; {shared} runs reused one from the stage cache." if shared > 0 else ".")
     )
     shown = pd.DataFrame({"stage": stages.keys(), "seconds in all": [f"{v:,.1f}" for v in stages.values()]})
     return section("Where the budget went", lead, [plots.budget(counts)], [("", shown)])
@@ -173,10 +174,12 @@ def machine(findings: Findings) -> dict[str, Any]:
         runs = needed_runs(findings.table).head(8)
         tables.append(
             (
-                "Runs that would remove the search's own bias (the best recipe with one technique flipped, fresh seeds)",
+                "Runs that would remove the bias of the search (the best recipe with one technique switched, fresh seeds)",
                 runs.assign(se=number(runs["se"])),
             )
         )
     return section(
-        "How it was run", "Everything needed to run it again; each run's full recipe lies beside its record.", tables=tables
+        "How it was run",
+        "Everything needed to run it again; each run's full recipe is in the folder of its record.",
+        tables=tables,
     )

@@ -24,7 +24,7 @@ def write(findings: Findings, console: Any) -> None:
 
 
 def _ranking_grid(findings: Findings, wide: bool) -> Any:
-    """What acts in training: a `rich` table."""
+    """The effects of techniques: a `rich` table."""
     shown = findings.contributions[findings.contributions["se"].notna() | wide]
     names = ("technique", "Δ bpb ± 95 %", "q", "runs", "detectable", "bytes", *(["doubt"] if wide else []))
     grid = _grid(f"What each technique was worth ({findings.contributions.attrs['runs']} complete runs)", names)
@@ -43,9 +43,9 @@ def _ranking_grid(findings: Findings, wide: bool) -> Any:
 
 
 def _finishing_grid(findings: Findings) -> Any:
-    """What acts after training: a `rich` table."""
+    """The effects of techniques that act after training: a `rich` table."""
     count = int(findings.finishings["trainings"].max())
-    title = f"What acts after training was worth, on the same weights and text ({count} trainings)"
+    title = f"Techniques that act after training, compared on the same weights and text ({count} trainings)"
     grid = _grid(title, ("technique", "Δ bpb ± 95 %", "q", "bytes", "instead of"))
     for row in findings.finishings.itertuples(index=False):
         exact = row.se == 0 == row.delta_bpb  # a codec changes no weight
@@ -75,12 +75,12 @@ def _grid(title: str, names: tuple[str, ...]) -> Any:
 
 
 def _tint(delta: float, q: float) -> str:
-    """Green for what clearly helps, red for what clearly hurts."""
+    """Green for a clear improvement, red for a clear loss."""
     return "" if not np.isfinite(delta) or not q <= 0.05 or delta == 0 else ("green" if delta < 0 else "red")
 
 
 def _with_error(value: float, half: float, digits: int = 4) -> str:
-    """An effect with half its interval, or a dash where there is none."""
+    """An effect with half the width of its interval, or a dash if there is none."""
     if not np.isfinite(value):
         return "–"
     return f"{value:+.{digits}f} ± {half:.{digits}f}" if np.isfinite(half) else f"{value:+.{digits}f} ± ?"

@@ -1,4 +1,4 @@
-"""Many artifacts of one training: which of them nothing else beats, as a table, a picture, a CSV and a page."""
+"""Many artifacts of one training: the efficient ones, as a table, a figure, a CSV file and a page."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def variants(result: Mapping[str, Any]) -> pd.DataFrame:
 
     Returns:
         rank, techniques (those that vary), a column per slot, bytes, fits, bpb, over_float and over_best with their standard
-        errors, loss, seconds, recipe, limit and efficient (nothing else is as small and as good).
+        errors, loss, seconds, recipe, limit and efficient (no other is smaller and at least as good).
     """
     table = pd.DataFrame(list(result["variants"]))
     table[list(NUMBERS)] = table[list(NUMBERS)].astype(float)
@@ -38,7 +38,7 @@ def variants(result: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def summary(result: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
-    """What the table says, in sentences."""
+    """The table in sentences."""
     fitting = table[table["fits"]]
     lines = [
         f"{len(table)} artifacts of one training of {result['preset']} (recipe {result['recipe']}, seed {result['seed']}), "
@@ -59,25 +59,27 @@ def summary(result: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
         )
     else:
         lines.append(
-            f"None fits; the smallest: {table.loc[table['bytes'].idxmin(), 'techniques']}, {table['bytes'].min():,} bytes."
+            f"None fits; the smallest is {table.loc[table['bytes'].idxmin(), 'techniques']}, {table['bytes'].min():,} bytes."
         )
     if result["skipped"]:
         lines.append(
-            f"{sum(result['skipped'].values())} combinations cannot be, the first because: {next(iter(result['skipped']))}"
+            f"{sum(result['skipped'].values())} combinations are impossible, the first because: {next(iter(result['skipped']))}"
         )
     return lines
 
 
 def html(result: Mapping[str, Any], path: Path) -> Path:
-    """Write table and picture as one page that opens offline."""
+    """Write table and figure as one page that opens offline."""
     table = variants(result)
     lead = (
-        "Bits per byte against bytes; bars are 95 % of the paired difference from the float weights on the same text. They say "
-        "nothing about other trainings. The line joins the artifacts that nothing else beats in both."
+        "Bits per byte against bytes. Bars are 95 % intervals of the paired difference from the float weights on the same "
+        "text; they do not cover other trainings. The line joins the efficient artifacts: no other is better in both."
     )
     sections = [
         section("Bytes against bits per byte", lead, [plots.variants(table, result["bpb_float"])]),
-        section("The front", "Nothing else is as small and as good.", tables=[("", _shown(table[table["efficient"]]))]),
+        section(
+            "Efficient artifacts", "No other artifact is better in both.", tables=[("", _shown(table[table["efficient"]]))]
+        ),
         section("All artifacts", "Best first; those over the limit come last.", tables=[("", _shown(table))]),
     ]
     return write_whole(
@@ -86,7 +88,7 @@ def html(result: Mapping[str, Any], path: Path) -> Path:
 
 
 def text(result: Mapping[str, Any], console: Any, rows: int = 20) -> None:
-    """Print the summary, the front and the best to a `rich` console."""
+    """Print the summary, the efficient artifacts and the best ones to a `rich` console."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -95,7 +97,10 @@ def text(result: Mapping[str, Any], console: Any, rows: int = 20) -> None:
         console.print(sentence, highlight=False, soft_wrap=True)
     names = WIDE if console.width >= 120 else NARROW
     front = table[table["efficient"]].sort_values("bytes")
-    for title, part in ((f"The front: {len(front)} that nothing else beats", front), ("The best that fit", table.head(rows))):
+    for title, part in (
+        (f"{len(front)} efficient artifacts: no other is better in both", front),
+        ("The best that fit", table.head(rows)),
+    ):
         grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
         for name in names:
             words = name == "techniques"

@@ -1,4 +1,4 @@
-"""Many artifacts of one training, from the command line's words to a table."""
+"""`golflab variants`: many artifacts of one training, from the arguments of the command line to a table."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ SCORE_TOKENS = 32_768
 
 @dataclass(frozen=True)
 class Table:
-    """What `finish` found.
+    """The result of `finish`.
 
     Attributes:
         recipe: the training's recipe.
         training: its key in the stage cache.
         bpb_float: bits per byte before quantisation, on the text all rows are scored on.
         tokens: targets of that text.
-        stretches: parts it was cut into; paired errors come from their differences.
+        stretches: parts of that text; errors come from paired differences over them.
         rows: of `golflab.model.variants.ranked`; ``pandas.DataFrame(table.rows)`` is the table.
-        skipped: reason -> combinations that cannot be.
+        skipped: reason -> number of impossible combinations.
     """
 
     recipe: Recipe
@@ -95,7 +95,7 @@ def finish(
         on_variant: called with (done, of how many, the newest).
 
     Raises:
-        ValueError: the recipe cannot be trained, or no combination can be.
+        ValueError: the recipe cannot be trained, or no combination is possible.
     """
     recipes, skipped = possible(combinations(recipe, choices))
     done = training(recipe, cache, on_step=on_step)
@@ -116,7 +116,7 @@ def finish_watched(
     """`finish` with a progress bar on standard error.
 
     Raises:
-        ValueError: ``folder``, where the results will go, cannot be written; or see `finish`.
+        ValueError: ``folder``, which will get the results, cannot be written; or see `finish`.
     """
     writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -134,10 +134,10 @@ def finish_watched(
 
 
 def possible(recipes: Any) -> tuple[list[Recipe], dict[str, int]]:
-    """The recipes whose techniques can work together, and why the others cannot.
+    """The possible recipes, and the reasons why the others are not.
 
     Raises:
-        ValueError: none can.
+        ValueError: none is possible.
     """
     good, skipped = [], dict[str, int]()
     for recipe in recipes:
@@ -146,12 +146,12 @@ def possible(recipes: Any) -> tuple[list[Recipe], dict[str, int]]:
         except ValueError as reason:
             skipped[str(reason)] = skipped.get(str(reason), 0) + 1
     if not good:
-        raise ValueError(f"variants: none of these combinations can be: {next(iter(skipped), 'no technique is named.')}")
+        raise ValueError(f"variants: none of these combinations is possible: {next(iter(skipped), 'no technique is named.')}")
     return good, skipped
 
 
 def _calibration(done: Training) -> Callable[[Recipe], dict[str, Tensor] | None]:
-    """What collects the Hessians a recipe's rounding needs, of the trained weights."""
+    """A function that collects the Hessians of the trained weights, which some roundings need."""
 
     def calibrate(recipe: Recipe) -> dict[str, Tensor] | None:
         load_weights(done.model, done.weights)

@@ -17,7 +17,7 @@ DESIGNS = ("leave-one-out", "add-one-in", "pairs", "screen", "d-optimal", "facto
 
 @dataclass
 class Builder:
-    """From combinations to recipes, with what is possible remembered."""
+    """Makes recipes from combinations, and remembers which are possible."""
 
     preset: Recipe
     switched: dict[str, Technique]
@@ -63,7 +63,7 @@ class Builder:
         return self._known[on]
 
     def guess(self, names: list[str]) -> designs.Allowed:
-        """A quick stand-in for `possible`: the rules as they are, the size from a product of one factor per technique."""
+        """A fast approximation of `possible`: the same rules, but the size is a product of one factor per technique."""
         if self.target is not None or not self.binding:
             return lambda on: not self.rule(on)
         bare, change = _log_sizes(self, names)
@@ -84,7 +84,7 @@ def reason_of(build: Builder, on: designs.Combination, names: list[str]) -> str:
 
 
 def _log_sizes(build: Builder, names: list[str]) -> tuple[float, dict[str, float]]:
-    """Log bytes with every possible technique on, and what taking each one out adds to it."""
+    """Log bytes without any technique, and the log factor that each technique adds."""
     full: set[str] = set()
     for name in names:
         if not build.rule(frozenset(full | {name})):
@@ -108,7 +108,7 @@ def _exclusive(a: Technique, b: Technique) -> bool:
 
 
 def switched_techniques(preset: Recipe, techniques: Sequence[str | Technique]) -> dict[str, Technique]:
-    """The techniques that vary, by name. A technique equal to its slot's default is always there and cannot."""
+    """The techniques that vary, by name. A technique that equals its slot's default is always on and cannot vary."""
     here = {t.name: t for t in preset.techniques}
     asked: dict[str, Technique] = {}
     for item in techniques or list(here):
@@ -124,7 +124,7 @@ def switched_techniques(preset: Recipe, techniques: Sequence[str | Technique]) -
     if len(asked) < 2:
         raise ValueError(
             f"ablate: {preset.name or 'the recipe'} has {len(asked)} technique(s) to switch; at least two are "
-            "needed. Name some to try on top."
+            "needed. Name some to add."
         )
     return asked
 
@@ -132,7 +132,7 @@ def switched_techniques(preset: Recipe, techniques: Sequence[str | Technique]) -
 def combinations_of(
     design: str, names: list[str], build: Builder, runs: int | None, existing: Sequence[Recipe]
 ) -> tuple[str, list[designs.Combination], list[str]]:
-    """The design's own name, its combinations and what should be said about them."""
+    """The design's full name, its combinations, and notes about them."""
     simple = {
         "leave-one-out": designs.leave_one_out,
         "add-one-in": designs.add_one_in,
@@ -155,7 +155,7 @@ def combinations_of(
 
 
 def _d_optimal(names: list[str], runs: int, build: Builder, done: list[designs.Combination]) -> list[designs.Combination]:
-    """D-optimal over a cheap guess of what is possible; what then turns out not to be is chosen anew beside what is kept."""
+    """A D-optimal design over the combinations that seem possible; impossible ones are replaced, in up to six attempts."""
     guess = build.guess(names)
     kept: list[designs.Combination] = []
     for attempt in range(6):

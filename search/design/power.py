@@ -10,8 +10,8 @@ from scipy import stats
 from golflab.model.recipe import Recipe
 from golflab.search.design.matrices import Combination
 
-# Standard deviation of one run, bits per byte. Full scale: the median of 23 published submissions. Below it: what is left
-# of 0.014 between seeds once arms share seeds, at 0.6 million tokens. An experiment's own is measured as soon as it runs.
+# Standard deviation of one run, bits per byte. At full scale: the median of 23 published submissions. At smaller scales: what
+# remains of 0.014 between seeds when all combinations share seeds, at 0.6 million tokens. An experiment measures its own.
 NOISE_FULL, NOISE_SMALL = 0.0007, 0.004
 
 
@@ -21,7 +21,7 @@ def usual_noise(preset: Recipe) -> float:
 
 
 def detectable(df: float, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Standard errors an effect must measure for a two-sided t test to see it (search may not import analysis)."""
+    """Size, in standard errors, of the smallest effect that a two-sided t test detects (search may not import analysis)."""
     crit = float(stats.t.ppf(1 - alpha / 2, df))
     low, high = 0.0, crit + 1.0
     while stats.nct.sf(crit, df, high) < power:
@@ -33,7 +33,7 @@ def detectable(df: float, alpha: float = 0.05, power: float = 0.8) -> float:
 
 
 def resolution(kept: list[Combination], names: list[str], seeds: int, noise: float) -> tuple[float, float, list[str]]:
-    """Median standard error, the effect that shows with power 0.8 at 5 %, and the techniques these runs leave blind."""
+    """Median standard error, smallest detectable effect (5 % level, 80 % power), and techniques that cannot be told apart."""
     rows = np.array([[1.0, *(0.5 if n in c else -0.5 for n in names)] for c in kept])
     values, vectors = np.linalg.eigh(rows.T @ rows)
     null = vectors[:, values < 1e-9 * len(rows)]

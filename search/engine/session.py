@@ -26,7 +26,7 @@ from golflab.model.system.files import write_atomic
 from golflab.search.engine.process_group import Lost
 from golflab.search.engine.running import Reporter
 
-RETRY = "retry.json"  # in a trial's folder: how it is to be run after it ran out of memory
+RETRY = "retry.json"  # in a trial's folder: settings for running it again after it ran out of memory
 Runner = Callable[..., Record]
 OnRung = Callable[[dict[str, Any]], str | None]
 Message = tuple[str, dict[str, Any]]
@@ -40,8 +40,8 @@ class Session:
         recipe: what is run.
         folder: where its record, log and documents go.
         cache: the stage cache.
-        watch: called about once a second while the run works; what it raises ends the waiting for it.
-        **settings: of the runner.
+        watch: called about once a second while the run works; an exception from it ends the waiting.
+        **settings: further arguments of the runner.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class Session:
         self._thread.start()
 
     def next(self) -> Message:
-        """Let the run go on and wait for its next rung (``rung``), its end (``record``) or its halt (``halt``).
+        """Let the run continue and wait for its next rung (``rung``), its end (``record``) or a full disk (``halt``).
 
         Raises:
-            Lost: it has to be run again elsewhere.
+            Lost: it must be run again elsewhere.
         """
         if self._waiting:
             self._waiting = False
@@ -84,7 +84,7 @@ class Session:
         return self._out.get()
 
     def stop(self, reason: str) -> None:
-        """End the run: at once if it waits at a rung, at its next rung otherwise."""
+        """Stop the run: at once if it waits at a rung, otherwise at its next rung."""
         self._stop = reason
         if self._waiting:
             self._waiting = False
@@ -121,12 +121,12 @@ def run_safely(
 ) -> Record:
     """Run a recipe and return its record: a crash becomes a failed record, with its traceback in the log.
 
-    A record already on disk is returned as it is: nothing finished is repeated. A run that exhausts the memory is tried
-    once more with half the tokens in flight, which changes nothing but rounding; a note in its folder keeps that for resumes.
+    If there is a record on disk already, it is returned. A run that runs out of memory is tried once more with half the tokens
+    per micro batch, which changes only rounding errors; a file in its folder keeps this setting for resumes.
 
     Raises:
-        Lost: a process of the run is gone: it has to be run again.
-        OSError: the disk is full. That is no fault of the recipe, which is run again once there is room.
+        Lost: a process of the run is gone, and it must be run again.
+        OSError: the disk is full. The recipe is not the cause; it is run again when there is room.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if (record := Record.read(folder)) is not None:
@@ -158,12 +158,12 @@ def _attempts(
                 return failed(recipe, folder, error, log)
             log(f"out of memory; trying once more with {half} tokens in flight")
             write_atomic(folder / RETRY, json.dumps({"micro_tokens": half}).encode())
-        # Out here the error is gone, and with it what its traceback kept in memory.
+        # Outside the handler the error is gone, and with it the tensors that its traceback kept in memory.
 
 
 @contextlib.contextmanager
 def _reporting(folder: Path, outer: Reporter | None) -> Iterator[Reporter]:
-    """What tells how far a run is: of a shorter schedule, that of the trial that it is a part of."""
+    """The reporter of a run's progress; a shorter schedule uses that of its trial."""
     told = outer or Reporter(folder)
     try:
         yield told
@@ -181,7 +181,7 @@ def _both(*hearers: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any
 
 
 def _in_flight(folder: Path) -> dict[str, int]:
-    """``micro_tokens``, where an attempt has run out of memory."""
+    """``micro_tokens``, if an earlier attempt ran out of memory."""
     path = folder / RETRY
     return json.loads(path.read_text()) if path.exists() else {}
 
@@ -200,14 +200,14 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 class Log:
-    """Appends lines with the time to a trial's log; a full disk silences it rather than ending the run."""
+    """Appends lines with the time to a trial's log. Errors of a full disk are ignored, so that they do not end the run."""
 
     def point(self, point: dict[str, Any]) -> None:
         """Write a point of the training curve."""
         self(" ".join(f"{key}={value:.6g}" if isinstance(value, float) else f"{key}={value}" for key, value in point.items()))
 
     def heard(self, on_rung: OnRung | None) -> OnRung | None:
-        """``on_rung``, with the rung and the verdict written down."""
+        """``on_rung`` that also logs the rung and the verdict."""
 
         def listening(rung: dict[str, Any]) -> str | None:
             self.point({key: value for key, value in rung.items() if key != "documents"})
@@ -219,7 +219,7 @@ class Log:
         return listening if on_rung else None
 
     def end(self, record: Record) -> Record:
-        """Write how it ended."""
+        """Log how the run ended, and return its record."""
         self(f"{record.state} {record.reason} bpb={record.bpb} bytes={record.bytes}")
         return record
 
@@ -235,9 +235,10 @@ class Log:
 
 
 def give_back_memory() -> None:
-    """Return what a finished run has freed to the system: the allocator keeps it otherwise, up to the largest run's.
+    """Return the memory of a finished run to the system; otherwise the allocator keeps as much as the largest run needed.
 
-    What is alive after the first run (torch, Ray, the data) mostly stays, and looking through it would take 0.1 s each time.
+    Objects that are alive after the first run (torch, Ray, the data) mostly stay, so the collector skips them from then on:
+    this saves 0.1 s each time.
     """
     gc.collect()
     if not gc.get_freeze_count():
@@ -247,11 +248,11 @@ def give_back_memory() -> None:
 
 
 def on_the_same_text(run: Callable[..., Record], fingerprints: Mapping[str, str]) -> Callable[..., Record]:
-    """``run``, which raises a ValueError where a corpus is not what it was.
+    """A runner that raises a ValueError if a corpus has changed since the experiment started.
 
     Args:
-        run: a runner.
-        fingerprints: by corpus, as the experiment was launched; the embedded corpus is not looked at.
+        run: the runner.
+        fingerprints: by corpus, from the start of the experiment; the embedded corpus is not checked.
     """
     if not (known := {name: told for name, told in fingerprints.items() if name != "sotu"}):
         return run
@@ -261,8 +262,8 @@ def on_the_same_text(run: Callable[..., Record], fingerprints: Mapping[str, str]
         name = recipe.data.corpus
         if name in known and (now := load_corpus(name).fingerprint) != known[name]:
             raise ValueError(
-                f"corpus {name!r} has changed since the search was launched: its fingerprint was {known[name]} and is {now}. "
-                "Put the text back; `golflab resume NAME --failed` then runs this trial again"
+                f"corpus {name!r} has changed since the search started: its fingerprint was {known[name]} and is {now}. "
+                "Restore the text; `golflab resume NAME --failed` then runs this trial again"
             )
         return run(recipe, folder, cache, **settings)
 

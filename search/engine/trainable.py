@@ -24,35 +24,35 @@ from golflab.search.ledger.forecast import FixedForecast
 
 
 def _verdict(folder: Path) -> str:
-    """Why a run was stopped: the driver has written it down already, where it shares the folder."""
+    """Why a run was stopped: the driver has written it into the record, if it shares the folder."""
     record = Record.read(folder)
     return "stopped by the pruner" if record is None else record.reason
 
 
 class GolfTrial(tune.Trainable):
-    """Tune's view of a worker.
+    """The Ray Tune Trainable that runs trials.
 
-    Its configuration: runner, recipe (JSON text), forecast (low, mid and high bytes), folder, cache, processes, bundle (what
-    each process is given), halving, local_disk and texts (fingerprints by corpus). Tune keeps it for every trial, so that it
-    must be small.
+    Its configuration: runner, recipe (JSON text), forecast (low, mid and high bytes), folder, cache, processes, bundle
+    (resources of each process), halving, local_disk and texts (fingerprints by corpus). Tune keeps the configurations of all
+    trials in memory, so they must be small.
     """
 
     _session: Session | None
     _group: ProcessGroup | None = None
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Note what is to be run; it starts with the first step, from which on Tune retries a trial that is lost."""
+        """Keep the configuration. The run starts at the first step, because Tune retries a lost trial only from then on."""
         self._next, self._session = config, None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Finish with the last recipe (the scheduler stopped it if it had not ended) and take another."""
+        """Stop the last recipe, if it has not ended, and take another one."""
         if self._session is not None:
             self._session.stop(_verdict(Path(self._next["folder"])))
         self.setup(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Return the next rung, the record and ``done``, or why the search must halt and ``done``."""
+        """Return the next rung; or ``done`` with the record, or with the reason why the search must halt."""
         if self._session is None:
             self._session = self._start(self._next)
         kind, body = self._session.next()
@@ -88,7 +88,7 @@ class GolfTrial(tune.Trainable):
         return Session(run, recipe, folder, cache, **settings)
 
     def cleanup(self) -> None:
-        """The worker goes away: what still runs continues from its checkpoint elsewhere, so it must leave no record here."""
+        """The worker ends. A run in progress continues from its checkpoint elsewhere, so it leaves no record here."""
         if self._group is not None:
             self._group.end()
 

@@ -169,7 +169,7 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: Clock, own: Exp
         from ray import tune
         from ray.exceptions import OutOfMemoryError
 
-        from golflab.search.engine.lookout import CannotImport, Lookout
+        from golflab.search.engine.lookout import CannotImport, ClusterMonitor
         from golflab.search.engine.searcher import Halted, LedgerScheduler, LedgerSearcher
         from golflab.search.engine.trainable import GolfTrial
 
@@ -197,7 +197,7 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: Clock, own: Exp
             storage_path=found.scratch,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=3),
-            callbacks=[Lookout(watcher, options.runner)],
+            callbacks=[ClusterMonitor(watcher, options.runner)],
         )
         while True:
             try:

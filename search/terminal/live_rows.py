@@ -27,7 +27,7 @@ class Row:
 
 
 def columns_of(columns: dict[str, bool]) -> Table:
-    """A table of one line a row; columns map a heading to whether it is set to the right. The last one takes what is left."""
+    """A table with one line per row. ``columns`` maps each heading to whether it is right-aligned; a last column is added."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim", expand=True)
     for name, right in columns.items():
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
@@ -38,7 +38,7 @@ def columns_of(columns: dict[str, bool]) -> Table:
 def recipe_of(record: Record) -> Recipe | None:
     try:
         return Recipe.from_json(record.spec)
-    except (ValueError, TypeError, KeyError):  # of a version that had other techniques
+    except (ValueError, TypeError, KeyError):  # it is from a version with other techniques
         return None
 
 
@@ -55,7 +55,7 @@ def bytes_text(value: float | None) -> str:
 
 
 def rate_text(value: float) -> str:
-    """Tokens a second in five characters."""
+    """Tokens per second in at most five characters."""
     return f"{value / 1e6:.2f}M" if value >= 999_500 else f"{value / 1e3:.0f}k" if value >= 9_950 else f"{value:.0f}"
 
 

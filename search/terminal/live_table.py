@@ -1,4 +1,4 @@
-"""What a user sees of a search: a live table on standard error; a few plain lines where nobody watches a terminal."""
+"""The display of a running search on standard error: a live table on a terminal, otherwise a few plain lines."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from golflab.search.terminal.plain import PlainConsole, literal, say
 from golflab.spaces.difference import against, short
 
 SHOWN = 12  # finished trials kept on screen
-FEWEST = 3  # of them that are shown on however low a screen
-HEARTBEAT = 60.0  # seconds without a word where nobody watches a terminal, before what runs is said
-NARROW, WIDE = 72, 100  # columns below which the least telling ones are left out, and from which on there is room for more
+FEWEST = 3  # of them that are shown even on a low screen
+HEARTBEAT = 60.0  # seconds of silence, without a terminal, before the running trials are printed
+NARROW, WIDE = 72, 100  # terminal widths: below the first some columns are left out, from the second on one is added
 STYLES = {"best": "bold green", "complete": "green", "pruned": "yellow", "failed": "red", "running": "cyan"}
 
 
@@ -36,10 +36,10 @@ class LiveTable(Watcher):
     """Shows running trials and the latest finished ones; use it as a context manager around a search.
 
     Args:
-        preset: what the best one's difference is told to.
+        preset: recipe that the best one is compared with.
         total: trials wanted in all.
-        console: where to draw; standard error by default.
-        clock: seconds that pass; a test passes its own.
+        console: to draw on; standard error by default.
+        clock: returns the time in seconds; tests pass their own.
     """
 
     shown = SHOWN
@@ -72,7 +72,7 @@ class LiveTable(Watcher):
     # ------------------------------------------------------------------ what it hears
 
     def opened(self, found: Opening) -> None:
-        """An experiment begins or goes on; after a resume, with all that is known of it."""
+        """An experiment starts or continues, in this state."""
         if self._name and self._name != found.name:
             self._say(f"{self._name}: {self._standing()}.")
         self._name, self._resume, self._folder = found.name, found.resume, found.folder
@@ -82,16 +82,16 @@ class LiveTable(Watcher):
             self._enter(row, record)
         self._now, self._as_of = found.standing, self._clock()
         if self._now.done and self._live is None:
-            self._say(f"{self._name} goes on: {self._standing()}.")
+            self._say(f"{self._name} continues: {self._standing()}.")
 
     def starting(self, what: str) -> None:
-        """Something begins that takes seconds."""
+        """Something that takes seconds starts."""
         self._starting = what, self._clock()
         if self._live is None:
             self._say(f"{what[:1].upper()}{what[1:]} …")
 
     def placed(self, what: str) -> None:
-        """What will run where."""
+        """How trials are placed on the cluster."""
         began, since = self._starting
         took = f" ({began} took {self._clock() - since:.0f} s)" if began else ""
         self._starting = "", 0.0
@@ -124,15 +124,15 @@ class LiveTable(Watcher):
             )
 
     def expects(self, trials: int) -> None:
-        """So many more trials will come."""
-        self._now = replace(self._now, target=(self._now.target or 0) + trials, left=None)  # how long they take is not known
+        """This many more trials follow."""
+        self._now = replace(self._now, target=(self._now.target or 0) + trials, left=None)  # their time is unknown
 
     def note(self, text: str) -> None:
         """Something the user should know now."""
         self._say(text)
 
     def standing(self, spent: dict[str, float], rungs: list[Agreement], now: Standing | None = None) -> None:
-        """What has been spent, how well rungs predict the end, and where the search stands."""
+        """What has been spent, how well rungs predict the final score, and the progress."""
         self._rungs = rungs
         if now is not None:
             self._now, self._as_of = now, self._clock()
@@ -140,7 +140,7 @@ class LiveTable(Watcher):
             self._now = replace(self._now, spent=spent)
 
     def tick(self) -> None:
-        """Where nobody watches a terminal, say what runs when nothing has been said for a minute."""
+        """Without a terminal, print the running trials after a minute of silence."""
         if self._live is None and self._rows and self._clock() - self._said >= HEARTBEAT:
             what = "; ".join(f"trial {n} {in_words(self._state(row))}" for n, row in sorted(self._rows.items()))
             self._say(f"running: {what}. {self._standing()}.")
@@ -161,7 +161,7 @@ class LiveTable(Watcher):
     # ------------------------------------------------------------------ what it shows
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Drawn anew at each refresh: the latest finished trials, the running ones, and where the search stands."""
+        """Drawn at each refresh: the latest finished trials, the running ones, and the progress of the search."""
         footer, running = self._footer(), list(self._rows.values())
         height = (options.height or console.height) if console.is_terminal else 100
         room = max(FEWEST, height - len(footer) - 3 - len(running)) if self._live else SHOWN
@@ -208,7 +208,7 @@ class LiveTable(Watcher):
         return table
 
     def _words(self, row: Row, best: Row | None) -> str:
-        """What a trial has that the best one has not; of the best one itself, what the preset has not."""
+        """How a trial differs from the best one; for the best one, how it differs from the preset."""
         if row.recipe is None:
             return ""
         if best is None or best.recipe is None or row is best:
@@ -219,12 +219,12 @@ class LiveTable(Watcher):
         return running_state(self._folder, row.recipe.hash) if self._name and row.recipe else {"stage": "waiting"}
 
     def _row_left(self, row: Row, state: dict[str, Any]) -> float | None:
-        """Seconds until its training ends, from how far it is; None while nothing is known."""
+        """Estimated seconds until a trial's training ends; None while unknown."""
         progress = max(row.progress, state.get("progress", 0.0)) if state["stage"] in ("training", "measuring") else 0.0
         return (self._clock() - row.began) * (1 - progress) / progress if progress else None
 
     def _standing(self) -> str:
-        """Where the search stands, in one line."""
+        """The progress of the search, in one line."""
         now, passed = self._now, self._clock() - self._as_of
         done = f"{now.done} of {now.target} done" if now.target is not None else f"{now.done} done"
         best = "–" if self._best is None else f"{bpb_text(self._best.bpb)} (trial {self._best.number})"
@@ -236,7 +236,7 @@ class LiveTable(Watcher):
         return f"{told}, {about} {duration(max(0.0, now.left - passed))} left{by}"
 
     def _budget(self) -> str:
-        """What was spent, and what is left of each part of the budget."""
+        """What was spent, and the rest of each part of the budget."""
         now, spent = self._now, {"trainings": 0.0, "seconds": 0.0} | self._now.spent
         left = []
         if math.isfinite(now.budget.seconds):
@@ -253,7 +253,7 @@ class LiveTable(Watcher):
         what, since = self._starting
         lines = [f"{what} … {self._clock() - since:.0f} s"] if what else []
         if what and not self._name:
-            return lines  # nothing is known of it yet
+            return lines  # the experiment is not open yet
         lines += [f"{self._name}: {self._standing()}" if self._name else self._standing(), self._budget()]
         lines += map(str, self._rungs)
         return lines if self._over else [*lines, f"Ctrl-C stops; `{self._resume}` continues."]

@@ -1,4 +1,4 @@
-"""How a search stands, read from its ledger and records without touching them; and the dashboards over the same storage."""
+"""The state of a search, read from its study and records without changing them; and dashboards over the same storage."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def status_of(folder: Path, storage: str | None = None, trust: bool = False) -> 
 
     Args:
         folder: of the experiment.
-        storage: address of its database, where it is typed again.
-        trust: consent to connecting to the database that its file names.
+        storage: address of its database, if the user typed it again.
+        trust: consent to the database in its file.
 
     Raises:
-        ValueError: there is no such experiment, it is damaged, or it names a database the user has not consented to.
+        ValueError: there is no such experiment, it is damaged, or the user has not consented to its database.
     """
     saved, study = opened(folder, storage, trust)
     options = saved["options"]
@@ -63,7 +63,7 @@ def status_of(folder: Path, storage: str | None = None, trust: bool = False) -> 
 
 
 def opened(folder: Path, storage: str | None = None, trust: bool = False) -> tuple[dict[str, Any], optuna.Study]:
-    """What an experiment's file says, and its study, to read.
+    """The content of an experiment's file, and its study for reading.
 
     Raises:
         ValueError: see `status_of`.
