@@ -22,9 +22,20 @@ from golflab.search.upkeep.status import status_of, write_curves
 from golflab.spaces.presets import preset
 from golflab.spaces.space import Space
 from tests.ledgers import ledger
+from tests.test_arrows import imported_by
 
 SPACE = Space("small", preset("baseline").with_(limit=640_000), techniques=("xsa", "smear_gate", "ln_scale"))
 RELIABLE = Agreement(96, 0.9, 0.7, 0.97, 14)
+
+
+def test_status_imports_nothing_that_takes_long():
+    """It has a second; torch alone takes two, and scipy half a one."""
+    loaded = imported_by(
+        "import golflab.search.cli.main, golflab.search.upkeep.status\n"
+        "from golflab.search.ledger.pruners import correlated\n"
+        "correlated(1, [(float(k % 3), float(k)) for k in range(9)])"
+    )
+    assert not loaded & {"torch", "ray", "scipy", "pandas", "plotly", "golflab.spaces.presets"}
 
 
 @pytest.fixture(scope="module")

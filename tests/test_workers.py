@@ -13,7 +13,7 @@ from ray.exceptions import ActorDiedError
 
 from golflab.search.cli import main as cli
 from golflab.search.engine import lookup
-from golflab.search.engine.lookout import _only_died
+from golflab.search.engine.monitor import _only_died
 from golflab.search.experiment.experiment_file import read_experiment
 
 ROOT = Path(__file__).parent.parent

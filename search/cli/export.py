@@ -12,6 +12,7 @@ import numpy as np
 from golflab.model.recipe import Recipe
 from golflab.model.record import Record, look_through
 from golflab.model.system.files import write_atomic
+from golflab.search.ledger.book import best_of
 from golflab.search.upkeep.status import recipe_numbered
 
 
@@ -35,11 +36,9 @@ def find_trial(folder: Path, which: str, tell: Callable[[str], None] = lambda se
     if not found:
         raise ValueError(f"{folder} has no finished trial.")
     if which == "best":
-        fitting = [r for r in found if r.fits]
-        if not fitting:
+        if (best := best_of(found)) is None:
             raise ValueError(f"No trial of {folder.name} completed within its limit.")
-        record = min(fitting, key=lambda r: r.bpb or 0.0)
-        return Recipe.from_json(record.spec), record
+        return Recipe.from_json(best.spec), best
     if which.isdecimal() and len(which) < len(found[0].recipe) and (folder / "experiment.json").exists():
         which = recipe_numbered(folder, int(which))
     if spoiled := [said for said in looked.damaged if said.startswith(f"trials/{which}")]:

@@ -52,8 +52,7 @@ def run_one(recipe: Recipe, runs: Path, console: Console) -> Record:
     folder.mkdir(parents=True, exist_ok=True)
     log = Log(folder / "log.txt")
     log(f"{recipe} (seed {recipe.seed})")
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with progress_bar(console) as progress:
         bar = progress.add_task("training", total=1.0)
 
         def step(point: dict[str, Any]) -> None:
@@ -62,6 +61,11 @@ def run_one(recipe: Recipe, runs: Path, console: Console) -> Record:
             progress.update(bar, completed=share_done(recipe, point), description=said)
 
         return log.end(run(recipe, folder, runs / "cache", on_step=step))
+
+
+def progress_bar(console: Console) -> Progress:
+    """A `rich` progress bar with a description and the remaining time; it disappears at the end."""
+    return Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console, transient=True)
 
 
 def share_done(recipe: Recipe, point: dict[str, Any]) -> float:

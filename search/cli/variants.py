@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from golflab.model.compression.finish import calibration
@@ -17,7 +16,7 @@ from golflab.model.network.weights import load_weights
 from golflab.model.recipe import Recipe
 from golflab.model.run import OnStep, Training, training
 from golflab.model.variants import CHOICES, Ruler, Variant, combinations, ranked, variants
-from golflab.search.cli.run_one import share_done
+from golflab.search.cli.run_one import progress_bar, share_done
 from golflab.search.experiment.checks import writable
 
 SCORE_TOKENS = 32_768
@@ -120,8 +119,7 @@ def finish_watched(
     """
     writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with progress_bar(console) as progress:
         bar = progress.add_task("training", total=1.0)
 
         def step(point: dict[str, Any]) -> None:

@@ -169,7 +169,7 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: Clock, own: Exp
         from ray import tune
         from ray.exceptions import OutOfMemoryError
 
-        from golflab.search.engine.lookout import CannotImport, ClusterMonitor
+        from golflab.search.engine.monitor import CannotImport, ClusterMonitor
         from golflab.search.engine.searcher import Halted, LedgerScheduler, LedgerSearcher
         from golflab.search.engine.trainable import GolfTrial
 

@@ -9,6 +9,7 @@ import difflib
 import json
 import os
 import pwd
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,16 @@ def locate(name: str | Path, runs: str | Path = "runs") -> Path:
     text = os.path.expanduser(str(name))
     by_path = os.sep in text or text in (os.curdir, os.pardir)
     return (Path(text) if by_path else Path(runs) / text).resolve()
+
+
+def command(verb: str, folder: Path) -> str:
+    """The command, from the current folder, that does something with an experiment."""
+    here, runs = Path.cwd(), folder.parent
+    if runs == here / "runs":
+        where = ""
+    else:
+        where = f" --runs {shlex.quote(str(runs.relative_to(here) if runs.is_relative_to(here) else runs))}"
+    return f"golflab {verb} {shlex.quote(folder.name)}{where}"
 
 
 def cache_of(folder: Path) -> Path:

@@ -24,9 +24,9 @@ from golflab.model.recipe import Recipe
 from golflab.model.system.files import write_atomic
 from golflab.search.experiment import provenance
 from golflab.search.experiment.consent import CONSENTS, consent
-from golflab.search.experiment.experiment_file import FORMAT, read_experiment, write_experiment
+from golflab.search.experiment.experiment_file import FORMAT, command, read_experiment, write_experiment
 from golflab.search.experiment.identity import identity_of, refuse_differences
-from golflab.search.experiment.options import Options, command
+from golflab.search.experiment.options import Options
 from golflab.search.ledger.counts import counts
 from golflab.search.ledger.database import masked
 from golflab.search.ledger.drivers import alone

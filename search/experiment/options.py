@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
 from golflab.model.recipe import Recipe
 from golflab.search.engine.cluster import connected, cores
 from golflab.search.engine.halving import shorter
+from golflab.search.experiment.experiment_file import command
 from golflab.search.ledger.pruners import ReliableRungPruner, WilcoxonRungPruner
 from golflab.spaces.catalogue import space as find_space
 from golflab.spaces.presets import PRESETS, SCALES, at_scale, preset
@@ -281,13 +281,3 @@ def scale_of(recipe: Recipe) -> str | None:
     """The scale whose shape a recipe has; None if it has another shape."""
     full = PRESETS.get(recipe.name)
     return next((s for s in SCALES if full is not None and at_scale(full, s).shape == recipe.shape), None)
-
-
-def command(verb: str, folder: Path) -> str:
-    """The command, from the current folder, that does something with an experiment."""
-    here, runs = Path.cwd(), folder.parent
-    if runs == here / "runs":
-        where = ""
-    else:
-        where = f" --runs {shlex.quote(str(runs.relative_to(here) if runs.is_relative_to(here) else runs))}"
-    return f"golflab {verb} {shlex.quote(folder.name)}{where}"

@@ -91,6 +91,11 @@ class Book:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
 
+def best_of(records: Iterable[Record]) -> Record | None:
+    """The record with the fewest bits per byte among those that are complete and fit; None if there is none."""
+    return min((r for r in records if r.fits), key=lambda r: r.bpb or 0.0, default=None)
+
+
 def noted(record: Record, trial: FrozenTrial) -> Record:
     """The record with its trial's number, its times, and how it was proposed."""
     record.trial = trial.number

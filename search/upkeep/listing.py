@@ -13,6 +13,7 @@ from golflab.model.record import look_through
 from golflab.search.engine.standing import UNBOUNDED
 from golflab.search.experiment.checks import RESERVED
 from golflab.search.experiment.experiment_file import locate, read_experiment
+from golflab.search.ledger.book import best_of
 from golflab.search.ledger.drivers import Presence
 
 
@@ -70,8 +71,8 @@ def _listed(folder: Path, within: str = "") -> Listed:
     name = within + folder.name
     nested = [_listed(below, f"{name}/") for below in nested_experiments(folder)]
     found = look_through(folder / "trials")
-    fitting = [record.bpb for _, record in found.records if record.fits and record.bpb is not None]
-    out = Listed(name, "damaged", len(found.records), best=min(fitting, default=None), nested=nested)
+    best = best_of(record for _, record in found.records)
+    out = Listed(name, "damaged", len(found.records), best=None if best is None else best.bpb, nested=nested)
     out.damaged = len(found.damaged)
     try:
         saved = read_experiment(folder)

@@ -14,8 +14,8 @@ from rich.console import Console
 from golflab.model.record import look_through, records_in
 from golflab.search.engine.running import running_state
 from golflab.search.experiment.consent import check_consent
-from golflab.search.experiment.experiment_file import read_experiment
-from golflab.search.experiment.options import command
+from golflab.search.experiment.experiment_file import command, read_experiment
+from golflab.search.ledger.book import best_of
 from golflab.search.ledger.counts import counts, standing
 from golflab.search.ledger.drivers import Presence
 from golflab.search.ledger.pruners import agreements
@@ -39,7 +39,7 @@ def status_of(folder: Path, storage: str | None = None, trust: bool = False) -> 
     trials = standing(study.get_trials(deepcopy=False))
     found = look_through(folder / "trials")
     records = {record.recipe: record for _, record in found.records}
-    best = min((r for r in records.values() if r.fits), key=lambda r: r.bpb or 0.0, default=None)
+    best = best_of(records.values())
     driven = Presence.any_alive(folder)
     failed = [r for r in records.values() if r.state == "failed"]
     lost = [t for t in trials if t.state == TrialState.FAIL and t.user_attrs.get("recipe") not in records]
