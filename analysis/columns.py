@@ -65,6 +65,7 @@ def _varies(values: list[Any]) -> bool:
 
 
 def floats(values: list[Any]) -> np.ndarray:
+    """Float64; missing values become NaN."""
     return np.array([np.nan if v is None else v for v in values], float)
 
 
@@ -79,6 +80,7 @@ def whole_numbers(values: list[Any]) -> Any:
 
 
 def times(values: list[Any]) -> pd.Series:
+    """UTC times; missing values become NaT."""
     return pd.to_datetime(pd.Series(values, dtype=object), utc=True, format="ISO8601", errors="coerce")
 
 

@@ -16,6 +16,7 @@ from golflab.analysis.report.parts import bytes_text, number, section, signed, s
 
 
 def contributions(findings: Findings) -> dict[str, Any]:
+    """The effect of each technique: figure and table."""
     table, attrs = findings.contributions, findings.contributions.attrs
     if not findings.identified:
         return section("What each technique was worth", findings.unidentified())
@@ -56,6 +57,7 @@ def contributions(findings: Findings) -> dict[str, Any]:
 
 
 def after_training(findings: Findings) -> dict[str, Any]:
+    """Techniques that act after training; empty if none was compared."""
     table = findings.finishings
     if table.empty:
         return {}
@@ -85,6 +87,7 @@ def after_training(findings: Findings) -> dict[str, Any]:
 
 
 def pairs(findings: Findings) -> dict[str, Any]:
+    """Interactions, and what the best recipe would lose without its techniques."""
     if findings.model is None or len(findings.model.names) < 2:
         return {}
     table = interaction(findings.model)
@@ -165,6 +168,7 @@ def _best_names(findings: Findings) -> list[str]:
 
 
 def knobs(findings: Findings) -> dict[str, Any]:
+    """Response curves of the four knobs with the smallest p-values."""
     table = response(findings.table, model=findings.model)
     known = table.groupby("knob")["p"].first().sort_values().head(4) if len(table) else pd.Series(dtype=float)
     if known.empty:

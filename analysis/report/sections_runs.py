@@ -18,6 +18,7 @@ ROWS_AT_MOST = 25
 
 
 def best_confirmed(findings: Findings) -> dict[str, Any]:
+    """The best recipe against the preset on fresh seeds; empty if nothing was confirmed."""
     table = findings.confirmed
     if table.empty:
         return {}
@@ -45,6 +46,7 @@ def best_confirmed(findings: Findings) -> dict[str, Any]:
 
 
 def recipes(findings: Findings) -> dict[str, Any]:
+    """The ten best recipes."""
     top = findings.recipes.head(10)
     if top.empty:
         return {}
@@ -69,6 +71,7 @@ def recipes(findings: Findings) -> dict[str, Any]:
 
 
 def bytes_and_score(findings: Findings) -> dict[str, Any]:
+    """The frontier of bytes and bits per byte."""
     table = frontier(findings.table, recipes=findings.recipes)
     if len(table) < 2:
         return {}
@@ -85,6 +88,7 @@ def bytes_and_score(findings: Findings) -> dict[str, Any]:
 
 
 def forecasts(findings: Findings) -> dict[str, Any]:
+    """How well bytes were forecast."""
     known = findings.table[
         findings.table["bytes"].notna() & findings.table["forecast_mid"].notna() & (findings.table["state"] == "complete")
     ]
@@ -103,6 +107,7 @@ def forecasts(findings: Findings) -> dict[str, Any]:
 
 
 def curves(findings: Findings) -> dict[str, Any]:
+    """Learning curves, and how well rungs predict the final score."""
     if not any(len(c) > 1 for c in findings.table["curve"]):
         return {}
     rungs = agreement(findings.table)
@@ -124,6 +129,7 @@ def curves(findings: Findings) -> dict[str, Any]:
 
 
 def budget(findings: Findings) -> dict[str, Any]:
+    """What the recipes became, and the seconds of each stage."""
     table = findings.table
     stages = {str(c)[6:]: table[c].sum() for c in table if str(c).startswith("stage.")}
     counts = findings.counts
@@ -139,6 +145,7 @@ def budget(findings: Findings) -> dict[str, Any]:
 
 
 def failures(findings: Findings) -> dict[str, Any]:
+    """Runs that did not complete, by reason."""
     bad = findings.table[findings.table["state"].isin(["failed", "pruned"])]
     if bad.empty:
         return section("Failures", "No run failed and none was stopped early.")
@@ -152,6 +159,7 @@ def failures(findings: Findings) -> dict[str, Any]:
 
 
 def machine(findings: Findings) -> dict[str, Any]:
+    """Options, versions and hardware."""
     attrs, experiment = findings.table.attrs, findings.table.attrs["experiment"]
     facts = {
         k: v

@@ -161,7 +161,10 @@ def first(
     say(err, f"It took {took:.1f} minutes; about {expected:.1f} were expected.")
     _finish(result, as_json)
     more = f"{checked.resume_command} --trials {len(plan) + 10 * design.proposals}"
-    say(err, f"Next: `{more}` searches on; `golflab export {name} best --to handed-in` writes the best as it is handed in.")
+    say(
+        err,
+        f"Next: `{more}` continues the search; `golflab export {name} best --to submission` writes the best as a submission.",
+    )
 
 
 @app.command()

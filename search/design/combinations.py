@@ -78,6 +78,7 @@ class Builder:
 
 
 def reason_of(build: Builder, on: designs.Combination, names: list[str]) -> str:
+    """A combination, named by the techniques that are off (or on, if these are fewer), and why it is impossible."""
     off = [n for n in names if n not in on]
     label = f"without {', '.join(off)}" if len(off) <= len(on) else f"with {', '.join(sorted(on)) or 'none'}"
     return f"{label[:120]}: {build.why_not(on)}"

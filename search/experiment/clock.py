@@ -95,7 +95,7 @@ class Clock:
 
     def wrap(self, watcher: Any) -> Any:
         """A watcher that passes events on to this clock, too."""
-        return Listening(watcher, self)
+        return TimingWatcher(watcher, self)
 
     def lasted(self, seconds: float) -> None:
         """Note how long a trial took, and save the counts."""
@@ -138,8 +138,8 @@ class Clock:
         return {"words": short(recipe, preset), "recipe": recipe.hash, "bytes": told["bytes"], "limit": preset.limit}
 
 
-class Listening:
-    """A watcher that passes events on and times the trials."""
+class TimingWatcher:
+    """Times the trials and passes every event on to a `golflab.search.engine.searcher.Watcher`."""
 
     def __init__(self, watcher: Any, clock: Clock) -> None:
         self._watcher, self._clock = watcher, clock

@@ -36,6 +36,7 @@ def columns_of(columns: dict[str, bool]) -> Table:
 
 
 def recipe_of(record: Record) -> Recipe | None:
+    """The recipe of a record, or None if it cannot be read any more."""
     try:
         return Recipe.from_json(record.spec)
     except (ValueError, TypeError, KeyError):  # it is from a version with other techniques
@@ -43,14 +44,17 @@ def recipe_of(record: Record) -> Recipe | None:
 
 
 def score_of(row: Row | None) -> float:
+    """Bits per byte; infinite if unknown."""
     return math.inf if row is None or row.bpb is None else row.bpb
 
 
 def bpb_text(value: float | None) -> str:
+    """Bits per byte with four decimals, or a dash."""
     return "–" if value is None else f"{value:.4f}"
 
 
 def bytes_text(value: float | None) -> str:
+    """Whole bytes, or a dash."""
     return "–" if value is None else f"{value:,.0f}"
 
 
@@ -60,5 +64,6 @@ def rate_text(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
+    """``m:ss``, or ``h:mm:ss`` from an hour on."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
