@@ -32,13 +32,13 @@ def test_too_few_trials_are_said_to_be_too_few_with_what_to_do():
 
 
 def test_more_trials_show_smaller_effects():
-    smallest = [float(said(trials=n).partition("an effect of ")[2].split()[0]) for n in (24, 48, 200)]
+    smallest = [float(said(trials=n).partition("effect is at least ")[2].split()[0]) for n in (24, 48, 200)]
     assert smallest == sorted(smallest, reverse=True)
     assert smallest[0] > 2 * smallest[2]
 
 
 def test_a_search_bounded_by_its_budget_says_when_effects_show():
-    assert "from 18 complete runs on" in said(trials=UNBOUNDED, budget="2h")
+    assert "after 18 complete runs" in said(trials=UNBOUNDED, budget="2h")
 
 
 @pytest.mark.parametrize("width", [80, 140])

@@ -70,7 +70,7 @@ def test_status_says_what_was_spent_and_which_rungs_predict(experiment):
     text = console.file.getvalue()
     assert "7 trainings" in text
     assert "9trainings" in text
-    assert "rank correlation" in text
+    assert "the final score (Spearman" in text
 
 
 def test_a_whole_number_is_a_trials_number(experiment):
@@ -90,7 +90,7 @@ def test_the_live_table_says_it_too():
     text = console.file.getvalue()
     assert "2.25 trainings" in text
     assert "possible at step 96: the score there predicts the final score (Spearman 0.90, 95 % CI 0.70 to 0.97)" in text
-    assert "nothing is stopped" in text
+    assert "Early stopping is off" in text
 
 
 def test_curves_are_written_once_for_tensorboard(experiment):

@@ -60,7 +60,7 @@ def check_consent(
         return
     what = " and ".join(f"{SENSITIVE[key][0]} {value!r} ({key})" for key, value in asked.items())
     raise ValueError(
-        f"{folder / 'experiment.json'} asks golflab to {what}, and has no valid signature of yours: another user, another "
+        f"{folder / 'experiment.json'} asks golflab to {what}, without your recorded consent: another user, another "
         "machine or an earlier version wrote it. If you trust it, add --trust."
     )
 
