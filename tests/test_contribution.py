@@ -56,7 +56,7 @@ def test_leave_one_out_is_the_difference_from_the_preset_and_says_so():
     for k, name in enumerate(world.names):
         without = means.loc[tuple(j != k for j in range(6))]
         assert table.loc[name, "delta_bpb"] == pytest.approx(everything - without, abs=1e-12)
-        assert "beside all other techniques only" in table.loc[name, "doubt"]
+        assert "together with all other techniques only" in table.loc[name, "doubt"]
     assert table.attrs["adjusted"] == ["seed"]
     assert table.attrs["df"] == 21 - 7 - 2
 

@@ -55,8 +55,8 @@ def test_numbers_that_are_others_now_are_said_and_the_written_record_describes_t
     said, told = exported(recipe, old, runs, tmp_path)
     assert told == record.summary() | {"search": {"bpb": 4.5, "bytes": record.bytes + 52}}
     assert said == [
-        f"bpb of what is exported: {record.bpb:.5f}; the search had 4.50000.",
-        f"bytes of what is exported: {record.bytes:,}; the search had {record.bytes + 52:,}.",
+        f"bpb of the export: {record.bpb:.5f}; the search had 4.50000.",
+        f"bytes of the export: {record.bytes:,}; the search had {record.bytes + 52:,}.",
     ]
 
 

@@ -20,7 +20,7 @@ from golflab.model.schema import problem
 from golflab.search.cli.export import find_trial
 from golflab.search.experiment.drive import open_ledger
 from golflab.search.experiment.start import options_of
-from golflab.search.upkeep.folders import listed
+from golflab.search.upkeep.listing import listed
 from golflab.search.upkeep.status import status_of
 
 WRONG = {

@@ -51,7 +51,7 @@ def test_the_record_rule():
     assert not worse.passes
     assert worse.seeds_needed == math.inf
     assert "would not help" in worse.doubt
-    with pytest.raises(ValueError, match="needs 2"):
+    with pytest.raises(ValueError, match="needs at least 2"):
         record_rule([1.0], [1.0, 1.1], 2.4)
 
 

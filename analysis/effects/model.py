@@ -16,12 +16,12 @@ from golflab.analysis.joined import whole
 from golflab.analysis.table import designed, knobs, shapes, techniques
 from golflab.model.system.slot_names import slot_names
 
-PAIRS_AT_MOST = 3000  # columns of a second-order model that is still worth a Gram matrix
+PAIRS_AT_MOST = 3000  # pairs up to which a second-order model is fitted
 
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted contribution model: what `contribution`, the interactions and the report share.
+    """A fitted contribution model; `contribution`, the interactions and the report use it.
 
     Attributes:
         rows: the runs it was fitted to.
@@ -30,7 +30,7 @@ class Model:
         columns: technique -> its coefficient's index.
         pairs: pairs in the model, as names.
         adjusted: knobs, shapes and seeds adjusted for.
-        notes: what a reader should know, in words.
+        notes: sentences for the reader.
         full: the design with every pair, fitted or not.
         moments: its cross products with ``responses``, gathered once.
         responses: names of the columns whose effects can be given.
@@ -73,7 +73,7 @@ def usable(table: pd.DataFrame, metric: str = "bpb") -> pd.DataFrame:
 
 
 def fit_model(table: pd.DataFrame, *, metric: str = "bpb", interactions: bool = True) -> Model | None:
-    """Fit the model behind `contribution`, or return None where no technique varies among the usable runs.
+    """Fit the model behind `contribution`; return None if no technique varies among the usable runs.
 
     Where a search began with a design, only the design's runs count (`golflab.analysis.table.designed`).
     """
@@ -212,11 +212,11 @@ def _after_selection(fit: Fit, full: Design, count: int) -> Fit:
 
 
 def _with_pairs(model: Model, plain: Design) -> tuple[Design, bool]:
-    """Let interactions of techniques into the model where that makes its errors truer; whether they were selected by the data.
+    """Add interactions of techniques to the model if that improves its errors; whether the data selected them.
 
-    With runs in plenty all pairs enter. In a design whose main effects are clear of pairs (folded Plackett-Burman), the pairs
-    that show enter and leave the residual cleaner. Anywhere else choosing pairs would bend the main effects after the fact, so
-    pairs stay out, and their leak into an effect is as random as the residual that pays for it.
+    With many runs all pairs enter. In a design whose main effects are free of pairs (folded Plackett-Burman), the clear pairs
+    enter, which makes the residual smaller. In any other design, choosing pairs from the data would bias the main effects. So
+    no pair enters there; pairs then add to the residual, which the errors include.
     """
     full, n, count = model.full, len(model.rows), len(model.names)
     if not full.pairs or n < plain.size + 8:
@@ -255,7 +255,7 @@ def second_order(model: Model) -> Model:
 
 
 def _check_variance(fit: Fit, y: np.ndarray, count: int) -> tuple[Fit, list[str]]:
-    """Pooled errors assume equal variances; where the runs contradict that, use errors that do not."""
+    """Pooled errors assume equal variances; if a test rejects that, use errors that do not."""
     df = float(fit.df.max())
     rest = residuals(fit, y)
     if df < 15 or len(y) < 2 * count or np.ptp(rest) < 1e-12:
@@ -272,7 +272,7 @@ def _check_variance(fit: Fit, y: np.ndarray, count: int) -> tuple[Fit, list[str]
     used = (
         "errors that allow for it (HC3) are used"
         if robust.errors == "HC3"
-        else "pooled errors are used all the same, so read them with care"
+        else "pooled errors are still used, so read them with care"
     )
     return robust, [f"The spread differs between techniques (Breusch-Pagan p = {p:.2g}); {used}."]
 

@@ -1,4 +1,4 @@
-"""Which pairs of techniques deserve a coefficient of their own."""
+"""Selection of the pairs of techniques that get a coefficient."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def select_pairs(design: Design, total: np.ndarray, n: int, parents: list[int], 
 
     Pairs are three families, of two active parents, of one, and of none (active: the main effect's p below 0.05 in the
     current model). A pair enters if it has the smallest p-value times the size of its family and that is below ``alpha``,
-    so a pair of two nulls must be far more striking than a pair of two known effects.
+    so a pair of two inactive techniques needs a much smaller p-value than a pair of two active ones.
 
     Args:
         design: with every pair that may enter.
@@ -121,9 +121,9 @@ def _price(
 
 
 def pair_leak(design: Design, total: np.ndarray, count: int) -> float:
-    """How much pairs leak into the main effects of the first ``count`` techniques, relative to independent noise of their size.
+    """Bias of the main effects of the first ``count`` techniques by pairs, relative to independent noise of the same size.
 
-    0 in a folded design, about 1 where combinations are random, more where the design entangles them.
+    0 in a folded design, about 1 for random combinations, larger if the design confounds them.
     """
     plain = design.columns.shape[1]
     inverse, _ = pseudo_inverse(total[:plain, :plain])

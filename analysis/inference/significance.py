@@ -1,4 +1,4 @@
-"""Is it real? Multiplicity, power, the challenge's own rule, and the number of seeds still needed.
+"""Significance: multiple testing, power, the challenge\'s own rule, and the number of seeds still needed.
 
 Differences are ``new − old`` in bits per byte unless a name says nats; negative is better.
 """
@@ -37,7 +37,7 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=4096)
 def detectable(df: float, alpha: float = 0.05, power: float = 0.8) -> float:
-    """How many standard errors a true effect must be for a two-sided t test with ``df`` to see it with this power."""
+    """Size, in standard errors, of the smallest effect that a two-sided t test with ``df`` detects with this power."""
     if not df >= 1:
         return math.nan
     if df > 1000:
@@ -49,7 +49,7 @@ def detectable(df: float, alpha: float = 0.05, power: float = 0.8) -> float:
 
 
 def power(effect: float, se: float, df: float, alpha: float = 0.05) -> float:
-    """Chance that a two-sided t test at ``alpha`` sees a true ``effect`` measured with ``se`` on ``df`` degrees of freedom."""
+    """Power of a two-sided t test at ``alpha`` for a true ``effect``, given its standard error and degrees of freedom."""
     return _seen(abs(effect) / se, df, alpha)
 
 
@@ -90,7 +90,7 @@ def record_rule(
     new, old = np.asarray(new, float), np.asarray(old, float)
     if len(new) < 2 or len(old) < 2 or (paired and len(new) != len(old)):
         raise ValueError(
-            f"record_rule: got {len(new)} and {len(old)} runs; it needs 2 of each at least, as many of both if paired."
+            f"record_rule: got {len(new)} and {len(old)} runs; it needs at least 2 of each, and equally many if paired."
         )
     margin = bits_per_byte(nats, bytes_per_token)
     delta, se, df, correlation = _difference(new, old, paired)
@@ -138,7 +138,7 @@ def _difference(new: np.ndarray, old: np.ndarray, paired: bool) -> tuple[float, 
 
 
 def seeds_needed(gain: float, spread: float, p: float = RULE_P, power: float = 0.8) -> float:
-    """Seeds per arm until a one-sided t test at ``p`` sees ``gain`` with this power.
+    """Seeds per arm with which a one-sided t test at ``p`` detects ``gain`` with this power.
 
     Args:
         gain: true improvement beyond the margin, positive.
