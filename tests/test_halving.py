@@ -90,4 +90,4 @@ def test_a_search_stops_trials_once_the_shorter_schedules_are_seen_to_predict(ra
     (rung,) = told["rungs"]
     assert rung["reliable"]
     assert rung["trials"] == result.counts["complete"]
-    assert "rank correlation" in rung["words"]
+    assert "predicts the final score" in rung["words"]
