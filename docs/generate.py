@@ -9,6 +9,8 @@ worked examples from their records. To write the two reports without the site:
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -97,7 +99,9 @@ def api_page() -> str:
         "and `golflab.analysis`.\n\n"
     ]
     for name in golflab._OFFERED:
-        parts.append(f"## `golflab.{name}` {{: #{name} }}\n\n::: {_home(name, golflab._OFFERED[name])}\n\n")
+        shown = {"heading": f"golflab.{name}", "toc_label": name, "show_root_heading": "true", "heading_level": 2}
+        options = "".join(f"      {key}: {value}\n" for key, value in shown.items())
+        parts.append(f"::: {_home(name, golflab._OFFERED[name])}\n    options:\n{options}\n")
     return "".join(parts)
 
 
@@ -121,41 +125,53 @@ def _entry(name: str, technique: Any, users: list[str], effect: str) -> str:
     from golflab.model.slots import SLOTS
 
     slot = SLOTS[technique.slot]
-    lines = [f"### {name}\n\n{_paragraphs(technique.__doc__ or '')}\n"]
+    text, _, attributes = inspect.cleandoc(technique.__doc__ or "").partition("\nAttributes:\n")
+    lines = [f"### {name}\n\n{_paragraphs(text)}\n"]
     default = ", *default*" if slot.default == name else ""
-    lines.append(f"* **Slot**: `{slot.name}`{default} – {slot.takes}")
-    if knobs := _knobs(technique):
-        lines.append("* **Knobs**: " + "; ".join(knobs))
+    lines.append(f"* **Slot**: `{slot.name}`{default} – {_escaped(slot.takes)}")
+    if knobs := _knobs(technique, _described(attributes)):
+        lines += ["* **Knobs**:", *(f"    * {line}" for line in knobs)]
     if technique.sources:
-        lines.append(f"* **Sources**: {', '.join(technique.sources)}")
+        lines.append(f"* **Sources**: {_escaped(', '.join(technique.sources))}")
     for word, others in (("Clashes with", technique.clashes), ("Needs", technique.needs)):
-        lines += [f"* **{word}** `{other}`: {reason}" for other, reason in others.items()]
+        lines += [f"* **{word}** `{other}`: {_escaped(reason)}" for other, reason in others.items()]
     if published := getattr(technique, "published", ()):
-        lines.append(f"* **Published effects**: {'; '.join(map(str, published))}")
+        lines.append(f"* **Published effects**: {_escaped('; '.join(map(str, published)))}")
     if effect:
         lines.append(f"* **Measured**: {effect}")
     if technique.doubt:
-        lines.append(f"* **Doubt**: {technique.doubt}")
+        lines.append(f"* **Doubt**: {_escaped(technique.doubt)}")
     if users:
-        lines.append(f"* **Used by**: {', '.join(users)}")
+        lines.append(f"* **Used by**: {', '.join(f'`{user}`' for user in users)}")
     return "\n".join(lines) + "\n\n"
 
 
 def _paragraphs(docstring: str) -> str:
-    """A docstring as Markdown: its first line in bold; what Markdown would take for markup is shown as it stands."""
-    import inspect
-
-    text = inspect.cleandoc(docstring).replace("``", "`").replace("*", "\\*").replace("_", "\\_")
-    for sign in ("<", ">"):
-        text = text.replace(sign, {"<": "&lt;", ">": "&gt;"}[sign])
-    inside = text.split("`")  # odd parts are code, which needs no escapes
-    text = "`".join(part.replace("\\", "").replace("&lt;", "<").replace("&gt;", ">") if k % 2 else part for k, part in enumerate(inside))
-    first, _, rest = text.partition("\n")
-    return f"**{first}**\n{rest}\n"
+    """A docstring as Markdown: its first line in bold."""
+    first, _, rest = docstring.partition("\n")
+    return f"**{_escaped(first)}**\n{_escaped(rest)}\n"
 
 
-def _knobs(technique: Any) -> list[str]:
-    """Name, default and range of each knob."""
+def _described(attributes: str) -> dict[str, str]:
+    """Knob -> what the docstring's section of attributes says of it."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in attributes.splitlines():
+        if start := re.match(r" {4}(\w+): +(.*)", line):
+            name, found[start[1]] = start[1], start[2]
+        elif name and line.strip():
+            found[name] += " " + line.strip()
+    return found
+
+
+def _escaped(text: str) -> str:
+    """Text as Markdown shows it unchanged; what stands in backquotes is code already."""
+    parts = text.replace("``", "`").split("`")
+    return "`".join(p if k % 2 else re.sub(r"((?<!\*)\*(?!\*)|[_<\[\]\\|])", r"\\\1", p) for k, p in enumerate(parts))
+
+
+def _knobs(technique: Any, described: dict[str, str]) -> list[str]:
+    """Name, default, range and meaning of each knob."""
     told = []
     for spec in dataclasses.fields(technique):
         rule = spec.metadata["knob"]
@@ -163,8 +179,10 @@ def _knobs(technique: Any) -> list[str]:
             allowed = "one of " + ", ".join(f"`{_plain(choice)}`" for choice in rule.choices)
         else:
             allowed = f"{_plain(rule.low)} to {_plain(rule.high)}{', log' if rule.log else ''}"
-        faults = f"; `{'`, `'.join(_plain(f) for f in rule.faults)}` only reproduces a published fault" if rule.faults else ""
-        told.append(f"`{spec.name}` = {_plain(spec.default)} ({allowed}{faults})")
+        faults = ", ".join(f"`{_plain(fault)}`" for fault in rule.faults)
+        allowed += f"; {faults} only to reproduce a published fault" if faults else ""
+        meaning = f": {_escaped(described[spec.name])}" if spec.name in described else ""
+        told.append(f"`{spec.name}` = {_plain(spec.default)} ({allowed}){meaning}")
     return told
 
 

@@ -54,7 +54,7 @@ def pairs(square: pd.DataFrame) -> go.Figure:
 
     They are markers, not a heat map, because the report's plotting bundle has no heat maps (`page.bundle`).
     """
-    cells = square.stack().rename_axis(["y", "x"]).rename("z").reset_index().dropna()
+    cells = square.rename_axis("y").reset_index().melt("y", var_name="x", value_name="z").dropna()
     limit = float(cells["z"].abs().max()) if len(cells) else 1.0
     figure = go.Figure(
         go.Scatter(
