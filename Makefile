@@ -51,7 +51,7 @@ check: .venv/tested
 	$(PY) -m mypy
 
 docs: .venv/documented
-	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 chaos: .venv/tested
 	$(PY) -m pytest -n 0 -s -m chaos tests/chaos
