@@ -212,6 +212,6 @@ def test_every_technique_that_the_forecast_asks_has_an_answer():
 
 
 def test_observations_are_of_the_code_of_the_whole_model():
-    """A forecast reads the blueprint of a network and the techniques' grids; when any of them changes, old sizes say nothing."""
+    """A forecast reads the network's blueprint and the techniques' grids; when any of them changes, old sizes say nothing."""
     files = {path.relative_to(ROOT).as_posix() for path in _sources()}
     assert {"search/ledger/forecast.py", "model/network/blueprint.py", "model/techniques/quantise/int6_rows.py"} <= files
