@@ -22,7 +22,7 @@ from golflab.model.compression.calibration import Calibration
 from golflab.model.compression.finish import artifact
 from golflab.model.compression.forecast import Forecast, forecast, inventory
 from golflab.model.data.batches import repetition
-from golflab.model.data.prepare import TokenData, prepare
+from golflab.model.data.prepare import TokenData, prepared
 from golflab.model.evaluation.score import Score, evaluate
 from golflab.model.job import Job
 from golflab.model.network.gpt import GPT
@@ -293,7 +293,7 @@ def assist(
     Raises:
         RuntimeError: this node has other data.
     """
-    data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data", local_disk)
+    data = prepared(recipe, cache / "data", local_disk)
     if data.fingerprint != fingerprint:
         raise RuntimeError(f"corpus {recipe.data.corpus!r} is not the same on all nodes; give one that all of them see.")
     train(recipe, source_of(recipe, data.train), device=Place.choose(device).device, **settings)
@@ -342,7 +342,8 @@ def _at_rung(job: Job, on_rung: OnRung, point: dict[str, Any], model: GPT) -> st
     """Measure a run in progress and ask what to do."""
     job.tell("measuring", {})
     documents = job.data.split(job.recipe.data.split)
-    measured, shares = measure(job.recipe, model, documents, job.data.tokenizer, job.code_bytes)
+    counts = job.data.counts.get(job.recipe.data.split)
+    measured, shares = measure(job.recipe, model, documents, job.data.tokenizer, job.code_bytes, counts)
     point |= measured
     return on_rung(point | {"documents": shares})
 
@@ -370,7 +371,7 @@ def _packed(job: Job, trained: Trained, record: Record) -> bytes:
             blob = stored[0]["blob"].numpy().tobytes()
         else:
             blob = _artifact(job, trained.chosen(average))
-    record.code_bytes = job.code_bytes
+    record.code_bytes, record.tokenizer_bytes = job.code_bytes, len(job.data.tokenizer.proto)
     record.bytes = len(blob) + record.code_bytes
     return blob
 
@@ -427,8 +428,9 @@ def _scored(job: Job, weights: dict[str, Tensor], stage: str) -> Score:
             return Score.from_tensors(*stored)
         model = scored_model(part, weights, job.place.device, job.place.dtype)
         documents, resume = job.data.split(job.recipe.data.split), job.cache.path("evaluate", key, "partial")
+        counts = job.data.counts.get(job.recipe.data.split)
         try:
-            score = evaluate(model, documents, job.data.tokenizer, part, progress=job.scored, resume=resume)
+            score = evaluate(model, documents, job.data.tokenizer, part, progress=job.scored, resume=resume, counts=counts)
         except ValueError as error:
             raise StageFailed(str(error)) from error
         if not 0 < score.bpb < MOST_BPB:  # nor is NaN

@@ -17,8 +17,8 @@ import torch
 from golflab.model.audit.judge import BUDGET, LIMIT_SECONDS, Audit, Package, audit
 from golflab.model.compression.artifact import unpack
 from golflab.model.data.overlap import SHARE, said, worst
-from golflab.model.data.prepare import TokenData, prepare
-from golflab.model.data.tokenizer import Tokenizer
+from golflab.model.data.prepare import TokenData, prepared, rewriting_of
+from golflab.model.data.tokenizer import tokenizer_of
 from golflab.model.evaluation.score import Evaluator
 from golflab.model.network.gpt import GPT
 from golflab.model.recipe import Recipe
@@ -57,7 +57,7 @@ def audit_recipe(
     record = run(recipe, None, cache, device=device)
     if record.state != "complete":
         raise ValueError(f"audit: the run ended {record.state} ({record.reason}); only a complete one can be audited.")
-    data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data")
+    data = prepared(recipe, cache / "data")
     with tempfile.TemporaryDirectory() as folder:
         artifact = Path(folder) / "model.bin"
         artifact.write_bytes(packed(recipe, cache, device))
@@ -176,4 +176,4 @@ def load(recipe: str, artifact: str, tokenizer: str) -> Evaluator:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])
-    return Evaluator(model, Tokenizer(Path(tokenizer).read_bytes()), body)
+    return Evaluator(model, tokenizer_of(Path(tokenizer).read_bytes(), rewriting_of(body)), body)
