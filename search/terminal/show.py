@@ -60,7 +60,10 @@ def record(console: Console, done: Record) -> None:
 
 
 def recipe(console: Console, shown: Recipe, code_bytes: int) -> None:
-    """Print a recipe: body plan, what its code weighs, schedule, the forward pass with its tenants, and every technique with source and doubt."""
+    """Print a recipe: body plan, schedule, the forward pass with its tenants, every technique with source and doubt.
+
+    ``code_bytes`` is the length of the script that travels.
+    """
     from golflab.model.data.prepare import rewriting_of
     from golflab.model.data.tokenizer import forecast_bytes
     from golflab.model.slots import SLOTS

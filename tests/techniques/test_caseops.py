@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from golflab.model.audit.accounting import accounting
 from golflab.model.data.prepare import prepare, prepared
 from golflab.model.data.rewriting import FUSED_AT, MARKERS_AT, SPACE_AT
-from golflab.model.data.tokenizer import SPACE
+from golflab.model.data.tokenizer import SPACE, forecast_bytes, train_tokenizer
 from golflab.model.evaluation.score import Evaluator, evaluate
 from golflab.model.network.gpt import GPT
 from golflab.model.network.initialize import initialize
@@ -147,7 +147,7 @@ def test_words_are_written_as_defined(text, written):
     assert read(written) == text
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(any_text)
 def test_any_text_is_written_as_defined_and_read_back(text):
     written = write(text)
@@ -156,7 +156,7 @@ def test_any_text_is_written_as_defined_and_read_back(text):
     assert not any(letter in string.ascii_uppercase for letter in written)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.text(st.sampled_from([*MARKERS, "a", "b", " ", "é"]), max_size=12))
 def test_whatever_a_model_writes_can_be_read(text):
     assert set(read(text)) <= set(text) | {"A", "B"}
@@ -329,3 +329,12 @@ def test_without_a_rewriting_nothing_changes(corpus, tmp_path):
     assert data.fingerprint == same.fingerprint
     assert data.counts == {}
     assert parse("caseops:fusion=true") == KINDS["fused"]
+
+
+@pytest.mark.parametrize(("vocabulary", "kind"), [(512, "plain"), (512, "caseops"), (1024, "plain"), (1024, "caseops")])
+def test_a_tokenizers_file_is_forecast_well_enough(vocabulary, kind):
+    words = ["".join(random.Random(i).choices("abcdefghij", k=2 + i % 7)) for i in range(3000)]
+    train = train_tokenizer if kind == "plain" else Caseops().build(SHAPE).train
+    size = len(train([" ".join(words)] * 3, vocabulary))
+    told = forecast_bytes("auto", vocabulary, None if kind == "plain" else Caseops().build(SHAPE))
+    assert told == pytest.approx(size, rel=0.02 if kind == "plain" else 0.25)
