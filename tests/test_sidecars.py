@@ -1,4 +1,4 @@
-"""Official shards of text that CaseOps rewrote: scores are by their byte sidecars, which are refused where they must be wrong."""
+"""Official shards of text that CaseOps rewrote: scores are by their byte sidecars; those that must be wrong are refused."""
 
 from __future__ import annotations
 
