@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import shutil
 
 import numpy as np
@@ -26,11 +27,22 @@ from golflab.model.training.rungs import measure
 from golflab.model.variants import Ruler
 from golflab.search.cli.data import build, describe
 from golflab.search.cli.export import judge_bytes
-from tests.techniques.test_caseops import texts
 
 SIZE = 340
-TEXTS = {"train": texts(50), "val": [f"{text}  two\n\nspaces ½ {MARKERS[0]}." for text in texts(8, seed=1)]}
+WORDS = ["The", "quick", "Fox", "jumps", "over", "a", "lazy", "dog", "in", "the", "USA", "while", "iPhone", "owners", "Eat"]
+FOLDED = "  two\n\nlines"  # two bytes of the original that a tokenizer which normalises folds
 SIDECAR = "fineweb_val_bytes_000000.bin"
+
+
+def texts(count, seed):
+    """Documents with a little white space that is folded, and a marker that stands in the text itself."""
+    draw = random.Random(seed)
+    return [
+        f"Text {i} {draw.random()} " + " ".join(draw.choices(WORDS, k=80)) + f"{FOLDED} {MARKERS[0]}." for i in range(count)
+    ]
+
+
+TEXTS = {"train": texts(50, 0), "val": texts(8, 1)}
 
 
 def normalising() -> bytes:
@@ -100,7 +112,7 @@ def test_scores_are_by_the_bytes_of_the_original_text(made, text):
     score = evaluate(empty(recipe), data.test, data.tokenizer, recipe, counts=data.counts["test"])
     assert score.bytes.tolist() == originals[4:]
     by_pieces = evaluate(empty(recipe), data.test, data.tokenizer, recipe)
-    assert by_pieces.bytes.sum() < score.bytes.sum()  # the normalised text is shorter: only the sidecar knows
+    assert (score.bytes - by_pieces.bytes).tolist() == [2] * 4  # of the normalised text: only the sidecar knows the rest
     (note,) = [n for n in data.facts["notes"] if "sidecars" in n]
     assert f"{sum(originals):,} bytes of the original text" in note
 
@@ -153,7 +165,7 @@ SPOILS = {
     "markers": (counts_markers, r"val_bytes_000000\.bin: token \d+ is a marker, which stands for no bytes, and counts 3"),
     "bos": (lambda f: spoiled(f, lambda s: np.append(1, s[1:])), r"token 0 is BOS"),
     "length": (lambda f: spoiled(f, lambda s: s[:-1]), r"counts the bytes of [\d,]+ tokens, fineweb_val_000000\.bin holds"),
-    "17 percent": (lambda f: spoiled(f, lambda s: s + (s > 5)), r"sidecars count [\d,]+ bytes, the decoded text has"),
+    "spaces twice": (lambda f: spoiled(f, lambda s: s + (s > 3)), r"sidecars count [\d,]+ bytes, the decoded text has"),
     "none": (lambda f: (f / SIDECAR).unlink(), r"normalises text, so only byte sidecars know"),
     "one of two": (lambda f: shutil.copy(f / "fineweb_val_000000.bin", f / "fineweb_val_000001.bin"), "has no byte sidecar"),
 }
