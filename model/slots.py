@@ -33,6 +33,7 @@ class Slot:
 SLOTS: dict[str, Slot] = {
     slot.name: slot
     for slot in (
+        Slot("text", "data", "text -> rewritten text and back, and the tokenizer of it; empty: the challenge's normalisation"),
         Slot("batches", "data", "token stream -> batches of (inputs, targets)", default="shuffled"),
         Slot("embed", "model", "ids (B,T), dtype -> (B,T,D), added to the token embedding", many=True),
         Slot("stem", "model", "x (B,T,D), ids (B,T) -> x, once after the first norm"),

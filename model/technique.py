@@ -20,6 +20,7 @@ from golflab.model.shape import Shape, plain_value
 from golflab.model.slots import SLOTS, STAGES
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from typing_extensions import Self
 
     from golflab.model.recipe import Recipe
@@ -111,6 +112,10 @@ class Technique:
     def build(self, shape: Shape, layer: int | None = None) -> Any:
         """Return what the slot calls: a module, a function, or None where there is nothing to do in this layer."""
         raise NotImplementedError
+
+    def start(self, table: Tensor) -> Tensor:
+        """Return the token table (V,D) as it starts; overridden in the slot ``text`` where rows stand for several tokens."""
+        return table
 
     def check(self, recipe: Recipe) -> str | None:
         """Return why this technique cannot work in ``recipe``, as a sentence for the user, or None if it can."""

@@ -182,6 +182,7 @@ class Ruler:
         tokenizer: what made them.
         tokens: how many tokens of them to score.
         windows: keep the recipe's windows and temperature; what learns on the way is left out all the same.
+        counts: bytes that each document's tokens stand for; None asks the tokenizer.
     """
 
     def __init__(
@@ -192,11 +193,13 @@ class Ruler:
         tokenizer: Tokenizer,
         tokens: int,
         windows: bool = False,
+        counts: list[np.ndarray] | None = None,
     ) -> None:
         kept = ("windows", "temperature") if windows else ()
         plain = recipe.without(*(t.name for t in recipe.techniques if t.stage() == "evaluate" and t.slot not in kept))
         self.model, self.evaluator = model, Evaluator(model, tokenizer, plain)
-        self.text = self.evaluator.text(np.concatenate([np.asarray(d) for d in documents])[:tokens])
+        sizes = None if counts is None else np.concatenate(counts)[:tokens]
+        self.text = self.evaluator.text(np.concatenate([np.asarray(d) for d in documents])[:tokens], sizes)
         self.parts = np.arange(self.text.inputs) // max(1, min(STRETCH, self.text.inputs // STRETCHES))
 
     def __call__(self, weights: dict[str, Tensor]) -> Bits:

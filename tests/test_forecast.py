@@ -105,7 +105,7 @@ def test_the_bill_adds_up():
     assert whole.parameters == sum(i.count for i in parameters)
     assert sum(size for _, size in whole.by_kind().values()) == sum(line.bytes for line in whole.lines)
     body = whole.to_json()
-    assert set(body) == {"parameters", "bytes", "code_bytes", "tensors"}
+    assert set(body) == {"parameters", "bytes", "code_bytes", "tokenizer_bytes", "bytes_with_tokenizer", "tensors"}
     assert all(set(t) == {"name", "kind", "count", "bits", "bytes"} for t in body["tensors"])
 
 

@@ -17,6 +17,8 @@ from typing import Any
 from golflab.model.compression.calibration import Calibration
 from golflab.model.compression.entropy import gaussian_entropy, gaussian_huffman
 from golflab.model.compression.grid import Grid
+from golflab.model.data.prepare import rewriting_of
+from golflab.model.data.tokenizer import forecast_bytes
 from golflab.model.network.layers import ParameterInfo
 from golflab.model.recipe import Recipe
 
@@ -59,7 +61,8 @@ class Bill:
         lines: one per tensor, in the model's order.
         header_bytes: the container.
         code_bytes: the script that must travel with the weights.
-        total: their forecast.
+        tokenizer_bytes: the tokenizer's file, which is in no total here.
+        total: the forecast of weights and code.
         parameters: elements in all.
     """
 
@@ -68,6 +71,7 @@ class Bill:
     code_bytes: int
     total: Forecast
     parameters: int
+    tokenizer_bytes: int = 0
 
     def by_kind(self) -> dict[str, tuple[int, int]]:
         """Role -> (parameters, bytes), largest first."""
@@ -82,7 +86,8 @@ class Bill:
         keys = ("name", "kind", "count", "bits", "bytes")
         tensors = [{key: value for key, value in asdict(line).items() if key in keys} for line in self.lines]
         sizes = {"parameters": self.parameters, "bytes": self.total.to_json(), "code_bytes": self.code_bytes}
-        return sizes | {"tensors": tensors}
+        more = {"tokenizer_bytes": self.tokenizer_bytes, "bytes_with_tokenizer": self.total.mid + self.tokenizer_bytes}
+        return sizes | more | {"tensors": tensors}
 
 
 def inventory(recipe: Recipe) -> list[ParameterInfo]:
@@ -140,7 +145,8 @@ def bill(
         Line(i.name, i.kind, i.role, i.count, 8 * size * ratio / max(i.count, 1), round(size * ratio), size * ratio / total.mid)
         for i, size in zip(infos, raw, strict=True)
     )
-    return Bill(lines, round(header * ratio), code_bytes, total, sum(i.count for i in infos))
+    tokenizer = forecast_bytes(recipe.data.tokenizer, recipe.shape.vocabulary, rewriting_of(recipe))
+    return Bill(lines, round(header * ratio), code_bytes, total, sum(i.count for i in infos), tokenizer)
 
 
 def tensor_bytes(infos: list[ParameterInfo], recipe: Recipe) -> list[float]:
