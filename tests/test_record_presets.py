@@ -1,0 +1,39 @@
+"""The records as presets: their published sizes before any training, and a step of training at the smaller scales."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from golflab.model.compression.forecast import forecast, inventory
+from golflab.model.data.shards import Stream
+from golflab.model.training.loop import source_of, train
+from golflab.spaces.presets import preset
+
+# Parameters and bytes of the packed weights without code, as the entries' logs state them.
+PUBLISHED = {
+    "record_1394": (35_943_512, 15_973_467),
+    "record_1493": (35_944_536, 15_975_300),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameters_are_the_published_number_and_the_forecast_is_within_one_percent(name):
+    recipe, (parameters, blob) = preset(name, "full").check(), PUBLISHED[name]
+    infos = inventory(recipe)
+    assert sum(info.count for info in infos) == parameters
+    assert forecast(infos, recipe, 0).mid == pytest.approx(blob, rel=0.01)
+
+
+@pytest.mark.parametrize("scale", ["nano", "proxy"])
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_smaller_scales_train_a_step(name, scale):
+    recipe = preset(name, scale).check()
+    batch = 2 * recipe.shape.context
+    recipe = recipe.with_(schedule=dataclasses.replace(recipe.schedule, tokens=batch, batch_tokens=batch, micro_tokens=batch))
+    ids = np.random.default_rng(0).integers(2, recipe.shape.vocabulary, 4096)
+    trained = train(recipe, source_of(recipe, Stream([ids.astype(np.uint16)])))
+    assert 0 < trained.curve[-1]["loss"] < 1.5 * math.log(recipe.shape.vocabulary)
