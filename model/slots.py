@@ -35,6 +35,7 @@ SLOTS: dict[str, Slot] = {
     for slot in (
         Slot("batches", "data", "token stream -> batches of (inputs, targets)", default="shuffled"),
         Slot("embed", "model", "ids (B,T), dtype -> (B,T,D), added to the token embedding", many=True),
+        Slot("embed_mix", "model", "raw embeddings x (B,T,D), ids (B,T) -> x, before the first norm"),
         Slot("stem", "model", "x (B,T,D), ids (B,T) -> x, once after the first norm"),
         Slot(
             "path", "model", "training progress in [0, 1] -> the blocks in the order they run, and how many of them skips span"
