@@ -9,9 +9,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from golflab.model.recipe import Recipe
 from golflab.model.shape import Shape
-from golflab.model.technique import Technique, knob
+from golflab.model.technique import knob
+from golflab.model.training.muon_knobs import MuonKnobs
 from golflab.model.training.optimizers import Muon as MuonUpdate
 
 
@@ -53,7 +53,7 @@ class ShardedMuon(MuonUpdate):
         if self.world == 1:
             super().step(multiplier, progress)
             return
-        mu, rate = self.momentum_at(progress), self.lr * multiplier
+        mu, rate, decay = self.momentum_at(progress), self.lr * multiplier, self.decay_at(progress)
         gathering = []
         for index, (group, share) in enumerate(zip(self.groups, self.share, strict=True)):
             direction = _padded(self._share(index, mu), share)
@@ -63,7 +63,7 @@ class ShardedMuon(MuonUpdate):
             arrival.wait()
             live = [i for i, p in enumerate(parameters) if p.grad is not None]
             if live:
-                self._apply([parameters[i] for i in live], whole[: len(parameters)][live], rate)
+                self._apply([parameters[i] for i in live], whole[: len(parameters)][live], rate, decay)
 
     def _share(self, index: int, mu: float) -> Tensor:
         """This process's share of a group, at most ``share`` matrices, as directions; its momentum moves on."""
@@ -103,36 +103,20 @@ def _padded(stack: Tensor, count: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class ParallelMuon(Technique):
+class ParallelMuon(MuonKnobs):
     """Shards Muon over the processes and overlaps its communication with its computation.
 
-    The same update as `muon`; with ``half`` the momentum is kept in bfloat16, as published. Where the recipe clips gradients,
-    they are averaged before they are clipped, so that every process clips by the same norm, and only the orthogonalisation
-    is shared out. (#549 and #680 clip each process's own gradients of the matrices by its own norm, which lets tables and
-    scales drift apart.)
+    The same update and knobs as `muon`; with ``half`` the momentum is kept in bfloat16, as published. Where the recipe clips
+    gradients, they are averaged before they are clipped, so that every process clips by the same norm, and only the
+    orthogonalisation is shared out. (#549 and #680 clip each process's own gradients of the matrices by its own norm, which
+    lets tables and scales drift apart.)
     """
 
-    slot = "matrix_update"
     sources = ("PR #399", "PR #549", "PR #680")
     doubt = "A matter of speed on several GPUs; on one it is plain Muon."
 
-    lr: float = knob(0.04, 0.002, 0.2, log=True)
-    momentum: float = knob(0.95, 0.5, 0.999)
-    momentum_start: float = knob(0.85, 0.5, 0.999)
-    momentum_warmup: float = knob(0.04, 0.0, 1.0)
-    weight_decay: float = knob(0.0, 0.0, 0.3)
-    steps: int = knob(5, 1, 12)
     half: bool = knob(False, choices=(False, True))
 
     def build(self, shape: Shape, layer: int | None = None) -> Callable[[list[tuple[str, nn.Parameter]]], ShardedMuon]:
         """The optimiser of the named matrices."""
-        momentum = (self.momentum_start, self.momentum, self.momentum_warmup)
-        return lambda named: ShardedMuon(
-            named, self.half, lr=self.lr, momentum=momentum, weight_decay=self.weight_decay, steps=self.steps
-        )
-
-    def canonical(self, recipe: Recipe) -> Technique:
-        """A warm-up of no length begins at its end; one from where it ends has no length."""
-        if self.momentum_start == self.momentum:
-            return self._without("momentum_start", "momentum_warmup")._with(momentum_start=self.momentum)
-        return self._without("momentum_start") if self.momentum_warmup == 0 else self
+        return lambda named: ShardedMuon(named, self.half, **self.update_knobs())
