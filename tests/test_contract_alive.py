@@ -48,6 +48,7 @@ def test_switching_it_on_changes_something(name):
 ELSEWHERE = {
     ("value_residual", "first_layer_pair"),  # keeps #680's unread parameters: test_value_residual.py
     ("two_lanes", "spare"),  # keeps the records' unread parameters: test_two_lanes.py
+    *((muon, "decay_hold") for muon in ("muon", "muon_eq_r", "parallel_muon")),  # wants two other knobs: test_muon.py
     ("lora_ttt", "batch"),  # documents side by side, for speed: test_lora_ttt.py
     ("ternary_codebook", "rounds"),  # test_ternary_codebook.py
     ("orthogonal_init", "tables"),  # speaks of a bigram table that starts alive: test_orthogonal_init.py
