@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from golflab.model.compression.artifact import pack, unpack
+from golflab.model.compression.finish import calibration
 from golflab.model.compression.grid import Quantised
 from golflab.model.compression.quantize import quantise
 from golflab.model.data.shards import Stream
@@ -207,9 +208,7 @@ def finished(recipe: Recipe, weights: dict[str, Tensor]) -> tuple[dict[str, Quan
     model = GPT(recipe)
     model.set_progress(1.0)
     load(model, weights)
-    rounding: Any = recipe.tenant("rounding")
-    hessians = rounding.calibrate(model, stream(), recipe) if hasattr(rounding, "calibrate") else None
-    quantised = quantise(weights, parameters_of(model), recipe, hessians, code_bytes=0)
+    quantised = quantise(weights, parameters_of(model), recipe, calibration(recipe, model, stream()), code_bytes=0)
     return quantised, pack(quantised, recipe)
 
 

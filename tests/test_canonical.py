@@ -71,7 +71,14 @@ SAME: list[tuple[Recipe, str, str]] = [
     (RICH, "ternary_rows:small=0", "ternary_rows:small=300"),  # what is that small is fp16 there anyway
     (PLAIN.with_(parse("int4_rows:table=16")), "sd_clip:table=20", "sd_clip:table=4"),
     (PLAIN, "mixed_clip:mlp=sd_clip", "mixed_clip:mlp=sd_clip,bigram=sd_clip,value=mse_clip,side=sd_clip,head=sd_clip"),
+    (PLAIN, "sd_clip:k=9", "sd_clip:k=9,mlp=9,attention=9"),
+    (PLAIN.with_(parse("mixed_rows:mlp=16")), "sd_clip:mlp=0", "sd_clip:mlp=7"),
+    (PLAIN, "sd_clip:importance=0", "sd_clip:importance=0,by=row"),
     (PLAIN, "gptq:tokens=256", "gptq:tokens=287"),
+    (PLAIN, "gptq:tokens=256,tables=false", "gptq:tokens=256,tables=false,table_damping=3"),
+    (UNTIED, "gptq:tokens=256", "gptq:tokens=256,table_damping=3"),
+    (PLAIN, "gptq:tokens=256,text=own", "gptq:tokens=256,text=own,windows=documents"),
+    (GPTQ, "awq_lite:width=64", "awq_lite:width=200"),
     (PLAIN.with_(parse("int4_rows:table=16")), "gptq:tokens=256", "gptq:tokens=256,tables=false"),
     (UNTIED, "gptq:tokens=256", "gptq:tokens=256,tables=false"),
     (PLAIN, "magnitude:fraction=0", "magnitude:fraction=0,when=after,mask=false,small=99"),
@@ -107,6 +114,9 @@ DIFFERENT: list[tuple[Recipe, str, str]] = [
     (GPTQ, "magnitude:fraction=0.3", "magnitude:fraction=0.3,mask=false"),
     (GPTQ, "gptq:tokens=256", "gptq:tokens=288"),
     (RICH, "mixed_clip:side=row_max", "mixed_clip:side=sd_clip"),
+    (PLAIN, "sd_clip:k=9", "sd_clip:k=9,mlp=7"),
+    (GPTQ, "gptq:tokens=256", "gptq:tokens=256,table_damping=3"),
+    (GPTQ, "awq_lite:width=8", "awq_lite:width=9"),
 ]  # fmt: skip
 
 
