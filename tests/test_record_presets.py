@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -10,9 +9,10 @@ import pytest
 
 from golflab.model.compression.forecast import forecast, inventory
 from golflab.model.data.shards import Stream
+from golflab.model.shape import Schedule
 from golflab.model.training.loop import source_of, train
 from golflab.spaces.presets import PRESETS, at_scale, preset
-from tests.contract_helpers import TINY, untrained
+from tests.contract_helpers import BATCH, TINY, untrained
 
 # Parameters and bytes of the packed weights without code, as the entries' logs state them.
 PUBLISHED = {
@@ -33,8 +33,9 @@ def test_parameters_are_the_published_number_and_the_forecast_is_within_one_perc
 
 
 def test_what_never_learns_in_2014_is_asym_logit_and_the_spare_lanes():
-    recipe = at_scale(PRESETS["record_2014"], "nano").with_(layers=4, vocabulary=TINY.vocabulary, context=TINY.context)
-    dead = untrained(recipe)
+    schedule = Schedule(tokens=BATCH, batch_tokens=BATCH, micro_tokens=BATCH)
+    nano = at_scale(PRESETS["record_2014"], "nano")
+    dead = untrained(nano.with_(schedule=schedule, vocabulary=TINY.vocabulary, context=TINY.context))
     assert {"cap.positive.weight", "cap.negative.weight"} <= dead
     assert all(".wiring." in name for name in dead - {"cap.positive.weight", "cap.negative.weight"})
 
@@ -44,7 +45,7 @@ def test_what_never_learns_in_2014_is_asym_logit_and_the_spare_lanes():
 def test_the_smaller_scales_train_a_step(name, scale):
     recipe = preset(name, scale).check()
     batch = 2 * recipe.shape.context
-    recipe = recipe.with_(schedule=dataclasses.replace(recipe.schedule, tokens=batch, batch_tokens=batch, micro_tokens=batch))
+    recipe = recipe.with_(schedule=Schedule(tokens=batch, batch_tokens=batch, micro_tokens=batch))
     ids = np.random.default_rng(0).integers(2, recipe.shape.vocabulary, 4096)
     trained = train(recipe, source_of(recipe, Stream([ids.astype(np.uint16)])))
     assert 0 < trained.curve[-1]["loss"] < 1.5 * math.log(recipe.shape.vocabulary)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from golflab.model.network.layers import ParameterInfo
-from golflab.model.recipe import Recipe
 from golflab.model.shape import Shape
 from golflab.model.technique import Technique
 
@@ -19,10 +18,10 @@ from golflab.model.technique import Technique
 class RotateValues(Technique):
     """Rotates every head's values by a Hadamard matrix, and the output matrix's columns back: the same function, other weights.
 
-    R = H_d/√d, H_d Sylvester's matrix of ±1. Per head W_v ← R W_v and W_o ← W_o Rᵀ. Attention, XSA, gates and residuals of
-    values commute with a rotation that all layers share; a value embedding's projection is rotated along. Rotated rows are
-    closer to a Gaussian, with fewer outliers. The MLP is left alone: between its matrices stands an activation that does not
-    commute with a rotation.
+    R = H_d/√d, H_d Sylvester's matrix of ±1; where the head width d is no power of two, R is made of blocks of the largest power
+    of two that divides it. Per head W_v ← R W_v and W_o ← W_o Rᵀ. Attention, XSA, gates and residuals of values commute with a
+    rotation that all layers share; a value embedding's projection is rotated along. Rotated rows are closer to a Gaussian, with
+    fewer outliers. The MLP is left alone: between its matrices stands an activation that does not commute with a rotation.
     """
 
     slot: ClassVar[str] = "rotate"
@@ -46,20 +45,13 @@ class RotateValues(Technique):
 
         return rotate
 
-    def check(self, recipe: Recipe) -> str | None:
-        """Sylvester's matrices have powers of two."""
-        width = recipe.shape.head_width
-        if width & (width - 1):
-            return f"the head width, {width}, must be a power of two; choose another width or number of heads."
-        return None
-
 
 def hadamard(size: int) -> Tensor:
-    """The symmetric orthogonal matrix (size, size) with entries ±1/√size; ``size`` is a power of two."""
-    matrix = torch.ones(1, 1)
-    while len(matrix) < size:
-        matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
-    return matrix / len(matrix) ** 0.5
+    """An orthogonal matrix (size, size): along its diagonal blocks of p, the largest power of two in ``size``, of ±1/√p."""
+    block = torch.ones(1, 1)
+    while size % (2 * len(block)) == 0:
+        block = torch.cat([torch.cat([block, block], 1), torch.cat([block, -block], 1)])
+    return torch.block_diag(*[block / len(block) ** 0.5] * (size // len(block)))
 
 
 def _makes_values(info: ParameterInfo) -> bool:
