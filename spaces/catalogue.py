@@ -98,9 +98,9 @@ def _first(preset: Recipe) -> Space:
 def _seeds(preset: Recipe) -> Space:
     """All techniques of the five seed submissions, with their knobs and shapes."""
     baseline = {t.name for t in BASELINE.techniques}
-    used = dict.fromkeys(t.name for label, r in PRESETS.items() if label != "baseline" for t in r.techniques)
+    used = dict.fromkeys(t.name for r in _seed_recipes() for t in r.techniques)
     optional = tuple(name for name in used if name not in baseline) + tuple(name for name in used if name in baseline)
-    plans = [at_scale(r, _scale(preset)).shape for r in PRESETS.values()]
+    plans = [at_scale(r, _scale(preset)).shape for r in (BASELINE, *_seed_recipes())]
     shape = {name: tuple(sorted({*values, *(getattr(s, name) for s in plans)})) for name, values in _shapes(preset).items()}
     return Space("seeds", preset, techniques=optional, knobs=("*",), shape=shape | _vocabularies(preset))
 
@@ -162,8 +162,13 @@ def _vocabularies(preset: Recipe) -> dict[str, tuple[int, ...]]:
     """The seeds' vocabularies, if a tokenizer of any size can be trained; not for token shards."""
     if preset.data.tokenizer != "auto" or any(Path(preset.data.corpus).glob("*.bin")):
         return {}
-    found = {preset.shape.vocabulary, *(at_scale(r, _scale(preset)).shape.vocabulary for r in PRESETS.values())}
+    plans = [at_scale(r, _scale(preset)).shape for r in (BASELINE, *_seed_recipes())]
+    found = {preset.shape.vocabulary, *(plan.vocabulary for plan in plans)}
     return {"vocabulary": tuple(sorted(found))}
+
+
+def _seed_recipes() -> list[Recipe]:
+    return [r for label, r in PRESETS.items() if label.startswith("seed_")]
 
 
 def _scale(preset: Recipe) -> str:

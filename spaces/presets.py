@@ -13,6 +13,7 @@ import difflib
 from golflab.model.recipe import Recipe
 from golflab.model.shape import Schedule, Shape
 from golflab.model.technique import parse
+from golflab.spaces.records import records
 from golflab.spaces.seeds import seeds
 
 SCALES = ("nano", "proxy", "full")
@@ -46,7 +47,7 @@ BASELINE = Recipe(
     name="baseline",
 )
 
-PRESETS: dict[str, Recipe] = {"baseline": BASELINE, **seeds(BASELINE)}
+PRESETS: dict[str, Recipe] = {"baseline": BASELINE, **seeds(BASELINE), **records(BASELINE)}
 
 
 def preset(name: str, scale: str = "proxy") -> Recipe:

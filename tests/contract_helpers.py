@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from golflab.model.compression.artifact import pack, unpack
+from golflab.model.compression.finish import calibration
 from golflab.model.compression.grid import Quantised
 from golflab.model.compression.quantize import quantise
 from golflab.model.data.shards import Stream
@@ -29,7 +30,7 @@ from golflab.model.recipe import Recipe
 from golflab.model.shape import Schedule, Shape
 from golflab.model.slots import SLOTS
 from golflab.model.technique import Knob, Technique, catalogue, find, parse
-from golflab.model.training.loop import train
+from golflab.model.training.loop import Run, train
 from golflab.model.training.result import Trained
 from tests.machine import prepare
 
@@ -231,9 +232,7 @@ def finished(recipe: Recipe, weights: dict[str, Tensor]) -> tuple[dict[str, Quan
     model = GPT(recipe)
     model.set_progress(1.0)
     load(model, weights)
-    rounding: Any = recipe.tenant("rounding")
-    hessians = rounding.calibrate(model, stream(), recipe) if hasattr(rounding, "calibrate") else None
-    quantised = quantise(weights, parameters_of(model), recipe, hessians, code_bytes=0)
+    quantised = quantise(weights, parameters_of(model), recipe, calibration(recipe, model, stream()), code_bytes=0)
     return quantised, pack(quantised, recipe)
 
 
@@ -272,6 +271,20 @@ def changes(a: Recipe, b: Recipe) -> bool:
     if set(ours) == set(theirs) and blob != other_blob:
         return True
     return nats.shape != other_nats.shape or bool(np.abs(nats - other_nats).max() > 1e-6)
+
+
+def untrained(recipe: Recipe, steps: int = 6) -> set[str]:
+    """Parameters that get no gradient in the first steps of a training that goes through everything that switches on."""
+    run = Run(recipe.with_(tokens=steps * BATCH), torch.device("cpu"), torch.float32)
+    left = set(run.names)
+    for step in range(steps):
+        run.model.set_progress(step / (steps - 1))
+        ids, targets = ids_and_targets(seed=step)
+        run.model(ids, targets).backward()
+        left -= {n for n, p in run.model.named_parameters() if p.grad is not None and bool(p.grad.abs().sum() > 0)}
+        run.optimizers.step(1.0, step / steps)
+        run.model.zero_grad(set_to_none=True)
+    return left
 
 
 def differ(a: Tensor, b: Tensor) -> bool:

@@ -152,7 +152,11 @@ def bill(
 def tensor_bytes(infos: list[ParameterInfo], recipe: Recipe) -> list[float]:
     """Expected packed bytes per tensor by theory, row scales included."""
     rate = _Rate(recipe)
-    return [rate.tensor(info) for info in infos]
+    sizes = {info.name: rate.tensor(info) for info in infos}
+    for adding in rate.adding:
+        for name, more in adding.more_bytes(infos, rate.grid, rate.columns).items():
+            sizes[name] += more
+    return list(sizes.values())
 
 
 def header_bytes(infos: list[ParameterInfo]) -> float:
@@ -170,6 +174,7 @@ class _Rate:
         prune, self.clip, self.trim, self.layout, self.codec = tenants
         self.grid: Callable[[ParameterInfo], Grid | None] = recipe.build("bits")
         self.pruned: float = getattr(prune, "fraction", 0.0)
+        self.adding: list[Any] = [t for slot in ("protect", "correct") for t in recipe.tenants(slot)]
 
     def tensor(self, info: ParameterInfo) -> float:
         """Expected bytes of one tensor with its scales."""
@@ -184,6 +189,12 @@ class _Rate:
         entropy = gaussian_entropy(*cells)
         coded = gaussian_huffman(*cells) if self.codec.whole_bits else entropy
         return info.count * coded / 8 * self.overhead(entropy) + 2.0 * rows * self.layout.scale_share
+
+    def columns(self, info: ParameterInfo, columns: int, largest: int) -> float:
+        """Expected bytes of the integers of ``columns`` columns of a matrix on a grid of ``largest`` levels."""
+        ratio = self.ratio(info, Grid(largest, -largest), columns)
+        entropy = gaussian_entropy(round(ratio, 4), largest, self.pruned)
+        return info.shape[0] * columns * entropy / 8 * self.overhead(entropy)
 
     def ratio(self, info: ParameterInfo, grid: Grid, columns: int) -> float:
         """Deviation over step of a Gaussian row."""
@@ -205,7 +216,7 @@ def scheme(recipe: Recipe) -> str:
 
     What is before the bar names its scheme; runs of one scheme deviate from theory together.
     """
-    slots = ("fake_quant", "prune", "bits", "clip", "rounding", "trim", "layout", "codec")
+    slots = ("fake_quant", "rotate", "prune", "bits", "clip", "protect", "rounding", "correct", "trim", "layout", "codec")
     stored = [str(t) for slot in slots for t in recipe.tenants(slot)]
     told = [t for t in recipe.techniques if t.stage() in ("model", "train") and t.slot != "fake_quant"]
     trained = [word for t in told for word in dict.fromkeys((t.name, str(t)))]
