@@ -22,12 +22,20 @@ from golflab.analysis.ladder.forecast import FULL_PARAMETERS, FULL_TOKENS_PER_PA
 SCALES = {"nano": 45e3, "micro": 180e3, "proxy": 750e3}
 DURATIONS = (5.0, 20.0, 80.0)
 # What was run: all durations at nano, two at micro, one at proxy; seeds on each.
-RUNGS = (("nano", 5.0, 6), ("nano", 20.0, 6), ("nano", 80.0, 4), ("micro", 5.0, 4), ("micro", 20.0, 3), ("proxy", 5.0, 2), ("proxy", 20.0, 2))
+RUNGS = (
+    ("nano", 5.0, 6),
+    ("nano", 20.0, 6),
+    ("nano", 80.0, 4),
+    ("micro", 5.0, 4),
+    ("micro", 20.0, 3),
+    ("proxy", 5.0, 2),
+    ("proxy", 20.0, 2),
+)
 ARM_SD = 0.007  # of one run at nano after 5 tokens a parameter; a paired difference has √2 of it
 NOTHING = 0.0005  # a true effect smaller than this is none
 
-# A law: share of the whole way, in log tokens per parameter (u) and log parameters (v), both from 0 at the smallest rung to 1 at
-# full scale -> effect, in units of the technique's size.
+# A law: share of the whole way, in log tokens per parameter (u) and log parameters (v), both from 0 at the smallest rung to 1
+# at full scale -> effect, in units of the technique's size.
 Law = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 

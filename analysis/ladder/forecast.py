@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
 from golflab.analysis.ladder.hierarchy import DRAWS, NEW, TREND, Array, Hierarchy, Posterior
 from golflab.analysis.ladder.noise import RUNG, checked, variances
@@ -127,6 +128,23 @@ def predict(ladder: Ladder, *, level: float = 0.9) -> pd.DataFrame:
     table = table.assign(p_helps=(full < 0).mean(axis=0), delta_ladder=here.mean(axis=0), ladder_sd=here.std(axis=0))
     table = table.merge(_measured(ladder.differences), on="technique")
     return table[COLUMNS].sort_values("delta_full", kind="stable").reset_index(drop=True)
+
+
+def path(ladder: Ladder, technique: str, steps: int = 9, level: float = 0.9) -> pd.DataFrame:
+    """The prediction along the straight way, in logarithms, from the ladder's dearest rung to full scale: what a plot shades.
+
+    Returns:
+        tokens_per_parameter, parameters, mean, low and high (of the trend, without a rung's own deviation).
+    """
+    work = ladder.model.at.sum(axis=1)
+    begin = ladder.model.at[work.argmax()] + ladder.model.middle
+    points = begin + np.linspace(0, 1, steps)[:, None] * (ladder.full - begin)
+    rungs = np.full(steps, TREND)
+    mean, covariance = ladder.model.posterior(ladder.thetas, points, rungs, len(ladder.names)).moments()
+    k = ladder.names.index(technique)
+    half = float(stats.norm.ppf(0.5 + level / 2)) * np.sqrt(np.diagonal(covariance[k]))
+    told = pd.DataFrame(np.exp(points), columns=["tokens_per_parameter", "parameters"])
+    return told.assign(mean=mean[k], low=mean[k] - half, high=mean[k] + half)
 
 
 def verdicts(here: Array, full: Array) -> list[str]:

@@ -1,16 +1,20 @@
-"""The model of a ladder: every technique's effect as a line over two logarithms, pooled over techniques, with model error.
+"""The model of a ladder: every technique's effect as a curve over two logarithms, pooled over techniques, with model error.
 
-Let x = log(tokens per parameter) and z = log(parameters), both minus their means over the rungs that ran. Technique i on a rung has
+Let x = log(tokens per parameter) and z = log(parameters), both minus their means over the rungs that ran. Technique i has on a
+rung the effect
 
-    δᵢ(x, z) = aᵢ + bᵢ·x + cᵢ·z + mᵢ(x, z) + wᵢ,rung + run noise
-    bᵢ = λₓ·aᵢ + b'ᵢ,   cᵢ = λ_z·aᵢ + c'ᵢ,   aᵢ ~ N(μ_a, τ_a²),   b'ᵢ ~ N(μ_b, τ_b²),   c'ᵢ ~ N(μ_c, τ_c²)
+    δᵢ(x, z) = aᵢ + bᵢ·g(x) + cᵢ·g(z) + mᵢ(x, z) + wᵢ,rung + run noise,    g(d) = (1 − exp(−κd))/κ
+    bᵢ = λx·aᵢ + b'ᵢ,   cᵢ = λz·aᵢ + c'ᵢ,   aᵢ ~ N(μa, τa²),   b'ᵢ ~ N(μb, τb²),   c'ᵢ ~ N(μc, τc²)
 
-λ is the share of an effect that techniques in general lose or gain per e-fold. mᵢ is the model error: a Brownian field (Lévy, 1948)
-that is 0 in the middle of the ladder and whose variance grows with the distance from it by σ_m² per e-fold, so that an
-extrapolation over six e-folds is believed less than one over two. wᵢ,rung ~ N(0, τ_w²) is what a technique has on one rung alone (a
-knob that does not suit it). Noise of two techniques on a rung is correlated by ρ, for they share the runs without either.
+* λ is the share of an effect that techniques in general lose or gain per e-fold.
+* κ bends the line: at 0 effects are linear in the logarithms; above it they level out. With λ = −κ they fall exponentially
+  to 0, which is a power law in tokens or parameters. A ladder is too short to tell κ, so predictions average over it.
+* mᵢ is the model error: a Brownian field (Lévy, 1948) that is 0 in the middle of the ladder. Its variance grows with the
+  distance from there by σm² per e-fold, so that an extrapolation over six e-folds is believed less than one over two.
+* wᵢ,rung ~ N(0, τw²) is what a technique has on one rung alone, from a knob that does not suit it, say.
+* The noise of two techniques on a rung is correlated by ρ, because they share the runs that they are compared with.
 
-Everything is Gaussian given the eight numbers θ, so the likelihood of θ has a closed form. θ is not fixed at its best value: it
+Everything is Gaussian given the nine numbers θ, so the likelihood of θ has a closed form. θ is not fixed at its best value: it
 is drawn from its posterior by importance sampling around the mode, and predictions are averages over the draws.
 """
 
@@ -22,13 +26,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, optimize
 
-# Priors of log τ_a, log τ_b, log τ_c, λx, λz, log σ_m, log τ_w, logit ρ: their middles in bits per byte, and their spreads (1 on
-# a log scale is a factor of 2.7 either way). They decide where few techniques or rungs ran, and fade as more do.
-MIDDLE = np.array([np.log(0.015), np.log(0.003), np.log(0.003), 0.0, 0.0, np.log(0.002), np.log(0.001), 0.0])
-SPREAD = np.array([1.0, 1.0, 1.0, 0.15, 0.15, 1.0, 1.0, 1.0])
+# Priors of θ: log τa, log τb, log τc, λx, λz, log σm, log τw, logit ρ, log κ. Their middles in bits per byte (κ per e-fold),
+# and their spreads (1 on a log scale is a factor of 2.7 either way). They decide where few techniques or rungs ran, and fade
+# as more do.
+MIDDLE = np.array([*np.log([0.015, 0.003, 0.003]), 0.0, 0.0, *np.log([0.002, 0.001]), 0.0, np.log(0.1)])
+SPREAD = np.array([1.0, 1.0, 1.0, 0.15, 0.15, 1.0, 1.0, 1.0, 1.0])
 MEAN_SD = np.array([0.01, 0.002, 0.002])  # prior standard deviations of μ
 DRAWS = 300
 NEW, TREND = -1, -2
+MOST_BEND = 2.0  # of κ; steeper curves are flat after half an e-fold anyhow
 
 Array = NDArray[np.float64]
 
@@ -91,15 +97,14 @@ class Hierarchy:
             "field": same * levy(self.at, self.at),
             "wobble": same * shared,
             "shared": shared * noise,
-            "phi": _features(self.at),
         }
 
     def covariance(self, theta: Array) -> Array:
         """(n, n) of the differences, given θ."""
-        own, common = _coefficients(theta)
-        c = self._cache
+        own, common = own_and_common(theta)
+        c, phi = self._cache, features(self.at, theta)
         rho = 1 / (1 + np.exp(-theta[7]))
-        total = c["phi"] @ common @ c["phi"].T + c["same"] * (c["phi"] @ own @ c["phi"].T)
+        total = phi @ common @ phi.T + c["same"] * (phi @ own @ phi.T)
         total += np.exp(2 * theta[5]) * c["field"] + np.exp(2 * theta[6]) * c["wobble"] + rho * c["shared"]
         total[np.diag_indices_from(total)] += (1 - rho) * self.variance
         return np.asarray(total)
@@ -115,8 +120,10 @@ class Hierarchy:
         return float(np.log(np.diag(factor)).sum() + 0.5 * half @ half + prior)
 
     def draws(self, count: int = DRAWS, seed: int = 0) -> Array:
-        """(count, 8) values of θ from its posterior: importance sampling from a Student t around the mode."""
-        found = optimize.minimize(self.cost, MIDDLE, method="L-BFGS-B", bounds=[(m - 6 * s, m + 6 * s) for m, s in zip(MIDDLE, SPREAD, strict=True)])
+        """(count, 9) values of θ from its posterior: importance sampling from a Student t around the mode."""
+        found = optimize.minimize(
+            self.cost, MIDDLE, method="L-BFGS-B", bounds=[(m - 6 * s, m + 6 * s) for m, s in zip(MIDDLE, SPREAD, strict=True)]
+        )
         mode = found.x
         values, vectors = np.linalg.eigh(_hessian(self.cost, mode, 0.1 * SPREAD))
         # no direction is wider than its prior, or narrower than a hundredth of it
@@ -142,16 +149,17 @@ class Hierarchy:
             techniques: how many; a number that no row has is a technique never seen.
         """
         where = points - self.middle
-        phi, near = _features(where), levy(where, self.at)
+        near = levy(where, self.at)
         mine = np.arange(techniques)[:, None] == self.technique  # (t, n)
         inner, known = levy(where, where), (rungs[:, None] == self.rungs).astype(float)
         own_rung = (rungs != TREND).astype(float)
         means, covariances = [], []
         for theta in thetas:
-            own, common = _coefficients(theta)
+            own, common = own_and_common(theta)
+            phi, ours = features(where, theta), features(self.at, theta)
             factor = linalg.cholesky(self.covariance(theta), lower=True, check_finite=False)
-            across = phi @ common @ self._cache["phi"].T  # (p, n)
-            beside = phi @ own @ self._cache["phi"].T + np.exp(2 * theta[5]) * near + np.exp(2 * theta[6]) * known
+            across = phi @ common @ ours.T  # (p, n)
+            beside = phi @ own @ ours.T + np.exp(2 * theta[5]) * near + np.exp(2 * theta[6]) * known
             cross = across[None] + mine[:, None, :] * beside[None]  # (t, p, n)
             solved = linalg.solve_triangular(factor, cross.reshape(-1, len(self.delta)).T, lower=True, check_finite=False)
             half = linalg.solve_triangular(factor, self.delta, lower=True, check_finite=False)
@@ -169,11 +177,13 @@ def levy(a: Array, b: Array) -> Array:
     )
 
 
-def _features(at: Array) -> Array:
-    return np.column_stack([np.ones(len(at)), at])
+def features(at: Array, theta: Array) -> Array:
+    """(p, 3) columns that aᵢ, bᵢ and cᵢ multiply, at (p, 2) distances from the middle."""
+    bend = min(float(np.exp(theta[8])), MOST_BEND)
+    return np.column_stack([np.ones(len(at)), -np.expm1(-bend * at) / bend])
 
 
-def _coefficients(theta: Array) -> tuple[Array, Array]:
+def own_and_common(theta: Array) -> tuple[Array, Array]:
     """(3, 3) covariance of a technique's own coefficients, and of the means that all techniques share."""
     lower = np.eye(3)
     lower[1, 0], lower[2, 0] = theta[3], theta[4]

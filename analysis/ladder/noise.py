@@ -1,7 +1,7 @@
 """The noise of paired differences: every technique's own spread over seeds, drawn towards what is usual on its rung.
 
-A rung is a scale (a number of parameters) and a duration (tokens per parameter). Two or three seeds say little about a spread, so
-it is moderated as Smyth (2004, "Linear models and empirical Bayes methods …", section 6) does for microarrays: a technique's
+A rung is a scale (a number of parameters) and a duration (tokens per parameter). Two or three seeds say little about a spread.
+So it is moderated as Smyth (2004, "Linear models and empirical Bayes methods …", section 6) does for microarrays: a technique's
 variance has an inverse-gamma prior around its rung's, and all rungs share how tight that prior is.
 """
 

@@ -11,6 +11,7 @@ from plotly.offline import get_plotlyjs
 from golflab.analysis.report import sections_effects as effects
 from golflab.analysis.report import sections_runs as runs
 from golflab.analysis.report.findings import Findings
+from golflab.analysis.report.sections_ladder import ladder_section
 from golflab.analysis.report.words import summary
 
 
@@ -44,14 +45,18 @@ def _cards(told: Findings) -> list[tuple[str, str, str]]:
     best, limit = told.best, float(np.nanmedian(told.table["limit"]))
     seconds = told.table.loc[told.table["trained"], "seconds"].sum()
     cards = []
-    if best:
+    if best and told.climb is None:
         error = f"± {best['high'] - best['bpb']:.4f}" if best["high"] is not None else "error unknown"
         cards.append(("best bits per byte", f"{best['bpb']:.4f}", error))
         if best["bytes"]:
             cards.append(("its bytes", f"{best['bytes']:,.0f}", f"{best['bytes'] / limit:.1%} of {limit:,.0f}"))
-    clear = told.contributions
-    real = int(((clear["q_bh"] <= 0.05) & ((clear["low"] > 0) | (clear["high"] < 0))).sum())
-    cards.append(("clear effects", f"{real} of {len(clear)}", "techniques, at 5 % false discovery"))
+    if told.climb is None:
+        clear = told.contributions
+        real = int(((clear["q_bh"] <= 0.05) & ((clear["low"] > 0) | (clear["high"] < 0))).sum())
+        cards.append(("clear effects", f"{real} of {len(clear)}", "techniques, at 5 % false discovery"))
+    else:
+        sure = int((told.climb.predictions["verdict"] != "cannot tell").sum())
+        cards.append(("verdicts", f"{sure} of {len(told.climb.predictions)}", "techniques, at 95 % probability"))
     cards.append(
         (
             "trainings",
@@ -64,6 +69,8 @@ def _cards(told: Findings) -> list[tuple[str, str, str]]:
 
 def _sections(told: Findings) -> list[dict[str, Any]]:
     """Title, lead, figures and tables of each section, in reading order; empty ones are left out."""
+    if told.climb is not None:
+        return [p for p in (ladder_section(told.climb), runs.curves(told), runs.failures(told), runs.machine(told)) if p]
     parts = [
         effects.contributions(told),
         effects.after_training(told),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from golflab.analysis.report.climb import ladder_text
 from golflab.analysis.report.findings import Findings
 from golflab.analysis.report.words import summary
 
@@ -14,7 +15,9 @@ def write(told: Findings, console: Any) -> None:
     """Print the summary and the ranking to a `rich` console."""
     for sentence in summary(told):
         console.print(sentence, highlight=False)
-    if told.identified:
+    if told.climb is not None:
+        ladder_text(told.climb, console)
+    elif told.identified:
         console.print(_ranking_grid(told, console.width >= 120))
         if console.width < 120:
             for doubt, part in told.contributions[told.contributions["doubt"] != ""].groupby("doubt", sort=False):

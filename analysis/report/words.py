@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pandas as pd
 
-from golflab.analysis.comparison.confirmed import in_words
+from golflab.analysis.comparison.confirmed import in_words as confirmed_in_words
+from golflab.analysis.report.climb import in_words
 from golflab.analysis.report.findings import Findings
 from golflab.model.record import said_damaged
 
@@ -21,8 +22,12 @@ def summary(told: Findings) -> list[str]:
         f"{counts['complete']} runs completed, {counts['pruned']} were stopped early ({counts['over_limit']} of them for "
         f"measuring over the limit) and {counts['failed']} failed."
     ]
+    if told.climb is not None:
+        out.append(in_words(told.climb))
     if damaged := said_damaged(told.table.attrs.get("damaged", [])):
         out.append(damaged)
+    if told.climb is not None:  # runs of several scales: none of them is the best
+        return out
     if refusal := told.table.attrs["experiment"].get("refusal"):
         size = refusal["bytes"]
         out.append(
@@ -43,7 +48,7 @@ def summary(told: Findings) -> list[str]:
         out.append(
             f"The best of many noisy scores is partly luck: expect {best['expected']:.4f} from it on a fresh seed{chance}."
         )
-    out += in_words(told.confirmed)
+    out += confirmed_in_words(told.confirmed)
     if not told.identified:
         return [*out, told.unidentified()]
     return out + effects_in_words(effects) + finishings_in_words(told.finishings)

@@ -14,8 +14,9 @@ from golflab.model.recipe import Recipe
 
 # Coefficients of the quintic that drives singular values to about 1 (Keller Jordan, Muon, 2024).
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-# What Newton–Schulz computes in: the fastest type for products on a GPU, and precise enough for a direction.
-WORKING = torch.bfloat16
+# What Newton–Schulz computes in; None: bfloat16 on a GPU, the fastest type for products there and precise enough for a
+# direction, and float32 on a CPU, where bfloat16 takes four times as long (benchmarks/batched.py).
+WORKING: torch.dtype | None = None
 
 
 @torch.no_grad()
@@ -23,14 +24,14 @@ def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
     """Newton–Schulz: replace every singular value of each matrix by about one.
 
     Args:
-        matrices: (..., rows, columns) of any type; worked on in `WORKING`.
+        matrices: (..., rows, columns) of any type; worked on in the type that `WORKING` says.
         steps: iterations.
 
     Returns:
         The same shape, in the working type.
     """
     a, b, c = NEWTON_SCHULZ
-    x = matrices.to(WORKING)
+    x = matrices.to(WORKING or (torch.bfloat16 if matrices.is_cuda else torch.float32))
     tall = x.size(-2) > x.size(-1)
     if tall:
         x = x.mT

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from golflab.search.cli import experiments as cli_experiments
+from golflab.search.cli import ladder as cli_ladder
 from golflab.search.cli import recipes as cli_recipes
 from golflab.search.cli.arguments import (
     Address,
@@ -44,6 +45,7 @@ from golflab.search.cli.arguments import (
     err,
     out,
 )
+from golflab.search.cli.outcome import finish, watched, write_report
 from golflab.search.terminal import show
 from golflab.search.terminal.plain import say, write_what_can_be
 
@@ -56,6 +58,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_recipes.app)
 app.add_typer(cli_experiments.app)
+app.add_typer(cli_ladder.app)
 
 
 def main() -> None:
@@ -154,7 +157,7 @@ def search(
     checked = sweep.asked(options)
     for line in prospects(checked, checked.load_space()):
         say(err, line)
-    _finish(_watched(checked, lambda watcher: sweep.search(watcher, **options)), as_json, storage)
+    finish(watched(checked, lambda watcher: sweep.search(watcher, **options)), as_json, storage)
 
 
 @app.command()
@@ -175,6 +178,7 @@ def first(
 
     options: dict[str, Any] = {"preset": "baseline", "space": "first", "scale": "nano", "name": name, "runs": str(runs)}
     options |= {"corpus": corpus, "seed": seed, "cpus": cpus, "finish": plans.FINISH, "rungs": False, "float_score": False}
+    options["limit"] = plans.LIMIT
     checked = sweep.asked(options)
     recipe = checked.recipe()
     say(err, "Preparing the text and measuring how fast this machine is …")
@@ -187,10 +191,10 @@ def first(
     plan = design.plan(recipe, checked.load_space())
     options |= {"trials": len(plan) + design.proposals, "confirm": design.seeds}
     began = time.monotonic()
-    result = _watched(checked, lambda watcher: sweep.first(plan, watcher, **options), options["trials"])
+    result = watched(checked, lambda watcher: sweep.first(plan, watcher, **options), options["trials"])
     expected, took = pace.minutes(design), (time.monotonic() - began) / 60
     say(err, f"It took {took:.1f} minutes; about {expected:.1f} were expected.")
-    _finish(result, as_json)
+    finish(result, as_json)
     more = f"{checked.resume_command} --trials {len(plan) + 10 * design.proposals}"
     say(err, f"Next: `{more}` searches on; `golflab export {name} best --to handed-in` writes the best as it is handed in.")
 
@@ -219,29 +223,7 @@ def resume(
     changes |= {"gpus_per_trial": gpus_per_trial, "processes": processes, "local_disk": local_disk}
     options = sweep.options_of(name, runs, trust=trust, **changes | {"storage": storage, "space": space})
     work = lambda watcher: sweep.go_on(options, watcher, failed=failed, trust=trust)
-    _finish(_watched(options, work), as_json, options.storage)
-
-
-def _watched(options: Any, work: Any, trials: int | None = None) -> Any:
-    from golflab.search.terminal.live_table import LiveTable
-
-    with LiveTable(options.recipe(), trials or options.trials) as watcher:
-        return work(watcher)
-
-
-def _finish(result: Any, as_json: bool, storage: str | None = None) -> None:
-    """Say how a search ended and leave its report."""
-    from golflab.search.upkeep.status import status_of
-
-    show.status(err, status_of(result.folder, storage))
-    if not result.finished:
-        raise SystemExit(130)
-    if result.best is None:
-        none = "Nothing completed fits the byte limit." if result.counts["complete"] else "No trial completed within the limit."
-        err.print(none, style="red")
-    _report(result.folder, as_json)
-    if result.counts["complete"] == 0 and result.counts["failed"]:
-        raise SystemExit(1)
+    finish(watched(options, work), as_json, options.storage)
 
 
 @app.command()
@@ -273,19 +255,7 @@ def dashboard(
 @app.command()
 def report(name: Name, runs: Runs = Path("runs"), as_json: Json = False) -> None:
     """Print what every technique was worth, with its error, and write the report as one HTML file."""
-    _report(_experiment(runs, name), as_json)
-
-
-def _report(folder: Path, as_json: bool) -> None:
-    from golflab.analysis.report.report import report as work_out
-
-    told = work_out(folder)
-    page = told.html(folder / "report.html")
-    if as_json:
-        show.emit(told.json())
-    else:
-        told.text(out)
-        err.print(f"Report: {page}", highlight=False, soft_wrap=True)
+    write_report(_experiment(runs, name), as_json)
 
 
 @app.command()
@@ -346,8 +316,8 @@ def ablate(
     options |= {"finish": tuple(finish or ())}
     options |= {"processes": processes, "local_disk": local_disk}
     checked = sweep.asked(options, made.recipes)
-    result = _watched(checked, lambda watcher: sweep.run_plan(made.recipes, watcher, **options))
-    _finish(result, as_json)
+    result = watched(checked, lambda watcher: sweep.run_plan(made.recipes, watcher, **options))
+    finish(result, as_json)
 
 
 @app.command()
