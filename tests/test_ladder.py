@@ -7,6 +7,7 @@ import pytest
 from benchmarks.ladder_worlds import RUNGS, rates, study, world
 from golflab.analysis.ladder.advice import further_runs
 from golflab.analysis.ladder.allocation import allocate
+from golflab.analysis.ladder.check import against, held_out
 from golflab.analysis.ladder.forecast import fit, predict, verdicts
 from golflab.analysis.ladder.hierarchy import MIDDLE, Hierarchy, levy
 from golflab.analysis.ladder.noise import checked, variances
@@ -191,3 +192,35 @@ def test_a_further_run_is_proposed_where_it_would_tell():
 
 def test_rungs_of_the_worlds_are_a_ladder():
     assert len({(scale, duration) for scale, duration, _ in RUNGS}) == len(RUNGS)
+
+
+def test_a_rung_is_held_out_and_predicted_from_the_others():
+    laws = {f"t{k}": lambda x, z, k=k: 0.01 * (k - 2) for k in range(5)}
+    told, summary = held_out(table(laws, se=0.0005))
+    assert np.allclose(told.set_index("technique")["measured"].sort_index(), [0.01 * (k - 2) for k in range(5)])
+    summary = summary.set_index("way")
+    assert summary.loc["ladder", "coverage"] == 1.0
+    assert summary.loc["ladder", "rank_correlation"] > 0.9
+    assert summary.loc["largest rung", "error"] < 1e-9  # constant, and told without noise
+    assert np.isnan(summary.loc["smallest rung", "coverage"])
+    with pytest.raises(ValueError, match="three rungs"):
+        held_out(table(laws)[lambda t: t["tokens_per_parameter"] < 6])
+
+
+def test_naive_ways_lose_their_sign_where_effects_turn():
+    laws = {f"t{k}": lambda x, z, k=k: 0.004 * (k - 2.5) * (x - np.log(10)) for k in range(6)}
+    summary = held_out(table(laws, se=0.0005))[1].set_index("way")
+    assert summary.loc["smallest rung", "signs"] == 0.0
+    assert summary.loc["ladder", "signs"] == 1.0
+    assert summary.loc["ladder", "signs_low"] < 0.6
+
+
+def test_predictions_are_compared_with_what_was_published():
+    laws = {f"t{k}": lambda x, z, k=k: 0.01 * (k - 2) for k in range(5)}
+    published = pd.DataFrame({"technique": ["t0", "t0", "t4", "other"], "delta_bpb": [-0.02, -0.018, 0.02, 1.0]})
+    told, summary = against(predict(fit(table(laws, se=0.0005))), published)
+    assert told["technique"].tolist() == ["t0", "t4"]
+    assert told["measured_se"].iloc[0] == pytest.approx(0.001)
+    assert summary["signs"].tolist() == [1.0, 1.0, 1.0]
+    with pytest.raises(ValueError, match="no technique"):
+        against(predict(fit(table(laws))), published.tail(1))

@@ -10,7 +10,7 @@ from golflab.analysis.ladder.runs import candidates, differences
 from golflab.analysis.report.climb import climb, in_words, json_rows, shown
 from golflab.analysis.report.sections_ladder import ladder_section, plot
 from golflab.search.cli import ladder as command
-from golflab.search.design.ladder import Pace, rungs
+from golflab.search.design.ladder import Pace, _training_pace, rungs
 from golflab.search.ledger.trainings import training_key
 from tests.test_cli import golflab
 
@@ -47,6 +47,11 @@ def test_what_cannot_be_is_left_out_with_the_reason():
     told = rungs("baseline", ("nano",), (5.0,), ("hedge_mixer", "value_residual", "crown_q"))
     assert all(len(note) > 20 for note in told.notes)
     assert set(told.techniques) | {note.split()[0] for note in told.notes} == {"hedge_mixer", "value_residual", "crown_q"}
+
+
+def test_the_pace_of_a_scale_is_that_of_a_few_steps():
+    rung = found(("smear_gate",), scales=("nano",)).rungs[0]
+    assert 100 < _training_pace(rung.base.with_(layers=1)) < 10**8
 
 
 def test_a_plan_says_runs_seconds_and_widths():

@@ -3,6 +3,8 @@
 import pytest
 
 from benchmarks.limits import limit, weights
+from benchmarks.rates import SETTINGS
+from benchmarks.rates import recipe as sweep_recipe
 from golflab.model.network.blueprint import blueprint
 from golflab.model.recipe import counted_code
 from golflab.model.submission.script import code_bytes, exact_code_bytes, script
@@ -68,3 +70,9 @@ def test_a_duration_is_tokens_per_parameter_in_whole_batches():
 def test_a_duration_that_cannot_be_is_refused(duration):
     with pytest.raises(ValueError, match="tokens_per_parameter"):
         at_duration(preset("baseline", "nano"), duration)
+
+
+def test_the_sweep_of_rates_changes_one_thing_at_a_time():
+    own = sweep_recipe("nano", 5.0, SETTINGS[0], 0)
+    assert own.hash == at_duration(preset("baseline", "nano"), 5.0).hash
+    assert len({sweep_recipe("nano", 5.0, setting, 0).hash for setting in SETTINGS}) == len(SETTINGS)

@@ -89,8 +89,8 @@ def fit(
             raise ValueError(f"ladder: {name}={value!r} of full scale must be above 0.")
     table = checked(differences)
     table["variance"] = variances(table)
-    rungs, table["rung"] = np.unique(table[RUNG].to_numpy(float), axis=0, return_inverse=True)[0], 0
-    table["rung"] = np.unique(table[RUNG].to_numpy(float), axis=0, return_inverse=True)[1].ravel()
+    rungs, numbered = np.unique(table[RUNG].to_numpy(float), axis=0, return_inverse=True)
+    table["rung"] = numbered.ravel()
     names, numbers = np.unique(table["technique"].to_numpy(str), return_inverse=True)
     middle = np.log(rungs[:, ::-1]).mean(axis=0)
     model = Hierarchy(

@@ -20,6 +20,7 @@ is drawn from its posterior by importance sampling around the mode, and predicti
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -190,15 +191,14 @@ def own_and_common(theta: Array) -> tuple[Array, Array]:
     return lower @ np.diag(np.exp(2 * theta[:3])) @ lower.T, lower @ np.diag(MEAN_SD**2) @ lower.T
 
 
-def _hessian(cost: object, at: Array, step: Array) -> Array:
+def _hessian(cost: Callable[[Array], float], at: Array, step: Array) -> Array:
     """Second derivatives by central differences."""
-    size, f = len(at), cost
-    unit = np.diag(step)
+    size, unit = len(at), np.diag(step)
     out = np.zeros((size, size))
     for i in range(size):
         for j in range(i, size):
             corners = [(1, 1, 1), (-1, -1, 1), (1, -1, -1), (-1, 1, -1)]
-            total = sum(sign * f(at + a * unit[i] + b * unit[j]) for a, b, sign in corners)  # type: ignore[operator]
+            total = sum(sign * cost(at + a * unit[i] + b * unit[j]) for a, b, sign in corners)
             out[i, j] = out[j, i] = total / (4 * step[i] * step[j])
     return out
 

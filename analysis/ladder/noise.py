@@ -58,8 +58,8 @@ def variances(table: pd.DataFrame) -> np.ndarray:
     own = np.where(known, table["se"].to_numpy(float) ** 2 * n, np.nan)
     own = np.maximum(own, SMALLEST**2)
     if not known.any():  # nothing to pool: what is given serves the rows that have nothing
-        usual = float(np.median(table["se"][given] ** 2))
-        return np.where(given, np.maximum(table["se"].to_numpy(float) ** 2, SMALLEST**2), usual / n)
+        middle = float(np.median(table["se"][given] ** 2))
+        return np.where(given, np.maximum(table["se"].to_numpy(float) ** 2, SMALLEST**2), middle / n)
     usual, prior_df = _prior(np.log(own[known]), df[known], table[RUNG].to_numpy(float), known)
     total = prior_df + df
     pooled = (prior_df * usual + np.where(known, df * np.nan_to_num(own), 0.0)) / total
