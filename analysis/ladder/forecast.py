@@ -136,8 +136,8 @@ def path(ladder: Ladder, technique: str, steps: int = 9, level: float = 0.9) -> 
     Returns:
         tokens_per_parameter, parameters, mean, low and high (of the trend, without a rung's own deviation).
     """
-    work = ladder.model.at.sum(axis=1)
-    begin = ladder.model.at[work.argmax()] + ladder.model.middle
+    work = ladder.model.where.sum(axis=1)
+    begin = ladder.model.where[work.argmax()] + ladder.model.middle
     points = begin + np.linspace(0, 1, steps)[:, None] * (ladder.full - begin)
     rungs = np.full(steps, TREND)
     mean, covariance = ladder.model.posterior(ladder.thetas, points, rungs, len(ladder.names)).moments()

@@ -73,15 +73,15 @@ class Hierarchy:
 
     Args:
         technique: (n,) number of the technique of each row.
-        at: (n, 2) log tokens per parameter and log parameters of each row.
+        where: (n, 2) log tokens per parameter and log parameters of each row.
         delta: (n,) differences, bits per byte.
         variance: (n,) of their run noise.
         rungs: (n,) number of the rung.
-        middle: (2,) the ladder's middle, subtracted from ``at``.
+        middle: (2,) the ladder's middle, subtracted from ``where``.
     """
 
     technique: NDArray[np.int64]
-    at: Array
+    where: Array
     delta: Array
     variance: Array
     rungs: NDArray[np.int64]
@@ -89,13 +89,13 @@ class Hierarchy:
     _cache: dict[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.at = self.at - self.middle
+        self.where = self.where - self.middle
         same = (self.technique[:, None] == self.technique).astype(float)
         shared = (self.rungs[:, None] == self.rungs).astype(float)
         noise = np.sqrt(np.outer(self.variance, self.variance))
         self._cache = {
             "same": same,
-            "field": same * levy(self.at, self.at),
+            "field": same * levy(self.where, self.where),
             "wobble": same * shared,
             "shared": shared * noise,
         }
@@ -103,7 +103,7 @@ class Hierarchy:
     def covariance(self, theta: Array) -> Array:
         """(n, n) of the differences, given θ."""
         own, common = own_and_common(theta)
-        c, phi = self._cache, features(self.at, theta)
+        c, phi = self._cache, features(self.where, theta)
         rho = 1 / (1 + np.exp(-theta[7]))
         total = phi @ common @ phi.T + c["same"] * (phi @ own @ phi.T)
         total += np.exp(2 * theta[5]) * c["field"] + np.exp(2 * theta[6]) * c["wobble"] + rho * c["shared"]
@@ -150,14 +150,14 @@ class Hierarchy:
             techniques: how many; a number that no row has is a technique never seen.
         """
         where = points - self.middle
-        near = levy(where, self.at)
+        near = levy(where, self.where)
         mine = np.arange(techniques)[:, None] == self.technique  # (t, n)
         inner, known = levy(where, where), (rungs[:, None] == self.rungs).astype(float)
         own_rung = (rungs != TREND).astype(float)
         means, covariances = [], []
         for theta in thetas:
             own, common = own_and_common(theta)
-            phi, ours = features(where, theta), features(self.at, theta)
+            phi, ours = features(where, theta), features(self.where, theta)
             factor = linalg.cholesky(self.covariance(theta), lower=True, check_finite=False)
             across = phi @ common @ ours.T  # (p, n)
             beside = phi @ own @ ours.T + np.exp(2 * theta[5]) * near + np.exp(2 * theta[6]) * known

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,7 +157,7 @@ def _arms(name: str, base: Recipe, asked: dict[str, str], scale: str, notes: lis
 
 
 def measure(found: Rungs, cache: Path) -> dict[str, Pace]:
-    """How fast each scale is: everything is timed at the cheapest one, a few training steps at the others.
+    """How fast each scale is: a few training steps at each, and all that follows a training at the cheapest.
 
     What follows a training is taken to grow as a training step does.
 
@@ -163,18 +165,26 @@ def measure(found: Rungs, cache: Path) -> dict[str, Pace]:
         found: of `rungs`.
         cache: the stage cache; the text is prepared there. Nothing that is timed stays in it.
     """
-    from golflab.search.design.first import measure as measured
+    bases = {rung.scale: rung.base for rung in found.rungs}
+    speeds = {scale: _training_pace(base) for scale, base in bases.items()}
+    after, first = _after_training(found.rungs[0].base, cache), speeds[found.rungs[0].scale]
+    return {scale: Pace(speed, after * max(1.0, first / speed)) for scale, speed in speeds.items()}
 
-    first = found.rungs[0]
-    whole = measured(first.base, cache, (), 1)
-    steps = first.base.schedule.tokens or 0
-    after = max(0.0, whole.seconds_per_run - steps / whole.tokens_per_second)
-    out = {first.scale: Pace(whole.tokens_per_second, after)}
-    for rung in found.rungs:
-        if rung.scale not in out:
-            speed = _training_pace(rung.base)
-            out[rung.scale] = Pace(speed, after * max(1.0, whole.tokens_per_second / speed))
-    return out
+
+def _after_training(recipe: Recipe, cache: Path) -> float:
+    """Seconds of everything that follows a training, from a run of a few steps."""
+    from golflab.model.data.prepare import prepare
+    from golflab.model.run import run
+
+    prepare(recipe.data, recipe.shape.vocabulary, cache / "data")
+    short = recipe.with_(tokens=PACE_STEPS * recipe.schedule.batch_tokens)
+    with tempfile.TemporaryDirectory(prefix="golflab-pace-") as folder, _one_thread():
+        ours = Path(folder) / "cache"
+        ours.mkdir()
+        (ours / "data").symlink_to((cache / "data").resolve(), target_is_directory=True)
+        began = time.perf_counter()
+        record = run(short, None, ours, device="cpu", rungs=False, float_score=False)
+        return max(0.0, time.perf_counter() - began - (record.seconds or 0.0))
 
 
 def _training_pace(recipe: Recipe) -> float:
@@ -191,13 +201,22 @@ def _training_pace(recipe: Recipe) -> float:
             ids = torch.randint(recipe.shape.vocabulary, (rows, recipe.shape.context + 1))
             return ids[:, :-1], ids[:, 1:]
 
+    began: list[float] = []
+    short = recipe.with_(tokens=(PACE_STEPS + 1) * recipe.schedule.batch_tokens)
+    with _one_thread():
+        train(short, Noise(), on_step=lambda point: began.append(time.perf_counter()))
+    return recipe.schedule.batch_tokens * (len(began) - 1) / (began[-1] - began[0])
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one core, as a worker does."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        began: list[float] = []
-        short = recipe.with_(tokens=(PACE_STEPS + 1) * recipe.schedule.batch_tokens)
-        train(short, Noise(), on_step=lambda point: began.append(time.perf_counter()))
-        return recipe.schedule.batch_tokens * (len(began) - 1) / (began[-1] - began[0])
+        yield
     finally:
         torch.set_num_threads(threads)
 
