@@ -1,4 +1,4 @@
-"""Pages and tables on disk: whole or not there, and never written through a link that lies in their place."""
+"""Atomic writing of pages and tables; a link at the path is replaced, not followed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Write a text file under another name first, then put it in its place.
+    """Write a text file under a temporary name, then rename it.
 
     Raises:
         OSError: it cannot be written.

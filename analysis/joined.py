@@ -1,4 +1,4 @@
-"""How runs were chosen, and tables that pandas joined: `pandas.concat` loses what a table says of itself beside its columns."""
+"""How runs were chosen, and tables joined by pandas: `pandas.concat` loses the attributes of a table."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pandas as pd
 
 
 def chosen_by_search(experiment: Mapping[str, Any]) -> bool:
-    """Whether an experiment proposed its recipes looking at earlier ones: it had a space, and no design."""
+    """Whether an experiment proposed its recipes by looking at earlier scores: it had a space, and no design."""
     told = {**experiment.get("options", {}), **experiment}
     return bool(told.get("space")) and not told.get("design") and not told.get("planned")
 
 
 def looked_at_scores(table: pd.DataFrame) -> bool:
-    """Whether runs of a table were chosen looking at earlier scores."""
+    """Whether runs of a table were chosen by looking at earlier scores."""
     told = table.attrs.get("experiment")
     if "adaptive" in table and (told is None or "experiments" in told):
         return bool(table["adaptive"].any())
@@ -25,11 +25,11 @@ def looked_at_scores(table: pd.DataFrame) -> bool:
 
 
 def whole(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as it is or, where pandas joined several experiments, as far as `load([a, b])` would have made it.
+    """The table as it is or, if pandas joined several experiments, as similar as possible to `load([a, b])`.
 
-    Joined tables have no notes of their own, and a technique's column is missing for the runs of an experiment in which it did
-    not vary, on or off. Which techniques were on stands in ``techniques``, so those columns are worked out again. A knob or a
-    field of the shape that is known for some runs only is left out. A warning says so.
+    Joined tables have no attributes. A technique's column is missing for the runs of an experiment in which it did not vary.
+    The column ``techniques`` says which were on, so these columns are computed again. A knob or a field of the shape that is
+    known only for some runs is left out. A warning says so.
 
     Raises:
         ValueError: an experiment's runs do not say which techniques were on.
@@ -39,7 +39,7 @@ def whole(table: pd.DataFrame) -> pd.DataFrame:
     names = [str(name) for name in pd.unique(table["experiment"].dropna())]
     listed = ", ".join(names)
     if "techniques" not in table or table["techniques"].isna().any():
-        raise ValueError(f"This table joins runs of {listed} and does not say which techniques were on: use load([...]).")
+        raise ValueError(f"This table joins runs of {listed} and does not say which techniques were on. Use load([...]).")
     on = [set(text.split()) for text in table["techniques"]]
     known, always = set().union(*on), set.intersection(*on) if on else set()
     out = table.drop(columns=[c for c in table.columns if str(c) in known])
@@ -50,15 +50,15 @@ def whole(table: pd.DataFrame) -> pd.DataFrame:
     out.attrs |= {"always": sorted(always), "machines": {}, "damaged": []}
     left = f" {', '.join(partly)}: known for some runs only, and left out." if partly else ""
     warnings.warn(
-        f"This table joins {listed} by other means than load([...]).{left} Read them with load([...]): it also sees what is "
-        "the same within each experiment and differs between them.",
+        f"This table of {listed} was not made by load([...]).{left} Use load([...]): it also finds what is "
+        "constant within each experiment but differs between them.",
         stacklevel=3,
     )
     return out
 
 
 def _joined(table: pd.DataFrame) -> bool:
-    """Whether a table holds runs of more experiments than its own notes are about."""
+    """Whether a table has runs of more experiments than its attributes."""
     here = set(table["experiment"].dropna())
     return len(here) > 1 and not here <= set(table.attrs.get("experiment", {}).get("experiments", ()))
 
@@ -66,7 +66,7 @@ def _joined(table: pd.DataFrame) -> bool:
 def _partly_known(table: pd.DataFrame, column: str, on: list[set[str]]) -> bool:
     """Whether a knob is missing for runs that have its technique on, or a field of the shape for any run."""
     owner, dot, _ = column.partition(".")
-    if not dot or owner in ("schedule", "stage"):  # the condition has the schedule, and stages are nobody's covariates
+    if not dot or owner in ("schedule", "stage"):  # the schedule is part of the condition, and stages are no covariates
         return False
     missing = table[column].isna().to_numpy()
     return bool((missing & np.array([owner == "shape" or owner in here for here in on])).any())

@@ -1,4 +1,4 @@
-"""Where tables come from: experiments, folders of records and files of them, read record by record and checked."""
+"""Sources of tables: experiments, folders of records and files of records, which are read and checked."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from golflab.model.record import folders_in, problem, read_body, read_json, show
 
 
 class Reading:
-    """Records of one or several places, as JSON holds them; damaged ones are named and left out, never guessed at.
+    """Records from one or several paths, as JSON values; damaged ones are listed and left out.
 
     Args:
         paths: label -> folder or ``.jsonl`` file.
 
     Attributes:
-        runs: label -> records it gave; complete once `bodies` has ended.
-        damaged: what was left out, and why.
+        runs: label -> number of records; complete after `bodies` has ended.
+        damaged: which records were left out, and why.
     """
 
     def __init__(self, paths: dict[str, Path]) -> None:
@@ -30,7 +30,7 @@ class Reading:
         self.damaged: list[str] = []
 
     def bodies(self) -> Iterator[dict[str, Any]]:
-        """Every sound record, place by place."""
+        """Every undamaged record, path by path."""
         for name, path in self.paths.items():
             for body in _lines(path, self.damaged) if path.is_file() else _records(path, self.damaged):
                 self.runs[name] += 1
@@ -43,7 +43,7 @@ def _parse(content: bytes) -> Any:
 
 
 def _records(path: Path, damaged: list[str]) -> Iterator[dict[str, Any]]:
-    """One file a folder."""
+    """Records in folders, one file each."""
     root = path / "trials" if (path / "trials").is_dir() else path
     for folder in folders_in(root, damaged):
         try:
@@ -58,7 +58,7 @@ def _records(path: Path, damaged: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def _lines(path: Path, damaged: list[str]) -> Iterator[dict[str, Any]]:
-    """One record a line; fields may be missing, as other programs write what they have."""
+    """Records in a file, one per line; fields may be missing, because other programs may have written them."""
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -90,7 +90,7 @@ def located(path: str | Path) -> Path:
 
 
 def labels(paths: Sequence[Path]) -> list[str]:
-    """What experiments are called in one table: by their folder or file, and by the folder above where two are called alike.
+    """Names of experiments in one table: that of the folder or file, with the parent folder if two are equal.
 
     Raises:
         ValueError: there is none, or one is named twice.
@@ -101,7 +101,7 @@ def labels(paths: Sequence[Path]) -> list[str]:
     if twice := [path for path, count in Counter(whole).items() if count > 1]:
         raise ValueError(f"load: {twice[0]} is named twice; its runs would count twice.")
     if parquet := [path for path in paths if path.suffix == ".parquet"]:
-        raise ValueError(f"load: {parquet[0]} is a finished table; only folders and .jsonl files can be read into one.")
+        raise ValueError(f"load: {parquet[0]} is a finished table; only folders and .jsonl files can be read together.")
     names = [path.stem if path.is_file() else path.name for path in whole]
     for name, count in Counter(names).items():
         if count > 1:
@@ -114,7 +114,7 @@ def labels(paths: Sequence[Path]) -> list[str]:
 
 
 def experiment(folder: Path) -> dict[str, Any]:
-    """What the search noted about itself in ``experiment.json``; empty where there is none. Its name is its folder's.
+    """Content of ``experiment.json``; empty if there is none. The name is that of the folder.
 
     Raises:
         ValueError: the file is damaged.
@@ -129,43 +129,45 @@ def experiment(folder: Path) -> dict[str, Any]:
         return {}
     except ValueError as error:
         raise ValueError(
-            f"{folder / 'experiment.json'} is damaged: {error}. Without it nobody knows how the runs were chosen; "
-            f"load({str(folder / 'trials')!r}) reads them all the same."
+            f"{folder / 'experiment.json'} is damaged: {error}. Without it, it is unknown how the runs were chosen; "
+            f"load({str(folder / 'trials')!r}) still reads them."
         ) from None
     place = folder.resolve()
     if (body.get("name"), body.get("place")) in ((place.name, None), (place.name, str(place))):
         return dict(body)
-    # It was copied, moved or renamed since it was last driven.
+    # It was copied, moved or renamed since it last ran.
     return body | {"name": place.name, "resume": f"golflab resume {shlex.quote(str(folder))}"}
 
 
 def _wrong(body: Any) -> str:
-    """What of ``experiment.json`` an analysis could not use; an empty text where nothing is wrong."""
+    """What is wrong in ``experiment.json`` for an analysis; an empty text if nothing is."""
     if not isinstance(body, dict):
-        return "an object is wanted"
+        return "it is not an object"
     kinds: dict[str, type | tuple[type, ...]] = {"options": dict, "counts": dict, "presets": dict, "refusal": dict}
     kinds |= {"planned": list, "design": str, "space": str}
     wrong = [name for name, kind in kinds.items() if body.get(name) is not None and not isinstance(body[name], kind)]
     if wrong:
         return f"{wrong[0]} is {body[wrong[0]]!r:.40}"
     if strange := [k for k, v in (body.get("counts") or {}).items() if type(v) is not int or v < 0]:
-        return f"counts: {strange[0]} is {body['counts'][strange[0]]!r:.40}, a whole number is wanted"
+        return f"counts: {strange[0]} is {body['counts'][strange[0]]!r:.40}, not a whole number"
     if not all(isinstance(recipe, str) for recipe in body.get("planned") or ()):
-        return "planned holds something else than recipes"
+        return "planned contains values that are not recipes"
     return _wrong_refusal(body.get("refusal"))
 
 
-def _wrong_refusal(told: Any) -> str:
-    if told is None:
+def _wrong_refusal(refusal: Any) -> str:
+    if refusal is None:
         return ""
-    sizes = told.get("bytes")
-    numbers = [told.get("limit"), *(sizes.get(edge) for edge in ("low", "mid", "high"))] if isinstance(sizes, dict) else [None]
-    sound = isinstance(told.get("words"), str) and all(type(v) in (int, float) for v in numbers)
+    sizes = refusal.get("bytes")
+    numbers = (
+        [refusal.get("limit"), *(sizes.get(edge) for edge in ("low", "mid", "high"))] if isinstance(sizes, dict) else [None]
+    )
+    sound = isinstance(refusal.get("words"), str) and all(type(v) in (int, float) for v in numbers)
     return "" if sound else "refusal has no words, bytes or limit"
 
 
 def merged(told_of: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What several experiments noted about themselves, as one: what they agree on, and each of them under ``experiments``."""
+    """The contents of several ``experiment.json`` as one: values that all share, and each of them under ``experiments``."""
     if len(told_of) == 1:
         return dict(next(iter(told_of.values())))
     all_told = list(told_of.values())
@@ -175,7 +177,7 @@ def merged(told_of: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     counts: Counter[str] = Counter()
     for told in all_told:
         counts.update(told.get("counts") or {})
-    for single in ("planned", "refusal", "resume", "id", "place", "study"):  # true of one of them, and not of all
+    for single in ("planned", "refusal", "resume", "id", "place", "study"):  # specific to one experiment
         out.pop(single, None)
     presets = {recipe: name for told in all_told for recipe, name in (told.get("presets") or {}).items()}
     out |= {"presets": presets} if presets else {}

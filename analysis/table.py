@@ -1,12 +1,12 @@
-"""From records to one DataFrame: a row per run, a boolean column per technique that varies.
+"""Table: one DataFrame of an experiment's records, with a row per run and a boolean column per technique that varies.
 
 Columns every table has (missing values where a run did not get that far):
 
 =================  ====================================================================================
 recipe, seed       hash of the recipe; its seed
 trial              its number in the search (missing for runs of their own and of earlier versions)
-started, ended     when the search handed it out, and when it heard of its end (UTC)
-preset, state      the label it was derived from; complete, pruned, failed or not_fitting
+started, ended     when the search handed it out, and when it received its end (UTC)
+preset, state      preset it was derived from; complete, pruned, failed or not_fitting
 reason             why it did not complete
 bpb, bpb_float     bits per byte after and before quantisation
 bytes, code_bytes  of the packed artifact, code included; of the code alone
@@ -17,9 +17,9 @@ condition          schedule and data, as text: only runs of one condition can be
 techniques         names of all techniques that were on, slots' defaults left out, as text
 folder             where the record lies, or ""
 experiment         name of the experiment (its folder's or file's name)
-adaptive           whether a search chose the run looking at the scores of earlier ones
+adaptive           whether a search chose the run by looking at earlier scores
 curve              training curve: list of dictionaries
-finishings         what else the training was finished with: list of dictionaries (`golflab.analysis.effects.finishings`)
+finishings         further ways in which the training was finished: list of dictionaries (`golflab.analysis.effects.finishings`)
 =================  ====================================================================================
 
 Whole numbers are ``int64``, or pandas' ``Int64`` where some runs have none.
@@ -42,6 +42,7 @@ import numpy as np
 import orjson
 import pandas as pd
 
+from golflab.analysis.columns import Sparse, condition_of, floats, machines_of, times, whole_numbers
 from golflab.analysis.joined import chosen_by_search, whole
 from golflab.analysis.reading import Reading, experiment, labels, located, merged
 from golflab.model.record import said_damaged
@@ -68,23 +69,22 @@ NUMBERS = ["bpb", "bpb_float", "seconds", "tokens_per_second"]
 WHOLE = ["seed", "trial", "bytes", "code_bytes", "parameters", "tokens"]
 TIMES = ["started", "ended"]
 FORECAST = ("low", "mid", "high")
-PARTS = ("shape", "schedule")
-OWN = {*PLAIN, "adaptive"}  # boolean columns that are no techniques are among these
+OWN = {*PLAIN, "adaptive"}  # columns that are no techniques, even if they are boolean
 
 
 def load(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     """Read an experiment, any folder of records, or a ``.jsonl`` or ``.parquet`` file, into one table; or several into one.
 
-    The table's ``attrs`` hold ``experiment`` (what the search noted about itself, empty if nothing; of several what they have
-    in common, and each under ``experiments``), ``always`` (techniques every run had), ``machines`` (versions and hardware with
-    the number of runs) and ``damaged`` (records that are left out, and why).
+    The table's ``attrs`` are ``experiment`` (content of ``experiment.json``, may be empty; of several experiments the values
+    they share, and each under ``experiments``), ``always`` (techniques that every run had), ``machines`` (versions and hardware
+    with the number of runs) and ``damaged`` (records that are left out, and why).
 
     Args:
         path: a path, or the name of an experiment in ``runs``; or a list of them. Runs of experiments that were read together
             have one column for each technique that varies among all of them.
 
     Raises:
-        ValueError: a path does not exist, holds no record, or is named twice.
+        ValueError: a path does not exist, has no record, or is named twice.
     """
     if isinstance(path, str | Path) and Path(path).suffix == ".parquet":
         return _from_parquet(located(path))
@@ -95,11 +95,11 @@ def load(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
 
 
 def read(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
-    """`load` for folders and ``.jsonl`` files, for a caller that tells of damaged records itself."""
+    """`load` for folders and ``.jsonl`` files, for a caller that reports damaged records itself."""
     paths = [located(one) for one in ([path] if isinstance(path, str | Path) else path)]
     reading = Reading(dict(zip(labels(paths), paths, strict=True)))
     collecting = gc.isenabled()
-    gc.disable()  # millions of small objects and no cycles: looking for garbage would double the time
+    gc.disable()  # millions of small objects and no cycles: garbage collection would double the time
     try:
         table = from_records(reading.bodies())
     finally:
@@ -109,7 +109,7 @@ def read(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         if not reading.runs[name]:
             told = " ".join(filter(None, [said_damaged(reading.damaged)]))
             raise ValueError(
-                f"{place} holds no record yet. A finished run leaves one in {place}/trials/<recipe>/record.json. {told}".strip()
+                f"{place} has no record yet. A finished run writes one to {place}/trials/<recipe>/record.json. {told}".strip()
             )
     told_of = {name: experiment(place) for name, place in reading.paths.items()}
     table["experiment"] = np.repeat(list(reading.runs), list(reading.runs.values())).astype(object)
@@ -119,7 +119,7 @@ def read(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
 
 
 def _adaptive(table: pd.DataFrame, told_of: Mapping[str, Mapping[str, Any]]) -> np.ndarray:
-    """(runs,) whether a search chose the run looking at earlier scores."""
+    """(runs,) whether a search chose the run by looking at earlier scores."""
     out = np.zeros(len(table), bool)
     for name, told in told_of.items():
         here = (table["experiment"] == name).to_numpy()
@@ -138,11 +138,11 @@ def save(table: pd.DataFrame, path: str | Path) -> Path:
 
 
 def designed(table: pd.DataFrame) -> pd.DataFrame:
-    """The runs of a search that were planned before any score was known; the whole table where none was, or all were.
+    """The runs that were planned before any score was known; the whole table if none or all were.
 
-    A first search runs a design and then proposals that look at its scores. Effects are unbiased in the design alone. So it is
-    where several experiments are read into one table, some of them designs and others searches.
-    Techniques that only the proposals varied have no column in what is returned.
+    A first search runs a design and then proposals that depend on its scores. Only in the design are effects unbiased. The same
+    holds if several experiments are read into one table, some of them designs and others searches.
+    Techniques that only the proposals varied have no column in the result.
     """
     table = whole(table)
     planned = table.attrs.get("experiment", {}).get("planned")
@@ -181,7 +181,7 @@ def from_records(bodies: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     forecasts: list[Mapping[str, float]] = []
     conditions: list[str] = []
     limits: list[Any] = []
-    sparse = _Sparse()
+    sparse = Sparse()
     machines: Counter[tuple[Any, ...]] = Counter()
     known: dict[tuple[Any, ...], str] = {}
     for row, body in enumerate(bodies):
@@ -197,120 +197,21 @@ def from_records(bodies: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         schedule, data = spec.get("schedule") or {}, spec.get("data") or {}
         key = (*schedule.values(), *data.values())
         if key not in known:
-            known[key] = _condition(schedule, data)
+            known[key] = condition_of(schedule, data)
         conditions.append(known[key])
         plain["techniques"].append(" ".join(k for k, v in sorted((spec.get("techniques") or {}).items()) if v is not None))
         sparse.add(row, spec, get("stages") or {})
         machines[tuple((get("machine") or {}).items())] += 1
-    columns: dict[str, Any] = {n: _floats(v) if n in NUMBERS else v for n, v in plain.items()}
-    columns |= {n: _whole_numbers(plain[n]) for n in WHOLE}
-    columns |= {
-        n: pd.to_datetime(pd.Series(plain[n], dtype=object), utc=True, format="ISO8601", errors="coerce") for n in TIMES
-    }
+    columns: dict[str, Any] = {n: floats(v) if n in NUMBERS else v for n, v in plain.items()}
+    columns |= {n: whole_numbers(plain[n]) for n in WHOLE}
+    columns |= {n: times(plain[n]) for n in TIMES}
     columns["trained"] = np.array([v is None or bool(v) for v in plain["trained"]], bool)
-    columns |= {"condition": conditions, "limit": _whole_numbers(limits)}
-    columns |= {f"forecast_{edge}": _floats([f.get(edge) for f in forecasts]) for edge in FORECAST}
+    columns |= {"condition": conditions, "limit": whole_numbers(limits)}
+    columns |= {f"forecast_{edge}": floats([f.get(edge) for f in forecasts]) for edge in FORECAST}
     always = sparse.columns(len(limits), columns)
     table = pd.DataFrame(columns)
-    table.attrs.update(experiment={}, always=always, machines=_machines(machines), damaged=[])
+    table.attrs.update(experiment={}, always=always, machines=machines_of(machines), damaged=[])
     return table
-
-
-class _Sparse:
-    """Columns that not every run has, gathered as rows and values by part and key."""
-
-    def __init__(self) -> None:
-        self.flags: dict[str, list[int]] = {}
-        self.parts: dict[str, dict[str, tuple[list[int], list[Any]]]] = {}
-
-    def add(self, row: int, spec: Mapping[str, Any], stages: Mapping[str, float]) -> None:
-        """Note the techniques, knobs, shape, schedule and stages of one run."""
-        for name, settings in (spec.get("techniques") or {}).items():
-            if settings is None:  # a parquet struct names absent techniques too
-                continue
-            if name not in self.flags:
-                self.flags[name] = []
-            self.flags[name].append(row)
-            if settings:
-                self._note(name, settings, row)
-        for part in PARTS:
-            self._note(part, spec.get(part) or {}, row)
-        self._note("stage", stages, row)
-
-    def _note(self, part: str, values: Mapping[str, Any], row: int) -> None:
-        here = self.parts.setdefault(part, {})
-        for key, value in values.items():
-            if key not in here:
-                here[key] = ([], [])
-            rows, told = here[key]
-            rows.append(row)
-            told.append(value)
-
-    def columns(self, rows: int, into: dict[str, Any]) -> list[str]:
-        """Add a column for everything that varies; return the techniques every run had."""
-        always = []
-        for name in sorted(self.flags):
-            if len(self.flags[name]) == rows:
-                always.append(name)
-            else:
-                into[name] = np.zeros(rows, bool)
-                into[name][self.flags[name]] = True
-        for part in sorted(self.parts):
-            for key, (at, told) in sorted(self.parts[part].items()):
-                partial = len(at) < rows and part not in self.flags
-                if part == "stage" or partial or _varies(told):
-                    into[f"{part}.{key}"] = _column(at, told, rows)
-        return always
-
-
-def _varies(told: list[Any]) -> bool:
-    first = told[0]
-    return any(v != first for v in told)
-
-
-def _floats(values: list[Any]) -> np.ndarray:
-    return np.array([np.nan if v is None else v for v in values], float)
-
-
-def _whole_numbers(values: list[Any]) -> Any:
-    """int64, or Int64 where some are missing; floats where they are no whole numbers (or too large for one)."""
-    floats = _floats(values)
-    known = ~np.isnan(floats)
-    if not ((floats[known] == np.floor(floats[known])) & (np.abs(floats[known]) < 2.0**63)).all():
-        return floats
-    told = np.array([0 if gap else int(v) for v, gap in zip(values, ~known, strict=True)], np.int64)
-    return told if known.all() else pd.arrays.IntegerArray(told, ~known)
-
-
-def _times(values: list[Any]) -> pd.Series:
-    return pd.to_datetime(pd.Series(values, dtype=object), utc=True, format="ISO8601", errors="coerce")
-
-
-def _machines(counts: Counter[tuple[Any, ...]]) -> dict[str, dict[str, int]]:
-    """What varies and what does not among versions and hardware: key -> value -> runs."""
-    seen: dict[str, dict[str, int]] = {}
-    for facts, runs in counts.items():
-        for key, value in facts:
-            at = seen.setdefault(key, {})
-            at[str(value)] = at.get(str(value), 0) + runs
-    return seen
-
-
-def _column(at: list[int], told: list[Any], rows: int) -> np.ndarray:
-    """A knob's column: float with NaN where every value is a number, otherwise text with None."""
-    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in told if v is not None):
-        column: np.ndarray = np.full(rows, np.nan)
-        column[at] = _floats(told)
-    else:
-        column = np.full(rows, None, object)
-        column[at] = [str(v) for v in told]
-    return column
-
-
-def _condition(schedule: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-    """Schedule and data as text. The batch is part of how a recipe trains, not of its condition."""
-    bound = [f"{schedule[k]:g} {k}" for k in ("tokens", "seconds") if schedule.get(k) is not None]
-    return ", ".join([*bound, *(str(data[k]) for k in ("corpus", "tokenizer", "split") if k in data)])
 
 
 def _from_parquet(path: Path) -> pd.DataFrame:

@@ -70,7 +70,7 @@ class Batched:
             for name, parameter in model.named_parameters():
                 parameter.grad = gradients[name][k]
             own.step(1.0, 0.5)
-        return [float(loss) for loss in losses]
+        return [float(loss) for loss in losses.detach()]
 
 
 def main() -> None:

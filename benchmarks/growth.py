@@ -34,6 +34,7 @@ from golflab.model.record import Record
 from golflab.search.engine.searcher import LedgerSearcher, Watcher
 from golflab.search.ledger.forecast import Forecaster
 from golflab.search.ledger.ledger import Ledger
+from golflab.search.ledger.problem import RecipeProblem
 from golflab.search.ledger.storage import JOURNAL, open_storage
 from golflab.spaces.catalogue import space as find_space
 from golflab.spaces.presets import preset
@@ -59,17 +60,17 @@ def make_up(folder: Path, trials: int, space: str) -> None:
     """A finished search of so many trials: its journal and its records."""
     memory, rng = Memory(), np.random.default_rng(0)
     book = opened(folder, space, trials + ASKED, JournalStorage(memory))
-    effects = {name: rng.normal(0, 0.004) for name in book.space.distributions()}
+    effects = {name: rng.normal(0, 0.004) for name in book.problem.space}
     seen: set[str] = set()
     encoding = book.sampler._encoding
     while len(seen) < trials:
-        params = book.space.canonical(encoding.params(encoding.draw(1, rng)[0]))
-        recipe = book.space.recipe(params)
+        params = book.problem.canonical_of(encoding.params(encoding.draw(1, rng)[0]))
+        recipe = book.problem.recipes.recipe(params)
         if recipe.hash in seen:
             continue
         seen.add(recipe.hash)
         told = {"asked": 1, "not_fitting": 0, "source": "posterior"}
-        proposal = book._enter(recipe, params, book.space.distributions(), told)
+        proposal = book._entries.enter(recipe, params, book.problem.space, told)
         bpb = 2.2 + sum(effects[name] for name, value in params.items() if value is True) + rng.normal(0, 0.0007)
         size = int(min(proposal.forecast["mid"], recipe.limit - 1000) * (1 + 0.005 * rng.normal()))
         for step in RUNGS:
@@ -93,7 +94,7 @@ def record(recipe: Any, bpb: float, size: int) -> Record:
 def opened(folder: Path, space: str, target: int, storage: Any = None) -> Ledger:
     """The ledger of such a search."""
     varied = find_space(space, preset("baseline", "proxy").with_(limit=1_200_000))
-    return Ledger(folder, "growth", varied, storage or open_storage(None, folder), Forecaster(), target)
+    return Ledger(folder, "growth", storage or open_storage(None, folder), RecipeProblem(varied, Forecaster()), target)
 
 
 def resumed(folder: Path, space: str, trials: int) -> Ledger:

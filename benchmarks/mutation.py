@@ -55,22 +55,22 @@ LIBRARIES = (
     "hypothesis",
     "threadpoolctl",
 )
+TRAINING = ("tests/test_train_cases.py", "tests/test_train.py", "tests/test_interrupted.py", "tests/test_compiled.py")
+RUNNING = (
+    "tests/test_run_cases.py",
+    "tests/test_run.py",
+    "tests/test_interrupted.py",
+    "tests/test_ways.py",
+    "tests/test_export.py",
+)
 # Module -> the tests that are about it.
 TESTS = {
     "model/stages.py": ("tests/test_stages.py", "tests/test_run.py"),
-    "model/training/loop.py": (
-        "tests/test_train_cases.py",
-        "tests/test_train.py",
-        "tests/test_interrupted.py",
-        "tests/test_compiled.py",
-    ),
-    "model/run.py": (
-        "tests/test_run_cases.py",
-        "tests/test_run.py",
-        "tests/test_interrupted.py",
-        "tests/test_ways.py",
-        "tests/test_export.py",
-    ),
+    "model/training/loop.py": TRAINING,
+    "model/training/state.py": TRAINING,
+    "model/run.py": RUNNING,
+    "model/job/training.py": RUNNING,
+    "model/job/finishing.py": RUNNING,
     "model/compression/gptq.py": ("tests/test_gptq.py", "tests/techniques/test_gptq.py"),
     "search/ledger/ledger.py": (
         "tests/test_ledger_asked.py",

@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from benchmarks.worlds import TABLES, World, planted, table, tuned, with_knobs
 from golflab.search.sampler.encoding import Encoding
 from golflab.search.sampler.fitting import FittingSampler
+from golflab.search.sampler.problem import Problem
 
 AT = (25, 50, 100)
 KINDS = ("pairs", "triples", "nonlinear", "tables", "tuned")
@@ -52,7 +53,9 @@ def ours_with_variants(world: World, seed: int, budget: int, per_training: int =
     later = [*(f"t{i}" for i in range(27, 40)), "bits"]
     rest = [name for name in world.space if name not in later]
     training = lambda params: tuple(params[name] for name in rest)
-    sampler = FittingSampler(world.space, overrun=world.size, seed=seed, training=training, later=later, variants=per_training)
+    sampler = FittingSampler(
+        Problem(world.space, overrun=world.size, training=training, after_training=later), seed=seed, variants=per_training
+    )
     best, trials, trained = Best(world, seed), list[FrozenTrial](), set()
     while len(trained) < budget:
         params = sampler.propose(trials, len(trials)).params
@@ -66,7 +69,7 @@ def ours_with_variants(world: World, seed: int, budget: int, per_training: int =
 
 def ours(world: World, seed: int, budget: int, workers: int = 1) -> Best:
     """The fitting sampler; with several workers, a proposal is made while the others' trials are running."""
-    sampler = FittingSampler(world.space, overrun=world.size, owners=world.owners, starts=world.starts, seed=seed)
+    sampler = FittingSampler(Problem(world.space, overrun=world.size, owners=world.owners, starts=world.starts), seed=seed)
     best, trials = Best(world, seed), list[FrozenTrial]()
     for number in range(budget + workers - 1):
         if number < budget and (params := sampler.propose(trials, number).params) is not None:
@@ -180,7 +183,7 @@ def tell(rows: list[dict], reference: str = "ours") -> None:
 def ask_time() -> None:
     """Milliseconds to propose with 1,000 finished trials, 45 choices and 15 numbers."""
     world = with_knobs(planted(0), 15)
-    encoding, sampler = Encoding(world.space), FittingSampler(world.space, overrun=world.size)
+    encoding, sampler = Encoding(world.space), FittingSampler(Problem(world.space, overrun=world.size))
     trials = []
     for number, row in enumerate(encoding.draw(1000, np.random.default_rng(0))):
         params = encoding.params(row)

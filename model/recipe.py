@@ -30,7 +30,7 @@ def _by_slot(techniques: Iterable[Technique]) -> dict[str, tuple[Technique, ...]
 
 @functools.cache
 def _default(slot: str) -> tuple[Technique, ...]:
-    """What fills a slot where nothing else is named: a technique with its defaults, or nothing."""
+    """The technique in a slot for which a recipe names none, with its default knobs; empty where the slot has no default."""
     name = SLOTS[slot].default
     return (find(name)(),) if name else ()
 
@@ -42,7 +42,7 @@ _PARTS = {"shape": Shape, "schedule": Schedule, "data": Data}
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything one run needs. ``name`` is a label (the preset it came from) and no part of its identity."""
+    """Everything one run needs. ``name`` is a label (the preset it came from); it is not part of the recipe's identity."""
 
     shape: Shape = field(default_factory=Shape)
     schedule: Schedule = field(default_factory=Schedule)
@@ -62,10 +62,10 @@ class Recipe:
             if len(mates) > 1 and not SLOTS[slot].many:
                 named = " and ".join(t.name for t in mates)
                 raise ValueError(f"recipe: {named} both fill the slot {slot!r}, which holds one.")
-        # Two knob values that mean one model here become one, so that they are one recipe.
+        # Knob values that mean the same model in this recipe become one value, so that they are the same recipe.
         settled = [t.canonical(self) for t in self.techniques]
-        self.__dict__.pop("_tenants", None)  # they were asked for the techniques as given
-        # A travelling script has no other defaults than those it uses: look only where one may be named.
+        self.__dict__.pop("_tenants", None)  # cached before the techniques had their final form
+        # An exported script carries only the default techniques that it uses, so no other default is looked up.
         told = sorted(
             (t for t in settled if not (SLOTS[t.slot].default == t.name and (t,) == _default(t.slot))),
             key=lambda t: (order.index(t.slot), t.name),
@@ -89,8 +89,9 @@ class Recipe:
     def with_(self, *techniques: Technique, **changes: Any) -> Recipe:
         """Return a copy with these techniques switched on and these fields changed.
 
-        A technique replaces itself and, in a slot that holds one, its slot mate. Keywords are fields of the recipe or
-        of its shape, schedule or data: ``with_(SmearGate(), layers=11, tokens=2_000_000, seed=3)``.
+        A new technique replaces the same technique with other knobs and, in a slot that holds one, the technique there.
+        Keywords are fields of the recipe or of its shape, schedule or data: ``with_(SmearGate(), layers=11, tokens=2_000_000,
+            seed=3)``.
         """
         new = {t.name: t for t in self.techniques}
         for t in techniques:
@@ -127,7 +128,7 @@ class Recipe:
     # ------------------------------------------------------------------ ask
 
     def tenants(self, slot: str) -> tuple[Technique, ...]:
-        """The techniques in ``slot``, the default included where nothing else is named."""
+        """The techniques in ``slot``; the default one where the recipe names none."""
         return self._tenants[slot]
 
     @functools.cached_property
@@ -139,11 +140,22 @@ class Recipe:
         """The technique in a slot that holds one, or None."""
         return next(iter(self.tenants(slot)), None)
 
+    def build(self, slot: str, layer: int | None = None) -> Any:
+        """What the technique in a slot that holds one builds for this shape; None where the slot is empty.
+
+        Args:
+            slot: its name, one of `golflab.model.slots.SLOTS`.
+            layer: the block it is built for, in slots that are filled per layer.
+        """
+        technique = self.tenant(slot)
+        return None if technique is None else technique.build(self.shape, layer)
+
     def check(self) -> Recipe:
         """Return self if its techniques can work together.
 
         Raises:
-            ValueError: a clash, an unmet need or a technique's own objection, with the reason and what to do.
+            ValueError: two techniques clash, one that another needs is missing, or a technique's `check` fails; with the
+                reason.
         """
         names = {t.name for slot in SLOTS for t in self.tenants(slot)}
         for t in self.techniques:
@@ -165,7 +177,7 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """The recipe as plain JSON values; `from_json` reads it back."""
         body: dict[str, Any] = {part: dataclasses.asdict(getattr(self, part)) for part in _PARTS}
-        if not self.data.allow_overlap:  # recipes keep the identity they had before there was such a field
+        if not self.data.allow_overlap:  # older recipes have no such field and must keep their hash
             del body["data"]["allow_overlap"]
         body["techniques"] = {t.name: t.settings() for t in self.techniques}
         return body | {"limit": self.limit, "seed": self.seed, "name": self.name}

@@ -1,10 +1,10 @@
-"""Record: what one finished, pruned or failed run leaves behind. Imports no torch, so that an analysis is light.
+"""Record: what one finished, pruned or failed run leaves behind. Imports no torch, so that an analysis starts quickly.
 
 A record is a folder: ``record.json`` (everything readable) and ``documents.npz`` (bits and bytes of every document
 scored, the raw material of paired comparisons). Both are written to a temporary name, flushed and renamed.
 
-A record that is read is checked first (`golflab.model.schema`): anybody may have edited it. A damaged one is named and left
-out.
+A record is checked when it is read (`golflab.model.schema`), since somebody may have edited it. A damaged one is reported and
+left out.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ class Record:
         training: key of the training it used; runs that share it differ only after training.
         stages: seconds spent per stage in this run.
         curve: training curve: dictionaries with step, tokens, seconds, loss, and bpb and bytes at rungs.
-        notes: anything a reader should know (what was retried, what was clipped).
+        notes: anything a reader should know (for example, what was retried).
         machine: versions and hardware.
         overlap: how much of the held-out text stands in the training text: `golflab.model.data.overlap.overlap`.
         finishings: what else the training was finished with, and the paired differences: see `golflab.model.ways.compare`.
         trial: its number in the search; None for a run of its own.
-        started: when the search handed it out, as ISO 8601 text in UTC; empty for a run of its own.
-        ended: when the search heard of its end.
-        proposed: how the search came to it: ``source``, and the combinations ``asked`` for and ``not_fitting`` on the way.
+        started: when the search started it, as ISO 8601 text in UTC; empty for a run of its own.
+        ended: when the search learned that it had ended.
+        proposed: where the proposal came from (``source``), and how many combinations were ``asked`` for and ``not_fitting``.
     """
 
     recipe: str

@@ -1,7 +1,7 @@
-"""What a record must be, whoever wrote it: the type and the range of every field. Imports no torch.
+"""What a valid record is: the type and the range of every field. Imports no torch.
 
-The first thing that is wrong is told in a few words (``bpb is '2.0', a number is wanted``). Fields that an earlier version did
-not write may be missing, and fields of a later version are no concern of this one.
+The first error is reported in a few words (``bpb is '2.0', a number is wanted``). Fields that an earlier version did not write
+may be missing; fields of a later version are ignored.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from golflab.model.recipe import digest
 
 STATES = ("complete", "pruned", "failed", "not_fitting")
 FORECAST = ("low", "mid", "high")
-MOST = 1e300  # of any number: what is larger is no measurement, and nothing can be added to it
-MOST_BPB = 1e6  # bits per byte; a model that knows nothing has 8, and what scores more than this has no score
+MOST = 1e300  # largest number allowed: a larger one is no measurement, and sums would lose digits
+MOST_BPB = 1e6  # bits per byte; a uniform prediction of bytes has 8, and a model above this limit counts as failed
 WHOLE = ("bytes", "code_bytes", "parameters", "tokens")
 WHOLE_FIELDS = ("seed", *WHOLE, "trial")  # whole numbers of a record
 REQUIRED = ("recipe", "seed", "preset", "state", "spec")

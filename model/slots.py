@@ -1,4 +1,4 @@
-"""Slots: the named places in the pipeline that techniques fill, in the order in which a run meets them."""
+"""Slots: the named places in the pipeline that techniques fill, in the order of a run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class Slot:
     """A named place in the pipeline.
 
     Attributes:
-        name: how the code calls it.
+        name: its name in the code.
         stage: which of `STAGES` it belongs to.
         takes: the values it is given and the value it returns, with shapes.
         per_layer: whether `Technique.build` is called once per block (with its index) or once per model (with None).
         default: the technique that fills the slot when a recipe names none; None leaves it empty.
-        many: whether several techniques may sit here at once. Only slots whose tenants commute allow it.
+        many: whether it may hold several techniques at once. Only slots in which their order does not matter allow that.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Slot:
     many: bool = False
 
 
-# In the order in which a forward pass, a training step, an export and an evaluation meet them.
+# In the order of a forward pass, a training step, an export and an evaluation.
 # B batch, T positions, D width, H query heads, K key/value heads, d head width, V vocabulary, L layers.
 SLOTS: dict[str, Slot] = {
     slot.name: slot

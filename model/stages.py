@@ -1,20 +1,19 @@
-"""What is cached between stages, and under which key: train once, finish many times.
+"""What is cached between stages, and under which key: a model is trained once and finished in many ways.
 
 A stage's key is the hash of everything that can change its result: the key of the stage before it, the part of the recipe
 it can see, the conditions it runs under, and the source of all code it can run (`golflab.model.system.sources`). Two recipes
 that differ only after training therefore share one training. Each stage is given its part of the recipe and no more, so that
 it cannot read what its key does not hold.
 
-A training bounded by seconds does what the machine does in that time, so its result is looked for only on machines of the same
-kind, and is used only where this process is as fast (`golflab.model.run`). What comes after it is keyed by that very training:
-the one in the cache may be replaced by another that did more.
+The result of a training that is bounded by seconds depends on the speed of the machine. It is therefore used only on machines
+of the same kind, and only by a process that is as fast (`golflab.model.job.training`). The keys of what comes after such a
+training name that one training, because another one may replace it in the cache.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -26,14 +25,15 @@ from golflab.model.recipe import Recipe, digest
 from golflab.model.shape import Data
 from golflab.model.slots import SLOTS
 from golflab.model.submission.script import exact_code_bytes
+from golflab.model.system.files import locked
 from golflab.model.system.machine import Conditions
 from golflab.model.system.sources import Read, code_hash, source
 from golflab.model.system.tensors import read_tensors, write_tensors
 from golflab.model.technique import Technique
-from golflab.model.training.result import riding
+from golflab.model.training.result import kept_averages
 
-# The modules whose functions are a stage; the rest of its code follows from what they and the techniques import.
-DOORS = {
+# The modules that a stage starts from. The rest of its code follows from what they and the techniques import.
+ENTRY_MODULES = {
     "train": ("golflab.model.data.prepare", "golflab.model.training.loop"),
     "pack": ("golflab.model.compression.finish",),
     "evaluate": ("golflab.model.network.weights", "golflab.model.evaluation.score"),
@@ -44,14 +44,14 @@ DOORS = {
 
 
 def training_part(recipe: Recipe) -> Recipe:
-    """What a training can see: no text but the batches it is given, no limit, and no average that rides along anyway."""
+    """What a training can see: no text but its batches, no limit, and no average that every training keeps anyway."""
     part = _part(recipe, "data", "model", "train")
     average = part.tenant("average")
     return part if average is None or average not in _usual(part) else part.without(average.name)
 
 
 def finishing_part(recipe: Recipe) -> Recipe:
-    """What quantising and packing can see: all but the evaluation, and the limit only where something trims to it."""
+    """What quantising and packing can see: all but the evaluation, and the limit only where a technique trims to it."""
     part = _part(recipe, "data", "model", "train", "quantise", "pack")
     return part.with_(limit=recipe.limit) if part.tenant("trim") is not None else part
 
@@ -77,9 +77,9 @@ def _tenants(recipe: Recipe, *stages: str) -> list[Technique]:
 
 
 def _usual(recipe: Recipe) -> list[Technique]:
-    """The averages that ride along in every training."""
+    """The averages that every training keeps."""
     own = recipe.tenant("average")
-    return riding(recipe if own is None else recipe.without(own.name))
+    return kept_averages(recipe if own is None else recipe.without(own.name))
 
 
 # ---------------------------------------------------------------------- keys
@@ -95,7 +95,7 @@ def train_key(recipe: Recipe, fingerprint: str, conditions: Conditions, read: Re
         read: gives a module's source.
     """
     part = training_part(recipe)
-    averages = riding(part)
+    averages = kept_averages(part)
     told = part.to_json() | {"averages": [{t.name: t.settings()} for t in averages], "text": fingerprint}
     under = conditions if recipe.schedule.seconds is not None else dataclasses.replace(conditions, pace="")
     code = _code("train", [*_tenants(recipe, "data", "model", "train"), *averages], read)
@@ -107,7 +107,7 @@ def later_keys(recipe: Recipe, trained: str, conditions: Conditions, read: Read 
 
     Args:
         recipe: the recipe.
-        trained: names the training: its key, or `trained_key` where seconds bound it.
+        trained: name of the training: its key, or `trained_key` where it is bounded by seconds.
         conditions: the weights are packed and scored under; how they were trained is part of ``trained``.
         read: gives a module's source.
 
@@ -124,19 +124,13 @@ def later_keys(recipe: Recipe, trained: str, conditions: Conditions, read: Read 
 
 
 def trained_key(key: str, told: dict[str, Any]) -> str:
-    """What names a training that is in the cache: its key, and which one it was where several can have the same key."""
+    """The name of a training in the cache: its key, and an own name where several trainings can have the same key."""
     return digest([key, told["own"]]) if told.get("own") else key
-
-
-def stage_keys(recipe: Recipe, fingerprint: str, conditions: Conditions, read: Read = source) -> dict[str, str]:
-    """`train_key` and `later_keys` of a recipe whose training is not bounded by seconds."""
-    key = train_key(recipe, fingerprint, conditions, read)
-    return {"train": key} | later_keys(recipe, key, conditions, read)
 
 
 def _code(stage: str, techniques: Collection[Technique], read: Read) -> str:
     """Hash of all code that a stage with these techniques can run."""
-    return code_hash({*DOORS[stage], *(type(t).__module__ for t in techniques)}, read)
+    return code_hash({*ENTRY_MODULES[stage], *(type(t).__module__ for t in techniques)}, read)
 
 
 # ---------------------------------------------------------------------- the cache
@@ -157,10 +151,10 @@ class Cache:
         return self.folder / stage / f"{key}.{kind}"
 
     def read(self, stage: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """A stage's tensors and facts, or None. The file's time becomes now, so that its age is how long nobody needed it."""
+        """A stage's tensors and facts, or None. The file's time is set to now, so that its age says when it was last used."""
         found = read_tensors(self.path(stage, key))
         if found is not None:
-            with contextlib.suppress(OSError):  # a folder that may only be read
+            with contextlib.suppress(OSError):  # the folder may be read-only
                 os.utime(self.path(stage, key))
         return found
 
@@ -170,27 +164,13 @@ class Cache:
 
     @contextlib.contextmanager
     def lock(self, stage: str, key: str) -> Iterator[None]:
-        """Hold the right to compute a stage; another process waits, then finds the result.
+        """Hold the lock of a stage while it is computed; another process waits, and then finds the result.
 
-        Between processes of one machine this holds always. Between nodes that share the folder it holds where the file
-        system passes ``flock`` on to its server (NFS 4, Lustre mounted with ``flock``, CephFS). Where it does not, two nodes
-        may compute the same stage at the same time: that costs time and nothing else, for files are written under names of
-        their own and then renamed, and the last one stays.
+        See `golflab.model.system.files.locked` for where it holds between nodes. Where it does not, two nodes may compute the
+        same stage at the same time. That costs time and nothing else: each writes a file of its own name and then renames it,
+        and the last one stays.
         """
         path = self.path(stage, key, "lock")
         path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            with open(path, "w") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                if not _is_same(file.fileno(), path):
-                    continue  # it was removed while we waited for it: `golflab clean` removes locks that nobody holds
-                yield
-                return
-
-
-def _is_same(descriptor: int, path: Path) -> bool:
-    """Whether an open file is the one that lies at ``path``."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
+        with locked(path):
+            yield

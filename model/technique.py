@@ -1,4 +1,4 @@
-"""Technique, knob and slot: the three words everything else is written in.
+"""Technique, knob and slot: the three terms that everything else uses.
 
 A *technique* is a frozen dataclass in a file of its own under ``model/techniques/<stage>/``; its fields are its
 *knobs*. It fills exactly one *slot*, a named place in the pipeline that takes values and returns a value. The folder
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 class Knob:
     """The range of a technique's field: bounds are inclusive; ``choices`` replaces them where values are not numbers.
 
-    ``faults`` are choices that reproduce a fault of a published entry: a recipe may have them, but no space draws them. No
-    space draws a knob of ``speed`` either: every value of it gives the same result. ``step`` is what whole numbers are apart.
+    ``faults`` are choices that reproduce a fault of a published entry. A recipe may have them, but no space draws them.
+    ``speed`` marks a knob whose values all give the same result; no space draws it either. ``step`` is the distance between
+    two values of a whole number.
     """
 
     low: float | None = None
@@ -66,8 +67,8 @@ def knob(
 ) -> Any:
     """Declare a technique's field: its default, and its `Knob`.
 
-    ``later`` marks a knob that was added to a technique which recipes already named: at its default it is left out of a
-    recipe's JSON, so that those recipes keep their hash.
+    ``later`` marks a knob that was added after recipes had used the technique. At its default it is left out of a recipe's
+    JSON, so that those recipes keep their hash.
     """
     rule = Knob(low, high, log, tuple(choices), tuple(faults), step, speed)
     return field(default=default, metadata={"knob": rule, "later": later})
@@ -77,15 +78,15 @@ class Technique:
     """Base of all techniques: subclass it with ``@dataclass(frozen=True)`` and fill one slot.
 
     The first line of the docstring is the one-line effect; the rest holds the formula with shapes. `build` returns what
-    the slot calls (see `SLOTS`), or None where this layer has nothing.
+    the slot calls (see `SLOTS`), or None where the technique does nothing in this layer.
 
     Class attributes:
         slot: the slot it fills.
-        sources: papers and pull requests of openai/parameter-golf it was taken from.
-        doubt: what a reader should know before believing it, in words; empty if nothing.
-        clashes: other techniques it cannot be combined with (their names), and the reason a user is shown.
-        needs: other techniques it cannot do without, and the reason.
-        reads: slots of later stages it consults, so that its stage depends on their tenants too.
+        sources: papers, and pull requests of openai/parameter-golf, that it comes from.
+        doubt: what is known against it, in a sentence; empty if nothing is.
+        clashes: names of techniques that it cannot be combined with, and the reason that a user is shown.
+        needs: names of techniques without which it cannot work, and the reason.
+        reads: slots of later stages that it reads, so that its stage depends on the techniques in them too.
     """
 
     slot: ClassVar[str]
@@ -112,31 +113,31 @@ class Technique:
         raise NotImplementedError
 
     def check(self, recipe: Recipe) -> str | None:
-        """Return why this technique cannot work in ``recipe``, in words for the user, or None if it can."""
+        """Return why this technique cannot work in ``recipe``, as a sentence for the user, or None if it can."""
         return None
 
     def rescale(self, old: Shape, new: Shape) -> Technique:
-        """Return the same idea for another body plan; overridden where a knob counts something that grows with it."""
+        """Return this technique for another shape; overridden where a knob must change with the size of the model."""
         return self
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """Return the one form of all settings of this technique that mean the same model in ``recipe``.
+        """Return the one form that stands for all settings of this technique with the same effect in ``recipe``.
 
-        A knob that nothing reads there (EMA's ``horizon`` beside a fixed ``decay``) takes its default, and one beyond a value
-        from which on nothing changes (XSA in more layers than there are) takes that value. Recipes call it when they are made,
-        so it must be quick, must not refuse anything, and must return its own result unchanged. What depends on the schedule
-        is left as it is: a recipe that is trained longer would otherwise keep what only held for the short run.
+        A knob that has no effect there (EMA's ``horizon`` beside a fixed ``decay``) takes its default. A knob beyond the last
+        value that changes anything (XSA in more layers than the model has) takes that value. Every new recipe calls this
+        method, so it must be quick, must not raise, and must return its own result unchanged. What depends on the schedule is
+        not simplified: a recipe with a longer schedule would otherwise keep what is true of the short run only.
         """
         return self
 
     @classmethod
     def ranges(cls, bare: Recipe) -> dict[str, Knob]:
-        """Name and range of every knob in a body plan: what the declared bounds, meant for the challenge's, come to there.
+        """Name and range of every knob in a given shape; the declared bounds are meant for the challenge's shape.
 
-        They go with the body as `rescale` says, and end where `canonical` says that nothing changes any more.
+        The bounds are converted by `rescale`, and end where `canonical` says that nothing changes any more.
 
         Args:
-            bare: a recipe of that body plan without techniques.
+            bare: a recipe of that shape without techniques.
         """
         found = {}
         for name, rule in cls.knobs().items():
@@ -153,7 +154,7 @@ class Technique:
         return found
 
     def _rescaled(self, old: Shape, new: Shape) -> Technique:
-        """`rescale`, or self where a bound, made for the challenge's body, would leave its range in a larger one."""
+        """`rescale`, or self where the converted knob would leave its range."""
         try:
             return self.rescale(old, new)
         except ValueError:
@@ -175,7 +176,7 @@ class Technique:
 
     @classmethod
     def summary(cls) -> str:
-        """The one line of effect: the docstring's first."""
+        """The docstring's first line, which says what the technique does."""
         return (cls.__doc__ or "").strip().partition("\n")[0]
 
     @classmethod
@@ -184,7 +185,7 @@ class Technique:
         return {spec.name: spec.metadata["knob"] for spec in dataclasses.fields(cls)}  # type: ignore[arg-type]
 
     def settings(self) -> dict[str, Any]:
-        """Knob values as JSON holds them; a knob that came `later` is told only where it differs from its default."""
+        """Knob values for JSON; a knob that was added `later` is included only where it differs from its default."""
         told = {}
         for spec in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, spec.name)
@@ -203,7 +204,7 @@ class Technique:
 
 @functools.cache
 def _modules() -> dict[str, str]:
-    """Technique name -> dotted module, read off the folder without importing anything in it."""
+    """Technique name -> dotted module, from the file names; no technique is imported."""
     found = {}
     for stage in STAGES:
         package = importlib.import_module(f"golflab.model.techniques.{stage}")

@@ -25,6 +25,7 @@ from golflab.model.data.tokenizer import Tokenizer
 from golflab.model.evaluation.score import Evaluator, collect
 from golflab.model.network.gpt import GPT
 from golflab.model.network.layers import ParameterInfo
+from golflab.model.network.weights import load_weights
 from golflab.model.recipe import Recipe
 from golflab.model.slots import SLOTS
 from golflab.model.submission.script import exact_code_bytes
@@ -46,7 +47,7 @@ STRETCH, STRETCHES = 1024, 32  # targets that make one observation of a paired d
 
 @dataclass(frozen=True)
 class Bits:
-    """What a set of weights costs on a text, stretch by stretch.
+    """The bits that a set of weights needs for a text, stretch by stretch.
 
     Attributes:
         bits: (stretches,) float64.
@@ -64,8 +65,7 @@ class Bits:
     def minus(self, other: Bits) -> tuple[float, float]:
         """Bits per byte more than another set of weights on the same text, and the standard error of that.
 
-        The error is of a ratio of sums over stretches, so it says how far the difference may be another one on other text
-        of this kind; it says nothing about other trainings.
+        It is the error of a ratio of sums over stretches. It covers other text of this kind, but not other trainings.
         """
         gaps, total = self.bits - other.bits, float(self.bytes.sum())
         delta, count = float(gaps.sum()) / total, len(gaps)
@@ -84,7 +84,7 @@ class Variant:
         score: of the unpacked artifact, or None where nothing scored it.
         loss: squared error of the stored weights over the weights' energy, over all matrices.
         seconds: quantising, packing and scoring, of what was not shared with an earlier variant.
-        limit: bytes it may have.
+        limit: bytes it is allowed.
     """
 
     slots: dict[str, str]
@@ -99,7 +99,7 @@ class Variant:
 def combinations(recipe: Recipe, choices: dict[str, tuple[str, ...]] | None = None) -> Iterator[Recipe]:
     """Recipes that differ from ``recipe`` only after training: every combination of the choices per slot.
 
-    Those that quantise alike follow each other.
+    Recipes with the same quantisation follow each other.
 
     Args:
         recipe: the training and everything the choices leave alone.
@@ -111,7 +111,7 @@ def combinations(recipe: Recipe, choices: dict[str, tuple[str, ...]] | None = No
     """
     slots = CHOICES if choices is None else choices
     if unknown := [slot for slot in slots if slot not in FINISHING]:
-        raise ValueError(f"variants: {unknown[0]!r} is no slot behind training; those are {', '.join(FINISHING)}.")
+        raise ValueError(f"variants: {unknown[0]!r} is no slot that acts after training; those are {', '.join(FINISHING)}.")
     order = [slot for slot in FINISHING if slot in slots]
     cleared = recipe.without(*(t.name for t in recipe.techniques if t.slot in slots))
     for names in itertools.product(*(slots[slot] for slot in order)):
@@ -137,7 +137,7 @@ def variants(
         infos: what they are.
         recipes: `combinations`, usually.
         calibrate: recipe -> the Hessians its rounding needs, or None; asked once per rounding.
-        score: unpacked weights -> what they cost; None leaves ``score`` empty.
+        score: unpacked weights -> their `Bits`; None leaves ``score`` empty.
 
     Raises:
         RuntimeError: a file did not unpack to what was packed.
@@ -167,16 +167,16 @@ def variants(
 
 
 def _quantising(recipe: Recipe) -> tuple[str, ...]:
-    """What decides the integers; trimming looks at the packed size, so there the packing decides too."""
+    """The techniques that decide the integers; with trimming these include the packing, since it trims to the packed size."""
     slots = FINISHING if recipe.tenant("trim") is not None else QUANTISING
     return tuple(f"{slot} {t}" for slot in slots for t in recipe.tenants(slot))
 
 
 class Ruler:
-    """Scores weights on one text, always in the same way: by default windows side by side, and nothing learned on the way.
+    """Scores weights on one text, always in the same way; by default in windows side by side and without test-time training.
 
     Args:
-        model: takes the weights; its own are lost.
+        model: the weights are copied into it; its own are lost.
         recipe: the model's.
         documents: (tokens,) integer arrays, each beginning with BOS.
         tokenizer: what made them.
@@ -199,15 +199,9 @@ class Ruler:
         self.text = self.evaluator.text(np.concatenate([np.asarray(d) for d in documents])[:tokens])
         self.parts = np.arange(self.text.inputs) // max(1, min(STRETCH, self.text.inputs // STRETCHES))
 
-    def load(self, weights: dict[str, Tensor]) -> None:
-        """Copy weights into the model by name."""
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                parameter.copy_(weights[name])
-
     def __call__(self, weights: dict[str, Tensor]) -> Bits:
         """Load weights and score them."""
-        self.load(weights)
+        load_weights(self.model, weights)
         nats, _ = collect(self.evaluator.walk(self.text), self.text.inputs)
         return Bits(np.bincount(self.parts, nats) / math.log(2), np.bincount(self.parts, self.text.weights).astype(float))
 
@@ -217,7 +211,7 @@ def ranked(found: list[Variant], floats: Bits | None = None) -> list[dict[str, A
 
     Args:
         found: of `variants`.
-        floats: what the weights cost before quantisation.
+        floats: `Bits` of the weights before quantisation.
 
     Returns:
         plain values: rank, a column per slot, bytes, fits, bpb, over_float and over_best (bits per byte more than the float

@@ -35,7 +35,7 @@ class Way:
 
     Attributes:
         technique: as `parse` reads it (``int5_rows:table=6``).
-        beside: techniques that are switched on on both sides of the comparison: a clip is tried beside few bits, where it acts.
+        beside: techniques that are on in both recipes compared: a clip is tried together with few bits, where it acts.
     """
 
     technique: str
@@ -43,7 +43,7 @@ class Way:
 
     @staticmethod
     def parse(text: str) -> Way:
-        """Read ``int5_rows`` or ``mse_clip@int5_rows``: a technique, and behind @ what it is tried beside, joined by +."""
+        """Read ``int5_rows`` or ``mse_clip@int5_rows``: a technique and, after @, what it is tried with, joined by +."""
         technique, _, beside = text.partition("@")
         return Way(technique, tuple(filter(None, beside.split("+"))))
 
@@ -75,13 +75,13 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Finish a training in further ways and compare each with the recipe as it is.
 
-    The text is a stretch of the recipe's split that begins at a place given by the recipe's hash: every training is judged on
-    another one, so the spread of a difference over trainings holds the spread over texts as well.
+    The text is a stretch of the recipe's split. Where it begins follows from the recipe's hash, so every training is scored on
+    another one: the spread of a difference over trainings includes the spread over texts.
 
     Args:
         recipe: what was trained.
-        trained: its weights and the averages that rode along.
-        model: on the device; its weights are lost.
+        trained: its weights and averages.
+        model: on the device; its own weights are lost.
         data: what it was trained on and is scored on.
         ways: what to try.
         tokens: targets to score.
@@ -118,7 +118,7 @@ def compare(
 
 
 class _Bench:
-    """One training's weights, each way of storing and scoring them worked out once."""
+    """One training's weights. Each way of storing and scoring them is computed once."""
 
     def __init__(self, trained: Trained, model: GPT, data: TokenData, text: np.ndarray) -> None:
         self._trained, self._model, self._data, self._text = trained, model, data, text
@@ -126,7 +126,7 @@ class _Bench:
         self._scores: dict[tuple[str, ...], Bits] = {}
 
     def measured(self, recipe: Recipe) -> tuple[Bits, int]:
-        """What a recipe's artifact costs on the text, and its bytes, code included."""
+        """The `Bits` of a recipe's artifact on the text, and its bytes, code included."""
         average = recipe.tenant("average")
         storing = (str(average), *(f"{slot} {t}" for slot in FINISHING for t in recipe.tenants(slot)))
         if storing not in self._stored:
@@ -150,7 +150,7 @@ class _Bench:
 
 
 def collected(ways: Sequence[Way], trained: Trained) -> list[Way]:
-    """The ways that a training can be finished in: an average that collected nothing in so short a run is left out."""
+    """The ways in which a training can be finished; those with an average that collected no weights are left out."""
     kept = []
     for way in ways:
         averages = [t for t in map(parse, (way.technique, *way.beside)) if t.slot == "average"]

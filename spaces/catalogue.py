@@ -1,7 +1,7 @@
-"""Catalogue: the ready-made spaces, and the lists the command line prints. All of it is read off what there is.
+"""Catalogue: the ready-made spaces, and the lists that the command line prints, made from the techniques that exist.
 
-Spaces are built when asked for, from the techniques in the folder at that moment, so a new technique is searched and
-listed without an edit here.
+Spaces are built when they are used, from the techniques in the folder, so a new technique is searched and listed without an
+edit here.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from golflab.spaces.presets import BASELINE, PRESETS
 from golflab.spaces.scales import SCALES, at_scale
 from golflab.spaces.space import Space
 
-# The first dozen, and rivals for the slots they fill: enough to see every stage work.
+# Twelve techniques, with alternatives for the same slots, so that every stage is used.
 STARTER = (
     *("leaky_relu_squared", "xsa", "smear_gate", "bigram_hash", "unet_skips", "partial_rope", "ln_scale", "value_residual"),
     *("gated_attention", "ema", "swa", "orthogonal_init", "int6_rows", "int5_rows", "zstd_codec", "sliding_window"),
 )
 
-# What a first search varies, the most telling ones first: a design takes the first few, the search varies all.
+# What a first search varies, the most informative ones first: a design takes the first few, a search varies all.
 FIRST = (
     *("bigram_hash", "smear_gate", "leaky_relu_squared", "ln_scale", "value_residual", "x0_injection"),
     *("xsa", "gated_attention"),
@@ -97,7 +97,7 @@ def _first(preset: Recipe) -> Space:
 
 
 def _seeds(preset: Recipe) -> Space:
-    """Everything the five seed submissions contain, with their knobs and body plans."""
+    """All techniques of the five seed submissions, with their knobs and shapes."""
     baseline = {t.name for t in BASELINE.techniques}
     used = dict.fromkeys(t.name for label, r in PRESETS.items() if label != "baseline" for t in r.techniques)
     optional = tuple(name for name in used if name not in baseline) + tuple(name for name in used if name in baseline)
@@ -107,7 +107,7 @@ def _seeds(preset: Recipe) -> Space:
 
 
 def _architecture(preset: Recipe) -> Space:
-    """Every technique inside the model, its knobs, and the body plan."""
+    """Every technique inside the model, its knobs, and the shape."""
     return Space("architecture", preset, techniques=_of("model"), knobs=("*",), shape=_shapes(preset))
 
 
@@ -127,7 +127,7 @@ def _evaluation(preset: Recipe) -> Space:
 
 
 def _everything(preset: Recipe) -> Space:
-    """The whole catalogue with all knobs, and the body plan."""
+    """The whole catalogue with all knobs, and the shape."""
     return Space("everything", preset, techniques=tuple(catalogue()), knobs=("*",), shape=_shapes(preset))
 
 
@@ -144,12 +144,12 @@ _BUILDERS: dict[str, Callable[[Recipe], Space]] = {
 
 
 def _of(*stages: str) -> tuple[str, ...]:
-    """Techniques of these stages that add something: a slot's default is what being off already means."""
+    """Techniques of these stages, without the defaults of slots, which are what "off" means."""
     return tuple(name for name, cls in catalogue().items() if cls.stage() in stages and SLOTS[cls.slot].default != name)
 
 
 def _shapes(preset: Recipe) -> dict[str, tuple[int, ...]]:
-    """Body plans around the preset's: a little shallower or deeper, MLPs of 2 to 4 widths, halved or full KV heads."""
+    """Shapes around the preset's: a little shallower or deeper, MLPs of 2 to 4 widths, halved or full KV heads."""
     shape = preset.shape
     deep = max(1, round(shape.layers / 5))
     return {
@@ -160,7 +160,7 @@ def _shapes(preset: Recipe) -> dict[str, tuple[int, ...]]:
 
 
 def _vocabularies(preset: Recipe) -> dict[str, tuple[int, ...]]:
-    """The seeds' vocabularies, where a tokenizer of any size can be had: not where the data are token shards."""
+    """The seeds' vocabularies, if a tokenizer of any size can be trained; not for token shards."""
     if preset.data.tokenizer != "auto" or any(Path(preset.data.corpus).glob("*.bin")):
         return {}
     found = {preset.shape.vocabulary, *(at_scale(r, _scale(preset)).shape.vocabulary for r in PRESETS.values())}

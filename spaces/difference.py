@@ -16,7 +16,7 @@ def short(recipe: Recipe, preset: Recipe) -> str:
 
 
 def against(recipe: Recipe, best: Recipe) -> str:
-    """What a recipe has that the best one has not: techniques, knobs (``ema.decay=0.997``), shape and seed."""
+    """What a recipe has and the best one has not: techniques, knobs (``ema.decay=0.997``), shape and seed."""
     mine, theirs = {t.name: t for t in recipe.techniques}, {t.name: t for t in best.techniques}
     words = [f"+{t}" for name, t in mine.items() if name not in theirs]
     words += [f"-{name}" for name in theirs if name not in mine]

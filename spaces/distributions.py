@@ -1,4 +1,4 @@
-"""What a search draws a knob's values from."""
+"""The distributions from which a search draws the values of knobs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def distribution(rule: Knob, default: Any) -> BaseDistribution:
 
 
 def around(rule: Knob, default: Any) -> Knob:
-    """The rule, widened to hold the preset's own value."""
+    """The range, widened to include the preset's own value."""
     if rule.choices or rule.low is None or rule.high is None or rule.low <= default <= rule.high:
         return rule
     return dataclasses.replace(rule, low=min(rule.low, default), high=max(rule.high, default))

@@ -1,8 +1,8 @@
 """The five seed submissions of Parameter Golf as recipes, derived from the baseline.
 
-Each stands under its plain name as its authors meant it, with what is unsound repaired, and under ``…_as_published`` with the
-quirks of the submitted code, so that the two can be compared. Shares of the run stand where the code counts steps: the counts
-are divided by the steps of the published run.
+Each is there twice, so that the two can be compared: under its plain name as its authors describe it, with errors corrected,
+and under ``…_as_published`` with the errors of the submitted code. Where that code counts steps, the recipe has shares of the
+run: the counts divided by the steps of the published run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def seeds(baseline: Recipe) -> dict[str, Recipe]:
 
 
 def _with(recipe: Recipe, name: str, techniques: str, **changes: object) -> Recipe:
-    """Derive ``name``; techniques as the command line writes them, separated by blanks."""
+    """Derive ``name``; techniques as the command line writes them, separated by spaces."""
     order = "sequential:start=zero" if name.endswith("_as_published") else ""
     return recipe.with_(*map(parse, f"{techniques} {order}".split()), name=name, **changes)
 
@@ -66,7 +66,7 @@ def _seed_849(baseline: Recipe) -> tuple[Recipe, Recipe]:
 
 
 def _seed_680(baseline: Recipe) -> tuple[Recipe, Recipe]:
-    """The wavelet mixer on the stack of #549; its banks kept quantisation-aware training from ever reaching a large matrix."""
+    """The wavelet mixer on the techniques of #549; because of its parameter banks, QAT never reached a large matrix."""
     sound = _with(
         baseline,
         "seed_680",

@@ -1,13 +1,13 @@
 """Space: what may vary around a preset.
 
-A space is written in a few lines and turns into Optuna distributions by itself::
+A space takes a few lines and makes its own Optuna distributions::
 
     SPACE = Space("mine", preset("baseline", "proxy"), techniques=("xsa", "ema", "swa"), knobs=("ema.decay",))
 
 Techniques are grouped by slot. One that shares its slot with no other becomes a switch (``xsa``: False or True);
-several that compete for a slot become one choice named after the slot (``average``: off, ema or swa). Knobs are flat:
-always sampled, ignored while their technique is off, which costs half as much per proposal as a conditional space and
-keeps one joint model. `Space.recipe` resolves clashes and unmet needs by dropping techniques, so every sample is valid.
+several that compete for a slot become one choice named after the slot (``average``: off, ema or swa). Knobs are
+always sampled, and ignored while their technique is off. A proposal then takes half the time of one in a conditional space, and
+there is one joint model. `Space.recipe` drops techniques that clash or lack what they need, so every sample is valid.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Space:
 
     Attributes:
         name: label in reports.
-        preset: the recipe everything varies around.
+        preset: the recipe around which everything varies.
         techniques: names of the techniques that may be on or off.
         knobs: ``technique.knob`` for each knob that varies; ``technique.*`` for all of a technique's; ``*`` for all.
         shape: field of the shape -> the values it may take.
@@ -62,7 +62,7 @@ class Space:
 
     @cached_property
     def choices(self) -> dict[str, tuple[str, ...]]:
-        """Parameter name -> techniques that compete for it. A lone technique gives its own name, rivals their slot's."""
+        """Parameter name -> techniques that compete for it. A single technique has its own name, several have their slot's."""
         groups: dict[str, tuple[str, ...]] = {}
         for name in self.techniques:
             slot = find(name).slot
@@ -116,7 +116,7 @@ class Space:
     def recipe(self, params: Mapping[str, Any]) -> Recipe:
         """Return the recipe these parameters describe. Missing ones keep the preset's value; clashes are resolved.
 
-        Of two techniques that clash, the one that comes later in slot order is left out; so is one whose need is unmet.
+        Of two techniques that clash, the one with the later slot is left out; so is one that lacks a technique it needs.
 
         Raises:
             ValueError: a parameter this space does not have, or a shape that no technique can repair.
@@ -125,7 +125,7 @@ class Space:
 
     @cached_property
     def _recipe(self) -> Callable[[tuple[tuple[str, Any], ...]], Recipe]:
-        """What `recipe` remembers: a search asks for the same combination several times."""
+        """`recipe`, cached, since a search asks for the same combination several times."""
         return lru_cache(maxsize=4096)(lambda items: self._made(dict(items)))
 
     def _made(self, params: Mapping[str, Any]) -> Recipe:
@@ -146,7 +146,7 @@ class Space:
         return self._resolve(base, kept, chosen, defaults)
 
     def params(self, recipe: Recipe) -> dict[str, Any]:
-        """The parameters that describe ``recipe``, as far as this space reaches: the inverse of `recipe`."""
+        """The parameters of this space that describe ``recipe``: the inverse of `recipe`."""
         here = {t.name: t for slot in SLOTS for t in recipe.tenants(slot)}
         found: dict[str, Any] = {}
         for parameter, rivals in self.choices.items():
@@ -191,13 +191,13 @@ class Space:
         given = {t.name for t in self.preset.techniques}
         found = {}
         for name in dict.fromkeys([*here, *self.techniques]):
-            # Defaults are meant for the challenge's body plan.
+            # Defaults are meant for the challenge's shape.
             start = here[name] if name in given else find(name)().rescale(Shape(), self.preset.shape)
             found[name] = start, {knob: key for knob in start.knobs() if (key := f"{name}.{knob}") in self._knob_table}
         return found
 
     def _resolve(self, base: Recipe, kept: list[Technique], chosen: list[Technique], defaults: list[Technique]) -> Recipe:
-        """Drop chosen techniques, later ones first, until none objects; the preset's own are never dropped.
+        """Drop chosen techniques, the last ones first, until all fit together; the preset's own are never dropped.
 
         A slot that loses its technique falls back to its default, with the knobs sampled for it.
         """
@@ -212,7 +212,7 @@ class Space:
             if objecting is None:
                 return recipe.check()
             on.remove(objecting)
-            while (offender := _offender(kept, on)) is not None:  # somebody may have needed it
+            while (offender := _offender(kept, on)) is not None:  # another technique may have needed it
                 on.remove(offender)
 
     def _expanded_knobs(self) -> dict[str, tuple[Knob, Any]]:
@@ -221,7 +221,7 @@ class Space:
 
     @cached_property
     def _largest(self) -> Shape:
-        """The deepest body that this space reaches: ranges must hold for all of them."""
+        """The deepest shape in this space, since ranges must be valid for all of its shapes."""
         return dataclasses.replace(self.preset.shape, layers=max((self.preset.shape.layers, *self.shape.get("layers", ()))))
 
     @cached_property

@@ -16,7 +16,9 @@ from optuna.trial import TrialState
 
 from golflab.model.record import records_in
 from golflab.search.ledger.ledger import Ledger
+from golflab.search.ledger.problem import RecipeProblem
 from golflab.search.ledger.storage import open_storage
+from golflab.search.sampler.fitting import FittingSampler
 from golflab.spaces.presets import preset
 from golflab.spaces.space import Space
 
@@ -27,7 +29,9 @@ def ledger(folder: Path, target: int) -> Ledger:
     """A ledger over a few techniques, whose sampler only screens: asking is quick."""
     techniques = ("xsa", "smear_gate", "ln_scale", "value_residual", "leaky_relu_squared", "gated_attention", "ema", "cosine")
     space = Space("small", preset("baseline").with_(limit=640_000), techniques=techniques)
-    return Ledger(folder, "test", space, open_storage(None, folder), fake_runs.Forecaster(), target, screen=target)
+    problem = RecipeProblem(space, fake_runs.Forecaster())
+    sampler = FittingSampler(problem, design=target)
+    return Ledger(folder, "test", open_storage(None, folder), problem, target, sampler=sampler)
 
 
 def drive(folder: Path, target: int, largest: int | None = None) -> None:

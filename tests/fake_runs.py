@@ -103,7 +103,7 @@ def swelling(recipe: Recipe, folder: Path, cache: Path, on_rung=None, **_) -> Re
 
 def sharing(recipe: Recipe, folder: Path, cache: Path, on_rung=None, **_) -> Record:
     """Trains each training once, as the stage cache does: a recipe that differs only after training finds it there."""
-    from golflab.search.ledger.trainings import training_key
+    from golflab.search.ledger.problem import training_key
 
     record = run(recipe, folder, cache, on_rung)
     trained = cache / f"{training_key(recipe)}.trained"

@@ -4,7 +4,10 @@ from fake_runs import Forecaster, run
 
 from golflab.model.record import Record
 from golflab.search.ledger.ledger import Ledger
+from golflab.search.ledger.problem import RecipeProblem
+from golflab.search.ledger.requested import Plan
 from golflab.search.ledger.storage import open_storage
+from golflab.search.sampler.fitting import FittingSampler
 from golflab.spaces.presets import preset
 from golflab.spaces.space import Space
 
@@ -48,8 +51,24 @@ class Recalling(Learning):
         return True
 
 
-def ledger(folder, target=9, forecaster=None, **options):
-    return Ledger(folder, "test", SPACE, open_storage(None, folder), forecaster or Forecaster(), target, **options)
+def ledger(
+    folder,
+    target=9,
+    forecaster=None,
+    *,
+    name="test",
+    space=SPACE,
+    storage=None,
+    plan=None,
+    proposes=True,
+    sampling=None,
+    **options,
+):
+    """A ledger in a folder; ``sampling`` are settings of its sampler, ``options`` those of the ledger."""
+    problem = RecipeProblem(space, forecaster or Forecaster())
+    sampler = FittingSampler(problem, **(sampling or {}))
+    storage = storage or open_storage(None, folder)
+    return Ledger(folder, name, storage, problem, target, sampler=sampler, plan=Plan(plan, proposes), **options)
 
 
 def finish(book, proposal):

@@ -10,7 +10,9 @@ from rich.console import Console
 from golflab.analysis.inference.significance import detectable as reference
 from golflab.model.recipe import Recipe
 from golflab.model.technique import catalogue, find
-from golflab.search.design.ablate import detectable, plan, training_key
+from golflab.search.design.ablate import plan
+from golflab.search.design.power import detectable
+from golflab.search.ledger.problem import training_key
 
 
 def preset(*names, **changes):

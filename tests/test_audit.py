@@ -9,11 +9,13 @@ import pytest
 import torch
 
 import tests.cheats as cheats
-from golflab.model.audit.accounting import Tables, judge_tables, read_tables
-from golflab.model.audit.bench import Bench, Text
-from golflab.model.audit.judge import Package, audit
-from golflab.model.audit.mass import invent
+from golflab.model.audit.experiments.accounting import Tables, judge_tables, read_tables
+from golflab.model.audit.experiments.bench import Bench
+from golflab.model.audit.experiments.made_up import invent
+from golflab.model.audit.experiments.texts import Text
+from golflab.model.audit.judge import audit
 from golflab.model.audit.power import Power
+from golflab.model.audit.verdict import Package
 from golflab.model.data.tokenizer import Tokenizer, train_tokenizer
 from golflab.model.evaluation.score import Evaluator
 from golflab.model.network.gpt import GPT
@@ -66,7 +68,7 @@ def test_what_depends_on_the_clock_is_called_that():
     assert states(result)["causal"] == states(result)["scored before updated"] == "unchecked"
     assert "scores change from call to call" in str(result)
     assert "chance, on the clock" in str(result)
-    assert "keeps what an earlier call taught it" in str(judged(cheats.Remembers(), documents()))
+    assert "keeps what it learned in an earlier call" in str(judged(cheats.Remembers(), documents()))
 
 
 def test_a_peek_behind_the_first_40_000_tokens_is_caught():
@@ -79,7 +81,7 @@ def test_a_peek_behind_the_first_40_000_tokens_is_caught():
 
 def test_lengths_are_taken_as_known_and_that_is_said():
     result = judged(cheats.Scheduled(), cheats.text(), positions=200)
-    assert "lengths are taken as known" in str(result)
+    assert "the evaluator uses the lengths of documents" in str(result)
     assert result.passed
 
 
@@ -257,7 +259,7 @@ def test_text_that_could_not_be_spelled_is_told():
 
     result = audit(Spells(), documents(), decode=decode, originals=["y" * 900] * len(documents()), positions=10, budget=NEVER)
     assert states(result)["accounting"] == "pass"
-    assert "could not spell" in str(result)
+    assert "the tokenizer had no piece" in str(result)
     assert "the original text has +" in str(result)
 
 

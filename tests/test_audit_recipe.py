@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from golflab.model.audit.entry import Entry, is_entry, load
-from golflab.model.audit.judge import Audit, Verdict
 from golflab.model.audit.recipe import audit_artifact, audit_recipe, with_data
+from golflab.model.audit.verdict import Audit, Verdict
 from golflab.model.compression.artifact import unpack
 from golflab.model.data.prepare import prepare
 from golflab.model.recipe import Recipe

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from golflab.model.stages import Cache
 from golflab.search.cli.clean import clean, seconds_of
 from golflab.search.cli.main import app
-from golflab.search.ledger.storage import Presence
+from golflab.search.ledger.drivers import Presence
 
 DAY = 86_400.0
 KEY, OTHER, RECIPE = "0123456789ab", "ba9876543210", "fedcba987654"
@@ -154,5 +154,5 @@ def test_an_age_that_is_none_is_refused(age):
 
 
 def test_a_folder_without_a_cache_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="holds no stage cache"):
+    with pytest.raises(ValueError, match="has no stage cache"):
         clean(tmp_path, 0.0)

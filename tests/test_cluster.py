@@ -16,8 +16,8 @@ import golflab.search.engine.cluster
 from golflab.model.record import records_in
 from golflab.model.run import run
 from golflab.search.engine.running import running_state
+from golflab.search.experiment.experiment_file import read_experiment
 from golflab.search.experiment.options import Options
-from golflab.search.ledger.storage import read_experiment
 
 ROOT = Path(__file__).parent.parent
 DRIVER = """

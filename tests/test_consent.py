@@ -8,11 +8,12 @@ from made import made
 from test_cli import golflab
 
 from golflab.search.experiment.consent import _given, check_consent, consent, foreign, key_file
+from golflab.search.experiment.experiment_file import read_experiment
 from golflab.search.experiment.folder import kept
 from golflab.search.experiment.options import Options
 from golflab.search.experiment.start import options_of, resume
 from golflab.search.ledger.database import bare, check_address, cleaned, completed, masked
-from golflab.search.ledger.storage import open_storage, read_experiment
+from golflab.search.ledger.storage import open_storage
 from golflab.search.upkeep.status import status_of
 
 SECRETS = [

@@ -21,8 +21,8 @@ from golflab.model.network.layers import Linear, Scale, Table, parameters_of
 from golflab.model.recipe import Recipe
 from golflab.model.slots import SLOTS, STAGES
 from golflab.model.technique import Knob, catalogue, find, parse
-from golflab.model.training.loop import Run
 from golflab.model.training.optimizers import Adam, Optimizers
+from golflab.model.training.state import TrainingState
 from tests.contract_helpers import (
     BASE,
     FULL,
@@ -226,7 +226,7 @@ def test_scoring_is_causal_and_proper(name):
 @every_trained
 def test_every_parameter_has_a_kind_an_optimiser_and_a_gradient(name):
     recipe = with_(name).with_(tokens=6 * 64)
-    run = Run(recipe, torch.device("cpu"), torch.float32)
+    run = TrainingState(recipe, torch.device("cpu"), torch.float32)
     owners = [m for m in run.model.modules() if isinstance(m, Linear | Table | Scale)]
     assert {id(m.weight) for m in owners} == {id(p) for p in run.model.parameters()}
     assert [i.name for i in parameters_of(run.model)] == run.names

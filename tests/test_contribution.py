@@ -4,8 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from scipy import stats
 
+from benchmarks.error_rates import DESIGNS, rates
 from golflab.analysis.effects.contribution import COLUMNS, contribution, needed_runs
+from golflab.analysis.effects.model import all_pairs
+from golflab.analysis.inference.design_matrix import Design
+from golflab.analysis.inference.pair_selection import price_of_selection, select_pairs
+from golflab.analysis.inference.regression import least_squares
 from golflab.analysis.table import from_records
 from golflab.search.design.matrices import folded_plackett_burman, leave_one_out
 from tests.planted import Planted
@@ -50,7 +56,7 @@ def test_leave_one_out_is_the_difference_from_the_preset_and_says_so():
     for k, name in enumerate(world.names):
         without = means.loc[tuple(j != k for j in range(6))]
         assert table.loc[name, "delta_bpb"] == pytest.approx(everything - without, abs=1e-12)
-        assert "beside all other techniques only" in table.loc[name, "doubt"]
+        assert "together with all other techniques only" in table.loc[name, "doubt"]
     assert table.attrs["adjusted"] == ["seed"]
     assert table.attrs["df"] == 21 - 7 - 2
 
@@ -193,3 +199,29 @@ def test_techniques_of_two_slots_that_were_never_on_together_are_aliases_not_riv
         assert np.isnan(out.loc[name, "delta_bpb"])
         assert out.loc[name, "doubt"] == f"not identifiable: these runs cannot tell it apart from {other}"
     assert np.isfinite(out.loc["xsa", "delta_bpb"])
+
+
+def test_a_screen_calls_a_null_world_real_as_often_as_it_says():
+    found = rates(DESIGNS[0], "null", 11, 100)
+    assert found["runs"] == 24
+    assert found["family"] <= 0.05 + 2 * (0.05 * 0.95 / 100) ** 0.5
+    assert found["covered"] >= 0.94
+
+
+def test_who_selects_pairs_pays_for_it():
+    """In 24 runs of pure noise, pairs selected generously: Student's t as if none had been selected is wrong too often."""
+    names = [f"technique_{k:02d}" for k in range(11)]
+    on = np.array([[name in c for name in names] for c in folded_plackett_burman(names)])
+    full = all_pairs(Design(np.column_stack([np.ones(24), on - 0.5]), ("1", *names)), 11)
+    parents = list(range(1, 12))
+    factor, df = price_of_selection(full, 24, parents, alpha=0.12)
+    generator, wrong, naive = np.random.default_rng(7), [], []
+    for y in generator.standard_normal((300, 24)):
+        fit = least_squares(full.take(select_pairs(full, full.gram(y[:, None]), 24, parents, alpha=0.12)), y)
+        t = np.abs(fit.beta / fit.se)[1:12]
+        naive.append((t > stats.t.isf(0.025, fit.df[0])).mean())
+        wrong.append((t / factor**0.5 > stats.t.isf(0.025, df)).mean())
+    assert np.mean(naive) > 0.07
+    assert 0.03 < np.mean(wrong) < 0.065
+    table = pd.DataFrame(on, columns=names).assign(bpb=generator.standard_normal(24))
+    assert contribution(table).attrs["df"] == pytest.approx(price_of_selection(full, 24, parents)[1])

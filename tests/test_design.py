@@ -96,7 +96,7 @@ def test_clashes_are_never_chosen():
 
 
 def test_too_few_runs_and_nothing_possible():
-    with pytest.raises(ValueError, match="cannot tell"):
+    with pytest.raises(ValueError, match="cannot identify"):
         d_optimal(list("abcdef"), 4)
     with pytest.raises(ValueError, match="hardly any"):
         d_optimal(list("abc"), 8, lambda run: False)

@@ -20,9 +20,10 @@ from golflab.search.experiment.again import renew
 from golflab.search.experiment.checks import RESERVED, free_name
 from golflab.search.experiment.consent import _given
 from golflab.search.experiment.drive import open_ledger
+from golflab.search.experiment.experiment_file import check_writable, locate, read_experiment
 from golflab.search.experiment.folder import reopen
 from golflab.search.experiment.start import options_of, resume, search
-from golflab.search.ledger.storage import check_writable, locate, open_storage, read_experiment
+from golflab.search.ledger.storage import open_storage
 from golflab.search.upkeep.status import status_of, write_curves
 from golflab.spaces.presets import preset
 

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from golflab.model import run as story
+from golflab.model.job import training as train_stage
 from golflab.model.recipe import counted_code
 from golflab.model.run import run
 from golflab.model.submission import standalone
@@ -55,8 +56,8 @@ def test_numbers_that_are_others_now_are_said_and_the_written_record_describes_t
     said, told = exported(recipe, old, runs, tmp_path)
     assert told == record.summary() | {"search": {"bpb": 4.5, "bytes": record.bytes + 52}}
     assert said == [
-        f"bpb of what is exported: {record.bpb:.5f}; the search had 4.50000.",
-        f"bytes of what is exported: {record.bytes:,}; the search had {record.bytes + 52:,}.",
+        f"bpb of the export: {record.bpb:.5f}; the search had 4.50000.",
+        f"bytes of the export: {record.bytes:,}; the search had {record.bytes + 52:,}.",
     ]
 
 
@@ -66,7 +67,7 @@ def test_a_training_under_other_conditions_is_exported_from_the_cache_and_not_do
     record = run(recipe, None, runs / "cache", device="cpu", where={"processes": "2"})
     assert Conditions.of_record(record.machine).processes == 2
     with monkeypatch.context() as patch:
-        patch.setattr(story, "train", None)
+        patch.setattr(train_stage, "train", None)
         said, told = exported(recipe, record, runs, tmp_path)
     assert (said, told) == ([], record.summary())
 
@@ -74,7 +75,7 @@ def test_a_training_under_other_conditions_is_exported_from_the_cache_and_not_do
 def test_a_training_bounded_by_seconds_is_exported_as_it_was(recipe, runs, tmp_path, monkeypatch):
     recipe = recipe.with_(seed=2, tokens=None, seconds=0.2)
     record = run(recipe, None, runs / "cache", device="cpu")
-    monkeypatch.setattr(story, "train", None)
+    monkeypatch.setattr(train_stage, "train", None)
     said, told = exported(recipe, record, runs, tmp_path)
     assert (said, told) == ([], record.summary())
 

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from golflab.analysis.report.report import report
 from golflab.search.design.first import DESIGNS, FINISH, MINUTES, Pace, announce
+from golflab.search.experiment.experiment_file import read_experiment
 from golflab.search.experiment.options import Options
 from golflab.search.experiment.start import first, resume
-from golflab.search.ledger.storage import read_experiment
 from golflab.spaces.catalogue import FIRST
 
 FAKE = {"runner": "fake_runs:finishing", "forecaster": "fake_runs:Forecaster", "limit": 640_000, "cpus": 2}

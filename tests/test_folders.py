@@ -12,7 +12,9 @@ from made import made
 
 from golflab.model.record import look_through
 from golflab.search.cli import main as cli
-from golflab.search.ledger.storage import JOURNAL, Presence, read_experiment
+from golflab.search.experiment.experiment_file import read_experiment
+from golflab.search.ledger.drivers import Presence
+from golflab.search.ledger.storage import JOURNAL
 from golflab.search.upkeep.status import opened, status_of
 
 
@@ -167,7 +169,7 @@ def test_delete_says_what_goes_and_leaves_what_is_not_its_own(runs, golflab, tmp
         ["notes.txt"],
     )
     assert "3 records of trials" in err
-    assert "With it go: confirm-0123456789ab." in err
+    assert "These experiments in it are deleted, too: confirm-0123456789ab." in err
     code, out, err = golflab("delete", "first")  # nobody to ask here
     assert (code, "give --yes" in err) == (2, True)
     assert (runs / "first" / "experiment.json").exists()

@@ -11,18 +11,17 @@ from golflab.model.record import Record
 from golflab.model.run import forecast_bytes
 from golflab.search.engine.searcher import LedgerScheduler, LedgerSearcher, Watcher
 from golflab.search.ledger import counts as tally
-from golflab.search.ledger.forecast import Forecaster, Told
-from golflab.search.ledger.ledger import Ledger
+from golflab.search.ledger.forecast import FixedForecast, Forecaster
 from golflab.search.ledger.pruners import agreements
-from golflab.search.ledger.storage import open_storage
 from golflab.spaces.presets import preset
 from golflab.spaces.space import Space
+from tests.ledgers import ledger
 
 SPACE = Space("small", preset("baseline"), techniques=("xsa", "smear_gate", "ln_scale", "value_residual"))
 
 
 def opened(folder, target=8, forecaster=None):
-    return Ledger(folder, "test", SPACE, open_storage(None, folder), forecaster or Forecaster(), target)
+    return ledger(folder, target, forecaster or Forecaster(), space=SPACE)
 
 
 def done(proposal, factor=0.98):
@@ -39,7 +38,7 @@ def finished(tmp_path):
     book = opened(tmp_path)
     for k in range(5):
         proposal = book.propose()
-        book.report(proposal.number, {"step": 1, "progress": 0.5, "bpb": 2.5 - k / 100, "bytes": 1000})
+        book.rungs.report(proposal.number, {"step": 1, "progress": 0.5, "bpb": 2.5 - k / 100, "bytes": 1000})
         book.finish(proposal.number, done(proposal))
     return book
 
@@ -47,7 +46,7 @@ def finished(tmp_path):
 def test_what_tune_keeps_of_a_trial_does_not_grow_with_what_was_learned(finished):
     searcher = LedgerSearcher(finished, Watcher(), {})
     before = len(json.dumps(searcher.suggest("a")))
-    finished.forecaster.calibration.seen += [(f"int6 sd_clip rans | word{k}", 0.01) for k in range(400)]
+    finished.problem.forecaster.calibration.seen += [(f"int6 sd_clip rans | word{k}", 0.01) for k in range(400)]
     assert len(json.dumps(searcher.suggest("b"))) < before + 500
 
 
@@ -65,7 +64,7 @@ def test_tune_forgets_the_record_of_a_trial_that_ended_before(finished):
 
 def test_a_worker_forecasts_what_the_driver_did(finished):
     proposal = finished.propose()
-    assert forecast_bytes(proposal.recipe, Told(proposal.recipe, proposal.forecast)).to_json() == proposal.forecast
+    assert forecast_bytes(proposal.recipe, FixedForecast(proposal.recipe, proposal.forecast)).to_json() == proposal.forecast
     assert proposal.forecast != Forecaster()(proposal.recipe)  # it had learned
 
 
@@ -91,14 +90,14 @@ def test_finished_trials_are_not_counted_again(finished, monkeypatch):
 
 def test_a_resume_works_out_no_forecast_again_and_reads_each_record_once(finished, monkeypatch):
     finished.presence.leave()
-    seen, built, read = finished.forecaster.calibration.seen, [], []
+    seen, built, read = finished.problem.forecaster.calibration.seen, [], []
     whole, honest = golflab.search.ledger.forecast.inventory, Record.read
     monkeypatch.setattr(golflab.search.ledger.forecast, "inventory", lambda recipe: built.append(recipe) or whole(recipe))
     monkeypatch.setattr(Record, "read", staticmethod(lambda folder: read.append(folder) or honest(folder)))
     again = opened(finished.folder)
     built.clear()
     again.reconcile()
-    assert again.forecaster.calibration.seen == seen
+    assert again.problem.forecaster.calibration.seen == seen
     assert not built
     assert not again.has_orphans()
     assert again.damaged() == []
@@ -109,7 +108,7 @@ def test_a_resume_works_out_no_forecast_again_and_reads_each_record_once(finishe
     third = opened(finished.folder)
     built.clear()
     third.reconcile()
-    assert third.forecaster.calibration.seen == seen
+    assert third.problem.forecaster.calibration.seen == seen
     assert len(built) == 5
 
 
@@ -117,7 +116,7 @@ def test_only_the_latest_observations_that_are_used_are_recalled(finished, monke
     monkeypatch.setattr(Forecaster, "remembers", 2)
     again = opened(finished.folder)
     again.reconcile()
-    assert again.forecaster.calibration.seen == finished.forecaster.calibration.seen[-2:]
+    assert again.problem.forecaster.calibration.seen == finished.problem.forecaster.calibration.seen[-2:]
 
 
 def test_running_totals_are_the_sums_over_all_trials():

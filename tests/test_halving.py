@@ -7,7 +7,7 @@ from fake_runs import bpb, run
 
 from golflab.model.record import Record, records_in
 from golflab.search.engine.halving import SHORTER, Halving, shorter
-from golflab.search.engine.trainable import run_safely
+from golflab.search.engine.session import run_safely
 from golflab.search.experiment.options import Options
 from golflab.search.experiment.start import search
 from golflab.search.upkeep.status import status_of

@@ -10,13 +10,13 @@ from made import FAKE, made, text
 from test_cli import golflab
 
 from golflab.model.record import records_in
-from golflab.search.engine.guard import on_the_same_text
+from golflab.search.engine.session import on_the_same_text
 from golflab.search.experiment.clock import Clock
 from golflab.search.experiment.drive import open_ledger
+from golflab.search.experiment.experiment_file import read_experiment
 from golflab.search.experiment.folder import reopen
 from golflab.search.experiment.options import Options
 from golflab.search.experiment.start import asked, options_of, resume, run_plan, search
-from golflab.search.ledger.storage import read_experiment
 from golflab.search.upkeep.status import status_of
 from golflab.spaces.presets import preset
 
@@ -109,8 +109,8 @@ def test_what_is_given_applies_to_a_space_of_ones_own_and_what_is_kept_is_what_r
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [({"preset": "seed_849"}, "varies around 'baseline'"), ({"preset": "basline"}, "varies around 'baseline'")]
-    + [({"scale": s}, "a body and a schedule of its own") for s in ("proxy", "full")],
+    [({"preset": "seed_849"}, "varies 'baseline'"), ({"preset": "basline"}, "varies 'baseline'")]
+    + [({"scale": s}, "its own shape and schedule") for s in ("proxy", "full")],
 )
 def test_what_contradicts_a_space_of_ones_own_is_refused(tmp_path, monkeypatch, given, said):
     with pytest.raises(ValueError, match=said):
@@ -159,7 +159,7 @@ def test_a_plan_that_was_edited_is_refused(tmp_path):
 
 def test_options_that_are_part_of_an_experiment_stay(tmp_path):
     folder = made(tmp_path, "o", trials=2)
-    with pytest.raises(ValueError, match="'preset' is part of what the experiment is: it is 'baseline', 'seed_849'"):
+    with pytest.raises(ValueError, match="'preset' cannot be changed: the experiment has 'baseline', and 'seed_849'"):
         options_of(folder, preset="seed_849")
     assert options_of(folder, preset="baseline", trials=9).trials == 9
 

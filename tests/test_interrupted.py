@@ -7,13 +7,14 @@ import shutil
 
 import pytest
 
-from golflab.model import run as story
+from golflab.model.job import finishing
+from golflab.model.job import training as train_stage
 from golflab.model.network.gpt import GPT
 from golflab.model.network.initialize import initialize
 from golflab.model.record import Record
 from golflab.model.run import run
 from golflab.model.technique import parse
-from golflab.model.training import loop
+from golflab.model.training import loop, state
 from golflab.model.training.result import Trained
 from tests.contract_helpers import BASE, BATCH, made_up_corpus
 
@@ -62,8 +63,8 @@ def interrupting(monkeypatch, moment):
 
     where = {"while packing": "artifact", "while scoring": "evaluate", "while saving": None}
     if where.get(moment):
-        honest = getattr(story, where[moment])
-        monkeypatch.setattr(story, where[moment], lambda *a, **k: (dies(), honest(*a, **k))[1])
+        honest = getattr(finishing, where[moment])
+        monkeypatch.setattr(finishing, where[moment], lambda *a, **k: (dies(), honest(*a, **k))[1])
     if moment == "while saving":
         save = Record.save
         monkeypatch.setattr(Record, "save", lambda *a, **k: (dies(), save(*a, **k))[1])
@@ -152,7 +153,7 @@ def test_weights_that_no_file_can_hold_leave_a_failed_record_with_the_reason(
     recipe, cache, tmp_path, monkeypatch, value, words
 ):
     recipe = recipe.with_(seed=33)
-    monkeypatch.setattr(story, "train", broken_weights(recipe, value))
+    monkeypatch.setattr(train_stage, "train", broken_weights(recipe, value))
     record = run(recipe, tmp_path, tmp_path / "cache", device="cpu")
     assert (record.state, record.bpb) == ("failed", None)
     assert words in record.reason
@@ -161,14 +162,14 @@ def test_weights_that_no_file_can_hold_leave_a_failed_record_with_the_reason(
 
 def test_a_score_that_is_no_number_leaves_a_failed_record_and_is_not_kept(recipe, cache, tmp_path, monkeypatch):
     recipe = recipe.with_(seed=34, tokens=4 * BATCH)
-    honest = story.evaluate
+    honest = finishing.evaluate
 
     def spoiled(*arguments, **options):
         score = honest(*arguments, **options)
         return dataclasses.replace(score, bits=score.bits * float("nan"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(story, "evaluate", spoiled)
+        patch.setattr(finishing, "evaluate", spoiled)
         record = run(recipe, tmp_path / "a", cache, device="cpu")
     assert (record.state, record.bpb, record.bpb_float) == ("failed", None, None)
     assert "scored nan bits per byte" in record.reason
@@ -177,7 +178,7 @@ def test_a_score_that_is_no_number_leaves_a_failed_record_and_is_not_kept(recipe
 
 
 def test_a_rung_that_finds_no_finite_weights_ends_the_run(recipe, cache, tmp_path, monkeypatch):
-    honest = loop.Optimizers.step
+    honest = state.Optimizers.step
 
     def step(self, multiplier, progress):
         honest(self, multiplier, progress)
@@ -187,9 +188,9 @@ def test_a_rung_that_finds_no_finite_weights_ends_the_run(recipe, cache, tmp_pat
         made(self, model, *rest)
         self.spoiled = [p.detach() for n, p in model.named_parameters() if "blocks.0" in n and p.dim() == 2]
 
-    made = loop.Optimizers.__init__
-    monkeypatch.setattr(loop.Optimizers, "__init__", begin)
-    monkeypatch.setattr(loop.Optimizers, "step", step)
+    made = state.Optimizers.__init__
+    monkeypatch.setattr(state.Optimizers, "__init__", begin)
+    monkeypatch.setattr(state.Optimizers, "step", step)
     monkeypatch.setattr(loop, "_gradients", lambda *_: 1.0)
     recipe = recipe.with_(seed=35, tokens=4 * BATCH)
     record = run(recipe, tmp_path, cache, device="cpu", on_rung=lambda point: None)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from golflab.model.audit.judge import Package
+from golflab.model.audit.verdict import Package
 from golflab.model.isolation import namespaces as isolation
 from golflab.model.isolation import view as isolation_view
 from golflab.model.isolation.namespaces import run

@@ -2,7 +2,7 @@
 
 import io
 
-from golflab.model.isolation.namespaces import undeclared
+from golflab.model.isolation.tracing import undeclared
 from golflab.model.isolation.view import View
 
 TRACE = """\

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from golflab.analysis.ladder.runs import candidates, differences
-from golflab.analysis.report.climb import climb, in_words, json_rows, shown
+from golflab.analysis.report.climb import climb, json_rows, ladder_in_words, shown
 from golflab.analysis.report.sections_ladder import ladder_section, plot
 from golflab.search.cli import ladder as command
 from golflab.search.design.ladder import Pace, _training_pace, rungs
@@ -117,7 +117,7 @@ def test_candidates_are_what_ran_and_one_duration_longer():
     assert (told.loc[longest, "seconds"] > 3.9 * told.loc[~longest, "seconds"].min()).all()
 
 
-def test_a_report_has_the_predictions_as_a_section_as_json_and_in_words():
+def test_a_report_has_the_predictions_as_a_section_as_json_and_ladder_in_words():
     told = climb(runs_table())
     rows = json.loads(json.dumps(json_rows(told)))
     assert [row["technique"] for row in rows] == list(told.predictions["technique"])
@@ -125,7 +125,7 @@ def test_a_report_has_the_predictions_as_a_section_as_json_and_in_words():
     section = ladder_section(told)
     assert section["title"] == "At full scale"
     assert len(section["figures"]) == 1
-    assert "Predicted at full scale, of 2 techniques" in in_words(told)
+    assert "Predicted at full scale, of 2 techniques" in ladder_in_words(told)
     assert shown(told)["verdict"].tolist() == told.predictions["verdict"].tolist()
     published = pd.DataFrame({"technique": ["smear_gate"], "delta_bpb": [-0.004]})
     names = [trace.name for trace in plot(told.model, published).data]

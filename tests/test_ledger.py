@@ -1,30 +1,23 @@
 """The ledger: nothing finished is repeated or lost, whoever dies when."""
 
 import pytest
-from fake_runs import Forecaster, bpb, run, size
+from fake_runs import bpb, run, size
 from optuna.pruners import BasePruner, MedianPruner
 from optuna.trial import TrialState
 
 from golflab.model.record import Record
 from golflab.model.submission.script import code_bytes
+from golflab.search.experiment.experiment_file import write_experiment
 from golflab.search.ledger.counts import OVER
-from golflab.search.ledger.ledger import Ledger
 from golflab.search.ledger.pruners import DOCUMENTS, WilcoxonRungPruner
-from golflab.search.ledger.storage import JOURNAL, open_storage, write_experiment
+from golflab.search.ledger.storage import JOURNAL, open_storage
 from golflab.search.upkeep.status import status_of
-from golflab.spaces.presets import preset
-from golflab.spaces.space import Space
-
-LIMIT = 640_000
-SPACE = Space(
-    "small",
-    preset("baseline").with_(limit=LIMIT),
-    techniques=("xsa", "smear_gate", "bigram_hash", "ln_scale", "value_residual"),
-)
+from tests import ledgers
+from tests.ledgers import LIMIT, SPACE
 
 
 def ledger(folder, target=6, **options):
-    return Ledger(folder, "test", SPACE, open_storage(None, folder), Forecaster(), target, **options)
+    return ledgers.ledger(folder, target, **options)
 
 
 def finish(book, proposal):
@@ -72,7 +65,7 @@ def test_a_record_the_study_was_not_told_of_is_told_not_repeated(tmp_path):
 
 
 def test_a_resume_proposes_what_would_have_been_proposed(tmp_path):
-    whole, parts = ledger(tmp_path / "a", seed=4), ledger(tmp_path / "b", seed=4)
+    whole, parts = ledger(tmp_path / "a", sampling={"seed": 4}), ledger(tmp_path / "b", sampling={"seed": 4})
     expected = []
     for _ in range(6):
         expected.append(whole.propose())
@@ -80,7 +73,7 @@ def test_a_resume_proposes_what_would_have_been_proposed(tmp_path):
     for _ in range(3):
         finish(parts, parts.propose())
     parts.presence.leave()
-    again = ledger(tmp_path / "b", seed=4)
+    again = ledger(tmp_path / "b", sampling={"seed": 4})
     again.reconcile()
     for proposal in expected[3:]:
         found = again.propose()
@@ -107,7 +100,7 @@ def test_of_two_trials_with_one_recipe_the_later_withdraws(tmp_path):
     proposal = book.propose()
     twin = book.study.get_trials(deepcopy=True)[0]
     book.study.add_trial(twin)
-    assert not book._mine(type(proposal)(1, proposal.recipe, proposal.forecast))
+    assert book._entries.withdraw_if_surplus(type(proposal)(1, proposal.recipe, proposal.forecast), book.target)
     assert book.study.trials[1].state == TrialState.FAIL
     assert book.counts()["failed"] == 0
 
@@ -126,14 +119,14 @@ def test_a_torn_last_line_of_the_journal_is_dropped(tmp_path):
 def test_states_cross_faithfully(tmp_path):
     book = ledger(tmp_path, pruner=MedianPruner(n_startup_trials=0))
     too_large, crashed, whole = (book.propose() for _ in range(3))
-    assert book.report(too_large.number, {"step": 1, "progress": 0.5, "bpb": 2.5, "bytes": LIMIT * 2})
-    reason = book.stopped(too_large.number)
+    assert book.rungs.report(too_large.number, {"step": 1, "progress": 0.5, "bpb": 2.5, "bytes": LIMIT * 2})
+    reason = book.rungs.stopped(too_large.number)
     assert "over the limit" in reason
     record = Record(too_large.recipe.hash, 0, "baseline", "pruned", too_large.recipe.to_json(), reason=reason)
     book.finish(too_large.number, record)
     book.finish(crashed.number, Record(crashed.recipe.hash, 0, "baseline", "failed", crashed.recipe.to_json(), reason="NaN"))
-    assert book.report(whole.number, {"step": 1, "progress": 0.5, "bpb": 2.0, "bytes": 100}) is None
-    assert book.report(whole.number, {"step": 1, "progress": 0.5, "bpb": 2.0, "bytes": 100}) is None
+    assert book.rungs.report(whole.number, {"step": 1, "progress": 0.5, "bpb": 2.0, "bytes": 100}) is None
+    assert book.rungs.report(whole.number, {"step": 1, "progress": 0.5, "bpb": 2.0, "bytes": 100}) is None
     finish(book, whole)
     states = [t.state for t in book.study.trials]
     assert states == [TrialState.PRUNED, TrialState.FAIL, TrialState.COMPLETE]
@@ -149,10 +142,10 @@ def test_a_finished_artifact_over_the_limit_ends_its_trial_unscored(tmp_path):
     book = ledger(tmp_path)
     proposal = book.propose()
     last = {"step": 4, "tokens": 9, "seconds": 2.0, "progress": 1.0, "trained": True}
-    assert book.report(proposal.number, last | {"bytes": LIMIT}) is None
-    assert "1 bytes over the limit at 100%" in book.report(proposal.number, last | {"bytes": LIMIT + 1})
+    assert book.rungs.report(proposal.number, last | {"bytes": LIMIT}) is None
+    assert "1 bytes over the limit at 100%" in book.rungs.report(proposal.number, last | {"bytes": LIMIT + 1})
     record = Record(proposal.recipe.hash, 0, "baseline", "pruned", proposal.recipe.to_json(), reason="over")
-    book.finish(proposal.number, book.cut(proposal.number, record))
+    book.finish(proposal.number, book.rungs.completed(proposal.number, record))
     kept = Record.read(book.trial_folder(proposal.recipe.hash))
     assert (kept.bytes, kept.seconds, kept.tokens, kept.trained) == (LIMIT + 1, 2.0, 9, True)
     assert kept.code_bytes == code_bytes(proposal.recipe)
@@ -182,7 +175,7 @@ def test_a_torn_recipe_file_is_no_obstacle(tmp_path):
 
 
 def test_any_optuna_url_will_do(tmp_path):
-    book = Ledger(tmp_path, "test", SPACE, open_storage(f"sqlite:///{tmp_path}/study.db", tmp_path), Forecaster(), 2)
+    book = ledger(tmp_path, target=2, storage=open_storage(f"sqlite:///{tmp_path}/study.db", tmp_path))
     finish(book, book.propose())
     assert book.counts()["complete"] == 1
     with pytest.raises(ValueError, match="cannot be opened"):
@@ -193,20 +186,20 @@ def test_rungs_keep_their_documents_for_wilcoxon(tmp_path):
     book = ledger(tmp_path, pruner=WilcoxonRungPruner())
     first, second = book.propose(), book.propose()
     rung = {"step": 1, "progress": 0.5, "tokens": 9, "bpb": 2.0, "bytes": 100}
-    assert book.report(first.number, rung | {"documents": [2.0] * 8}) is None
+    assert book.rungs.report(first.number, rung | {"documents": [2.0] * 8}) is None
     finish(book, first)
-    assert book.report(second.number, rung | {"documents": [2.1, 2.2, 2.3, 2.4, 2.5, 2.6, 2.7, 2.8]}) is not None
+    assert book.rungs.report(second.number, rung | {"documents": [2.1, 2.2, 2.3, 2.4, 2.5, 2.6, 2.7, 2.8]}) is not None
     assert book.study.trials[second.number].user_attrs[DOCUMENTS]["1"][0] == 2.1
-    assert "by its score" in book.stopped(second.number)
+    assert "by its score" in book.rungs.stopped(second.number)
 
 
 def test_with_halving_only_complete_schedules_are_scored(tmp_path):
     book = ledger(tmp_path, pruner=Stopping(), halving=True)
     proposal = book.propose()
     truncated = {"step": 8, "progress": 0.25, "tokens": 8, "seconds": 1.0, "bpb": 3.0, "bytes": 100}
-    assert book.report(proposal.number, truncated) is None
+    assert book.rungs.report(proposal.number, truncated) is None
     complete = truncated | {"step": 4, "complete": True, "trainings": 0.25}
-    assert "after a complete schedule of 8 tokens" in book.report(proposal.number, complete)
+    assert "after a complete schedule of 8 tokens" in book.rungs.report(proposal.number, complete)
     trial = book.study.trials[proposal.number]
     assert trial.intermediate_values == {4: 3.0}
     record = Record(proposal.recipe.hash, 0, "baseline", "pruned", proposal.recipe.to_json(), reason="not promoted")
@@ -219,8 +212,8 @@ def test_the_curve_goes_by_step_where_a_rung_was_reported_twice(tmp_path):
     book = ledger(tmp_path)
     number = book.propose().number
     for step, measured in ((6, 100), (6, 110), (12, 200), (18, 300)):
-        book.report(number, {"step": step, "progress": step / 24, "bpb": 3 - step / 100, "bytes": measured})
-    assert [(point["step"], point["bytes"]) for point in book.curve(number)] == [(6, 110), (12, 200), (18, 300)]
+        book.rungs.report(number, {"step": step, "progress": step / 24, "bpb": 3 - step / 100, "bytes": measured})
+    assert [(point["step"], point["bytes"]) for point in book.rungs.curve(number)] == [(6, 110), (12, 200), (18, 300)]
 
 
 def test_a_complete_run_that_turned_out_over_the_limit_is_not_complete(tmp_path):
@@ -235,7 +228,7 @@ def test_a_complete_run_that_turned_out_over_the_limit_is_not_complete(tmp_path)
 
 
 def test_a_driver_that_was_asking_while_another_took_the_last_place_withdraws(tmp_path):
-    first, second = ledger(tmp_path, target=2), ledger(tmp_path, target=2, seed=1)
+    first, second = ledger(tmp_path, target=2), ledger(tmp_path, target=2, sampling={"seed": 1})
     finish(first, first.propose())
     honest, taken = first.sampler.propose, []
 

@@ -6,8 +6,6 @@ from optuna.trial import TrialState
 
 from golflab.model.record import Record
 from golflab.search.ledger.counts import OVER
-from golflab.search.ledger.ledger import Ledger
-from golflab.search.ledger.storage import open_storage
 from golflab.search.sampler.selection import REFUSED, Proposed
 from golflab.spaces.space import Space
 from tests.ledgers import LARGE, LIMIT, OFF, PLAN, RUNG, SPACE, Learning, Recalling, finish, ledger, record_of, trial_of
@@ -20,24 +18,23 @@ def test_what_the_sampler_is_told(tmp_path):
     assert book.sampler._size.overrun(LARGE) == size(SPACE.recipe(LARGE)) / LIMIT
     assert book.sampler._seed == 0
     assert book.sampler._design == 4
-    assert ledger(tmp_path, screen=7).sampler._design == 7
+    assert ledger(tmp_path, sampling={"design": 7}).sampler._design == 7
     later = Space("later", SPACE.preset, techniques=("xsa", "zstd_codec"))
     for asked, variants in (({}, 0), ({"variants": 2}, 2)):
-        folder = tmp_path / str(variants)
-        book_of_variants = Ledger(folder, "test", later, open_storage(None, folder), Forecaster(), 1, **asked)
-        assert book_of_variants.sampler._variants == variants
-    assert [SPACE.recipe(params).hash for params in book.sampler._starts] == [SPACE.preset.hash]
+        book_of_variants = ledger(tmp_path / str(variants), space=later, sampling=asked)
+        assert book_of_variants.sampler._variants.count == variants
+    assert [SPACE.recipe(params).hash for params in book.problem.starts] == [SPACE.preset.hash]
 
 
 def test_a_forecast_is_worked_out_once_until_something_is_learned(tmp_path):
     book = ledger(tmp_path, forecaster=Learning())
     proposal = book.propose()
-    book.forecaster.asked.clear()
-    assert book.chance(proposal.recipe) == 1.0
-    assert book.forecaster.asked == []
-    book.learn(record_of(proposal))
-    assert book._forecast(proposal.recipe)["mid"] == proposal.forecast["mid"] + 1
-    assert book.forecaster.asked == [proposal.recipe.hash]
+    book.problem.forecaster.asked.clear()
+    assert book.problem.chance_that_fits(proposal.recipe) == 1.0
+    assert book.problem.forecaster.asked == []
+    book.problem.learn(record_of(proposal))
+    assert book.problem.forecast(proposal.recipe)["mid"] == proposal.forecast["mid"] + 1
+    assert book.problem.forecaster.asked == [proposal.recipe.hash]
 
 
 def test_a_proposal_enters_what_was_asked_and_refused_on_the_way(tmp_path):
@@ -55,6 +52,23 @@ def test_a_proposal_enters_what_was_asked_and_refused_on_the_way(tmp_path):
     book.sampler.propose = lambda trials, number: Proposed(None, 5, 5, "none")
     assert book.propose() is None
     assert len(book.study.trials) == 1
+
+
+def test_a_proposal_counts_although_combinations_were_refused_before_it(tmp_path):
+    """It counted as never started, so that a search ran on for one trial more after each of them."""
+    book = ledger(tmp_path, target=1)
+    book.sampler.propose = lambda trials, number: Proposed(OFF, 2, 1, "design", LARGE)
+    finish(book, book.propose())
+    assert book.remaining() == 0
+    assert book.propose() is None
+
+
+def test_an_invalid_request_is_no_example_of_what_is_too_large(tmp_path):
+    book = ledger(tmp_path)
+    book.enqueue(OFF | {"xsa": "perhaps"})
+    book.propose()
+    assert book.refusal() is None
+    assert book.study.trials[0].user_attrs["invalid"].startswith("enqueued: xsa='perhaps'")
 
 
 def test_what_is_enqueued_is_counted_as_asked_for(tmp_path):
@@ -81,10 +95,10 @@ def test_a_withdrawn_trial_says_why(tmp_path):
     twin = first.propose()
     copied = first.study.get_trials(deepcopy=True)[0]
     first.study.add_trial(copied)
-    assert not first._mine(type(twin)(1, twin.recipe, twin.forecast))
-    other = second._enter(SPACE.recipe(OFF | {"xsa": True}), {}, {}, {})
-    assert not second._mine(other)
-    assert first._mine(twin)
+    assert first._entries.withdraw_if_surplus(type(twin)(1, twin.recipe, twin.forecast), first.target)
+    other = second._entries.enter(SPACE.recipe(OFF | {"xsa": True}), {}, {}, {})
+    assert second._entries.withdraw_if_surplus(other, second.target)
+    assert not first._entries.withdraw_if_surplus(twin, first.target)
     reasons = [t.user_attrs.get("reason") for t in first.study.trials]
     assert reasons == [None, "another driver was first", "the search was full"]
     assert [t.user_attrs.get("withdrawn", False) for t in first.study.trials] == [False, True, True]
@@ -114,32 +128,32 @@ def test_a_plan_is_run_in_its_order_and_what_cannot_fit_is_closed_and_counted(tm
     counts = second.counts()
     assert (counts["asked"], counts["not_fitting"], counts["pruned"], counts["complete"]) == (3, 1, 0, 2)
     third = ledger(tmp_path / "other", plan=PLAN, proposes=False)
-    third.chance = lambda recipe: REFUSED
+    third.problem.chance_that_fits = lambda recipe: REFUSED
     assert third.propose().recipe == PLAN[0]
     assert third.propose().recipe == PLAN[1]
 
 
 def test_a_search_begins_with_its_plan_whatever_its_size_and_learns_from_it(tmp_path):
     elsewhere = SPACE.preset.with_(tokens=9 * 2**20)
-    book = ledger(tmp_path, plan=[PLAN[1], PLAN[0].with_(seed=3), elsewhere], screen=9)
+    book = ledger(tmp_path, plan=[PLAN[1], PLAN[0].with_(seed=3), elsewhere], sampling={"design": 9})
     large, seed, other = (book.propose() for _ in range(3))
     assert [p.recipe for p in (large, seed, other)] == [PLAN[1], PLAN[0].with_(seed=3), elsewhere]
     assert trial_of(book, large).user_attrs["not_fitting"] == 0
     assert trial_of(book, large).params == LARGE
     assert trial_of(book, seed).params == OFF | {"xsa": True}
     assert trial_of(book, other).params == {}
-    assert book.report(large.number, RUNG | {"bytes": 2 * LIMIT}) is None  # the limit does not bind a design
+    assert book.rungs.report(large.number, RUNG | {"bytes": 2 * LIMIT}) is None  # the limit does not bind a design
     book.finish(large.number, record_of(large, bpb=2.0, bytes=2 * LIMIT))
     assert trial_of(book, large).state == TrialState.COMPLETE
     proposed = book.propose()
     assert trial_of(book, proposed).user_attrs["source"] != "plan"
-    assert "over the limit" in book.report(proposed.number, RUNG | {"bytes": 2 * LIMIT})
+    assert "over the limit" in book.rungs.report(proposed.number, RUNG | {"bytes": 2 * LIMIT})
 
 
 def test_the_limit_binds_an_ablation(tmp_path):
     book = ledger(tmp_path, plan=PLAN[:1], proposes=False)
     proposal = book.propose()
-    assert "over the limit" in book.report(proposal.number, RUNG | {"bytes": 2 * LIMIT})
+    assert "over the limit" in book.rungs.report(proposal.number, RUNG | {"bytes": 2 * LIMIT})
     book.finish(proposal.number, record_of(proposal, bpb=2.0, bytes=LIMIT + 1))
     assert trial_of(book, proposal).state == TrialState.PRUNED
 
@@ -211,7 +225,7 @@ def test_a_finished_trial_whose_record_is_damaged_is_made_again(tmp_path):
         assert first.damaged() == []
         assert path.with_suffix(".damaged").read_text() == "{"
         assert first.study.user_attrs["made_again"] == [done.number] * times
-        assert first.report(done.number, RUNG | {"step": 77}) is None
+        assert first.rungs.report(done.number, RUNG | {"step": 77}) is None
         finish(first, done)
         assert Record.read(path.parent).state == "complete"
     assert 77 not in trial_of(first, done).intermediate_values
@@ -244,11 +258,11 @@ def test_a_resume_teaches_the_forecaster_what_finished_trials_showed(tmp_path):
 
     def taught(kind, remembers=None, edited=()):
         again = ledger(tmp_path, forecaster=kind())
-        again.forecaster.edited = edited
+        again.problem.forecaster.edited = edited
         if remembers is not None:
-            again.forecaster.remembers = remembers
+            again.problem.forecaster.remembers = remembers
         again.reconcile()
-        return again.forecaster.taught
+        return again.problem.forecaster.taught
 
     assert taught(Learning) == names
     assert taught(Recalling) == [f"recalled {name}" for name in names[-2:]]
@@ -263,7 +277,7 @@ def test_a_resume_teaches_the_forecaster_what_finished_trials_showed(tmp_path):
 def test_a_driver_that_died_before_it_saw_that_another_was_first_leaves_no_twin(tmp_path, recorded):
     first, second = ledger(tmp_path), ledger(tmp_path)
     proposal = first.propose()
-    second._enter(proposal.recipe, {}, {}, {"asked": 1, "not_fitting": 0})  # and is killed before it looks
+    second._entries.enter(proposal.recipe, {}, {}, {"asked": 1, "not_fitting": 0})  # and is killed before it looks
     second.presence.leave()
     if recorded:
         finish(first, proposal)

@@ -23,19 +23,19 @@ def test_a_rung_leaves_its_scores_documents_and_bytes(tmp_path):
     book = ledger(tmp_path)
     proposal = book.propose()
     number = proposal.number
-    assert book.report(number, RUNG | {"documents": [1.0, 2.0]}) is None
-    assert book.report(number, RUNG | {"bpb": 9.0, "documents": [9.0], "bytes": 110}) is None  # measured once more
-    assert book.report(number, {"step": 4, "bpb": 2.5, "documents": [0.5]}) is None  # no bytes
-    assert book.report(number, {"step": 6, "bytes": 120}) is None  # no score
-    assert book.report(number, RUNG | {"step": 8, "complete": True, "trainings": 1.0}) is None  # a shorter schedule's
+    assert book.rungs.report(number, RUNG | {"documents": [1.0, 2.0]}) is None
+    assert book.rungs.report(number, RUNG | {"bpb": 9.0, "documents": [9.0], "bytes": 110}) is None  # measured once more
+    assert book.rungs.report(number, {"step": 4, "bpb": 2.5, "documents": [0.5]}) is None  # no bytes
+    assert book.rungs.report(number, {"step": 6, "bytes": 120}) is None  # no score
+    assert book.rungs.report(number, RUNG | {"step": 8, "complete": True, "trainings": 1.0}) is None  # a shorter schedule's
     trial = trial_of(book, proposal)
     assert trial.intermediate_values == {2: 3.0, 4: 2.5}
     assert trial.user_attrs[DOCUMENTS] == {"2": [1.0, 2.0], "4": [0.5]}
     assert trial.user_attrs[BYTES] == [100, 110, 120, 100]
     assert trial.user_attrs[PROGRESS] == 0.25
     assert SHORTER not in trial.user_attrs
-    assert book.curve(number) == [{"step": 2, "bpb": 3.0, "bytes": 110}, {"step": 4, "bpb": 2.5}]
-    assert book.stopped(number) is None
+    assert book.rungs.curve(number) == [{"step": 2, "bpb": 3.0, "bytes": 110}, {"step": 4, "bpb": 2.5}]
+    assert book.rungs.stopped(number) is None
     assert "trained" not in trial.user_attrs
 
 
@@ -44,16 +44,16 @@ def test_shorter_schedules_add_up_and_count_once(tmp_path):
     proposal = book.propose()
     for step, trainings, seconds in ((4, 0.25, 1.0), (4, 0.25, 1.0), (8, 0.5, 3.0)):
         rung = RUNG | {"step": step, "complete": True, "trainings": trainings, "seconds": seconds}
-        assert book.report(proposal.number, rung) is None
+        assert book.rungs.report(proposal.number, rung) is None
     assert trial_of(book, proposal).user_attrs[SHORTER] == {"trainings": 0.75, "seconds": 4.0}
     assert book.spent() == {"trainings": 1.75, "seconds": 4.0}  # and the whole one, which runs
-    assert book.rungs() == []
+    assert book.agreements() == []
 
 
 def test_progress_that_is_not_told_is_none(tmp_path):
     book = ledger(tmp_path)
     proposal = book.propose()
-    said = book.report(proposal.number, {"step": 1, "bytes": 2 * LIMIT})
+    said = book.rungs.report(proposal.number, {"step": 1, "bytes": 2 * LIMIT})
     assert said == "640,000 bytes over the limit at 0% of the run"
     assert trial_of(book, proposal).user_attrs[PROGRESS] == 0.0
     assert trial_of(book, proposal).constraints[OVER] == LIMIT
@@ -62,13 +62,13 @@ def test_progress_that_is_not_told_is_none(tmp_path):
 def test_a_trial_that_is_stopped_says_why_and_stays_so(tmp_path):
     book = ledger(tmp_path, pruner=Stopping())
     first, second, third = (book.propose() for _ in range(3))
-    assert book.report(first.number, {"step": 1, "bytes": 100}) is None  # without a score nothing is asked
-    said = book.report(first.number, RUNG)
-    assert said == "stopped by its score, at 25% of the run: 3.0000 bpb" == book.stopped(first.number)
-    assert book.report(first.number, {"step": 3, "bytes": 100}) == said
+    assert book.rungs.report(first.number, {"step": 1, "bytes": 100}) is None  # without a score nothing is asked
+    said = book.rungs.report(first.number, RUNG)
+    assert said == "stopped by its score, at 25% of the run: 3.0000 bpb" == book.rungs.stopped(first.number)
+    assert book.rungs.report(first.number, {"step": 3, "bytes": 100}) == said
     assert "trained" not in trial_of(book, first).user_attrs  # its own schedule had begun
-    assert book.report(second.number, {"step": 2, "bpb": 2.5}) == "stopped by its score, at 0% of the run: 2.5000 bpb"
-    large = book.report(third.number, RUNG | {"bytes": 2 * LIMIT, "complete": True})
+    assert book.rungs.report(second.number, {"step": 2, "bpb": 2.5}) == "stopped by its score, at 0% of the run: 2.5000 bpb"
+    large = book.rungs.report(third.number, RUNG | {"bytes": 2 * LIMIT, "complete": True})
     assert large == "640,000 bytes over the limit at 25% of the run"
     assert trial_of(book, third).user_attrs["trained"] is False
 
@@ -76,14 +76,16 @@ def test_a_trial_that_is_stopped_says_why_and_stays_so(tmp_path):
 def test_a_record_that_is_cut_holds_what_the_last_rung_told(tmp_path):
     book = ledger(tmp_path, pruner=Stopping())
     silent, scored, ended = (book.propose() for _ in range(3))
-    record = book.cut(silent.number, record_of(silent, "pruned", trained=True))
+    record = book.rungs.completed(silent.number, record_of(silent, "pruned", trained=True))
     assert (record.seconds, record.tokens, record.curve, record.bytes, record.trained) == (0.0, 0, [], None, True)
-    book.report(scored.number, RUNG)
-    record = book.cut(scored.number, record_of(scored, "pruned"))
+    book.rungs.report(scored.number, RUNG)
+    record = book.rungs.completed(scored.number, record_of(scored, "pruned"))
     assert (record.seconds, record.tokens, record.bytes) == (1.5, 8, None)
     assert record.curve == [{"step": 2, "bpb": 3.0, "bytes": 100}]
-    book.report(ended.number, {"step": 9, "seconds": 2.0, "tokens": 36, "progress": 1.0, "trained": False, "bytes": LIMIT + 5})
-    record = book.cut(ended.number, record_of(ended, "pruned"))
+    book.rungs.report(
+        ended.number, {"step": 9, "seconds": 2.0, "tokens": 36, "progress": 1.0, "trained": False, "bytes": LIMIT + 5}
+    )
+    record = book.rungs.completed(ended.number, record_of(ended, "pruned"))
     assert (record.seconds, record.tokens, record.bytes, record.trained) == (2.0, 36, LIMIT + 5, False)
     assert record.code_bytes == code_bytes(ended.recipe)
 
@@ -121,7 +123,7 @@ def test_a_trial_keeps_the_bytes_it_was_stopped_for(tmp_path):
     book = ledger(tmp_path)
     proposal = book.propose()
     assert not book.recorded(proposal)
-    book.report(proposal.number, RUNG | {"bytes": 2 * LIMIT})
+    book.rungs.report(proposal.number, RUNG | {"bytes": 2 * LIMIT})
     book.finish(proposal.number, record_of(proposal, "pruned", bytes=LIMIT + 7))
     assert trial_of(book, proposal).constraints[OVER] == LIMIT
 

@@ -13,16 +13,15 @@ from rich.console import Console
 
 from golflab.model.record import Record
 from golflab.model.technique import parse
-from golflab.search.engine.budget import Budget
 from golflab.search.engine.halving import Halving, shorter
 from golflab.search.engine.running import EVERY, FILE, Reporter, in_words, running_state
-from golflab.search.engine.standing import Opening, Standing, standing_of
-from golflab.search.engine.trainable import run_safely
+from golflab.search.engine.session import run_safely
+from golflab.search.engine.standing import Budget, Opening, Standing, standing_of
 from golflab.search.experiment.clock import Clock
 from golflab.search.experiment.drive import open_ledger
+from golflab.search.experiment.experiment_file import read_experiment, write_experiment
 from golflab.search.experiment.folder import begin, create
 from golflab.search.experiment.start import asked
-from golflab.search.ledger.storage import read_experiment, write_experiment
 from golflab.search.sampler.proposal import Proposal
 from golflab.search.terminal import show
 from golflab.search.terminal.live_table import HEARTBEAT, LiveTable
@@ -219,7 +218,7 @@ def test_where_nobody_watches_a_terminal_little_is_said(tmp_path):
         table.tick()
     lines = table.console.file.getvalue().splitlines()
     assert len(lines) == 6
-    assert lines[0] == "mine goes on: 2 of 24 done, best 2.1000 (trial 2), 12:34, about 1:00:00 left."
+    assert lines[0] == "mine continues: 2 of 24 done, best 2.1000 (trial 2), 12:34, about 1:00:00 left."
     assert lines[1:3] == ["Starting Ray …", "2 workers, one core each (starting Ray took 4 s)."]
     for line in lines[3:5]:
         assert line.startswith(

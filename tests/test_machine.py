@@ -16,7 +16,8 @@ import golflab.search.engine.cluster
 import golflab.search.engine.process_group
 import golflab.search.engine.scratch
 import golflab.search.experiment.options
-from golflab.search.engine.cluster import Cluster, placement, unreachable
+from golflab.search.engine.cluster import unreachable
+from golflab.search.engine.resources import Cluster, placement
 from golflab.search.engine.scratch import MARKED, MARKER, PREFIX, scratch
 from golflab.search.experiment.options import Options
 from golflab.search.experiment.start import run_plan
@@ -162,9 +163,9 @@ def _argument(process, text):
 
 
 def test_processes_of_a_trial_meet_at_one_address_only():
-    door = golflab.search.engine.process_group._door("127.0.0.1")
+    store = golflab.search.engine.process_group._rendezvous_store("127.0.0.1")
     heard = [c for c in psutil.Process().net_connections(kind="inet") if c.status == psutil.CONN_LISTEN]
-    assert [c.laddr.ip for c in heard if c.laddr.port == door.port] == ["127.0.0.1"]
+    assert [c.laddr.ip for c in heard if c.laddr.port == store.port] == ["127.0.0.1"]
 
 
 # ---------------------------------------------------------------------- what is deleted
@@ -235,7 +236,7 @@ def test_why_no_cluster_can_be_used_is_one_sentence(monkeypatch):
     assert unreachable(f"127.0.0.1:{port}").startswith(f"Nothing listens at 127.0.0.1:{port}")
     assert "must be HOST:PORT" in unreachable("nonsense")
     monkeypatch.setattr(golflab.search.engine.cluster, "_tried", lambda address: "ray.exceptions.AuthenticationError: no token")
-    assert "wants a token: set RAY_AUTH_MODE=token" in unreachable("auto")
+    assert "needs a token: set RAY_AUTH_MODE=token" in unreachable("auto")
     monkeypatch.setattr(golflab.search.engine.cluster, "_tried", lambda address: "")
     assert unreachable("auto") == ""
 

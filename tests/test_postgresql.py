@@ -20,7 +20,9 @@ from made import made
 from test_cli import golflab
 
 from golflab.model.record import records_in
-from golflab.search.ledger.storage import Presence, open_storage, read_experiment
+from golflab.search.experiment.experiment_file import read_experiment
+from golflab.search.ledger.drivers import Presence
+from golflab.search.ledger.storage import open_storage
 
 ROOT = Path(__file__).parent.parent
 SECRET = uuid.uuid4().hex

@@ -9,7 +9,7 @@ from rich.console import Console
 from golflab.analysis.report.report import report
 from golflab.analysis.report.words import summary
 from golflab.search.design.prospects import prospects
-from golflab.search.engine.budget import UNBOUNDED
+from golflab.search.engine.standing import UNBOUNDED
 from golflab.search.experiment import clock as clocks
 from golflab.search.experiment import start as sweep
 from golflab.search.experiment.clock import Clock
@@ -32,13 +32,13 @@ def test_too_few_trials_are_said_to_be_too_few_with_what_to_do():
 
 
 def test_more_trials_show_smaller_effects():
-    smallest = [float(said(trials=n).partition("an effect of ")[2].split()[0]) for n in (24, 48, 200)]
+    smallest = [float(said(trials=n).partition("effect is at least ")[2].split()[0]) for n in (24, 48, 200)]
     assert smallest == sorted(smallest, reverse=True)
     assert smallest[0] > 2 * smallest[2]
 
 
 def test_a_search_bounded_by_its_budget_says_when_effects_show():
-    assert "from 18 complete runs on" in said(trials=UNBOUNDED, budget="2h")
+    assert "after 18 complete runs" in said(trials=UNBOUNDED, budget="2h")
 
 
 @pytest.mark.parametrize("width", [80, 140])
@@ -49,7 +49,7 @@ def test_runs_that_tell_nothing_end_in_one_sentence_and_a_command(tmp_path, widt
     told, screen = report(folder), io.StringIO()
     told.text(Console(file=screen, width=width))
     text = " ".join(screen.getvalue().split())
-    assert "These 6 complete runs cannot tell apart the" in text
+    assert "6 complete runs cannot separate the effects of the" in text
     assert "golflab resume demo --trials 40" in text
     assert "technique Δ" not in text
     assert "–" not in text
@@ -85,7 +85,7 @@ def test_a_pace_that_will_not_reach_is_said_once(tmp_path, monkeypatch, trials, 
     now[0], clock._lasted = 20.0, [0.0, 6.0, 7.0, 7.0]  # three trials in 20 s: 15 in 100 s
     said = clock.too_slow()
     assert ("about 15 of 24 trials" in said) == warned
-    assert ("--budget …` goes on" in said) == warned
+    assert ("--budget …` continues" in said) == warned
     assert clock.too_slow() == ""
 
 
@@ -96,7 +96,7 @@ def test_a_search_that_ran_out_of_budget_is_not_called_finished(capsys):
     screen = io.StringIO()
     show.status(Console(file=screen, width=300), told | {"resume": "golflab resume w"})
     text = screen.getvalue()
-    assert "w: out of budget, the budget of 265s is spent. 271 s on the clock" in text
+    assert "w: out of budget, the budget of 265s is spent. 271 s of wall time" in text
     assert "618 s of training summed over all workers" in text
     assert "finished" not in text
     assert "continue with: golflab resume w" in text

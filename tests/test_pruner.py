@@ -5,6 +5,7 @@ import optuna
 import pytest
 from optuna.pruners import MedianPruner
 from optuna.trial import TrialState, create_trial
+from scipy import stats
 
 from golflab.search.ledger.pruners import (
     BYTES,
@@ -15,6 +16,7 @@ from golflab.search.ledger.pruners import (
     WilcoxonRungPruner,
     agreement,
     agreements,
+    correlated,
 )
 
 
@@ -106,3 +108,8 @@ def test_the_byte_pruner_wraps_any_other():
         with pytest.raises(ValueError, match="ByteBudgetPruner"):
             ByteBudgetPruner(**wrong)
     assert ByteBudgetPruner(1000, Always()).prune(study, running(study, 1, 0.0))
+
+
+def test_scores_that_are_equal_share_their_rank():
+    pairs = [(1.0, 2.0), (1.0, 3.0), (2.0, 2.0), (3.0, 5.0), (0.5, 1.0), (2.0, 4.0)]
+    assert correlated(1, pairs).spearman == pytest.approx(stats.spearmanr(*zip(*pairs, strict=True)).statistic)

@@ -20,7 +20,7 @@ from golflab.model.schema import problem
 from golflab.search.cli.export import find_trial
 from golflab.search.experiment.drive import open_ledger
 from golflab.search.experiment.start import options_of
-from golflab.search.upkeep.folders import listed
+from golflab.search.upkeep.listing import listed
 from golflab.search.upkeep.status import status_of
 
 WRONG = {
@@ -315,20 +315,20 @@ def test_a_record_that_is_written_can_be_read(tmp_path):
     """Scores that could not be read back are failures, so that no finished run is made again for ever."""
     from unittest import mock
 
-    import golflab.model.run as story
-    from golflab.model.run import StageFailed
+    from golflab.model.job import finishing
+    from golflab.model.job.finishing import StageFailed
 
     job = mock.Mock(later={"evaluate": "key"})
     job.timed.return_value = contextlib.nullcontext()
     job.cache.read.return_value = None
     for score in (0.0, -1.0, float("nan"), float("inf"), 1e7):
         with (
-            mock.patch.object(story, "evaluate", return_value=mock.Mock(bpb=score)),
-            mock.patch.object(story, "scored_model"),
-            mock.patch.object(story, "scoring_part"),
+            mock.patch.object(finishing, "evaluate", return_value=mock.Mock(bpb=score)),
+            mock.patch.object(finishing, "scored_model"),
+            mock.patch.object(finishing, "scoring_part"),
             pytest.raises(StageFailed, match="bits per byte"),
         ):
-            story._scored(job, {}, "evaluate")
+            finishing._score(job, {}, "evaluate")
 
 
 def test_damaged_documents_are_named(tmp_path):

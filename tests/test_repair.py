@@ -15,7 +15,8 @@ from golflab.model.record import look_through
 from golflab.search.cli import main as cli
 from golflab.search.experiment.drive import open_ledger
 from golflab.search.experiment.start import options_of
-from golflab.search.ledger.storage import JOURNAL, Presence
+from golflab.search.ledger.drivers import Presence
+from golflab.search.ledger.storage import JOURNAL
 from golflab.search.upkeep.repair import rebuild
 from golflab.search.upkeep.status import opened, status_of
 
@@ -26,7 +27,7 @@ def kept(tmp_path_factory):
     folder = made(tmp_path_factory.mktemp("kept"), "e", trials=8, failing=1, left=3)
     book = open_ledger(options_of("e", folder.parent, trust=True))
     assert book.propose() is not None
-    book.enqueue(book.space.params(book.space.preset) | {"xsa": True})
+    book.enqueue(book.problem.recipes.params(book.problem.recipes.preset) | {"xsa": True})
     book.presence.leave()
     return folder
 
@@ -119,7 +120,7 @@ def test_whatever_happened_to_the_journal_its_trials_are_there_again(folder, nam
         assert "Traceback" not in err
     code, out, err = golflab(monkeypatch, capsys, "repair", "e", "--runs", folder.parent)
     assert (code, err) == (0, "")
-    assert "was built again: 4 complete, 1 failed, 1 running" in out, out
+    assert "was rebuilt: 4 complete, 1 failed, 1 running" in out, out
     after = [told(trial) for trial in trials(folder)]
     assert [row[:4] for row in after[:5]] == [row[:4] for row in before[:5]]  # numbers, states, values, parameters
     assert [row[5:] for row in after[:5]] == [row[5:] for row in before[:5]]  # constraints and attributes

@@ -64,7 +64,7 @@ def test_text_names_what_is_not_distinguishable(folder):
     stream = io.StringIO()
     report(folder).text(Console(file=stream, width=200))
     assert "Not distinguishable from zero: " in stream.getvalue()
-    assert "chosen by a search" in stream.getvalue()
+    assert "A search chose these runs" in stream.getvalue()
 
 
 def test_the_page_is_one_file_that_needs_no_network(folder, tmp_path):

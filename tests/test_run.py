@@ -13,6 +13,8 @@ from golflab.model.compression.artifact import unpack
 from golflab.model.data.corpus import load_corpus
 from golflab.model.data.prepare import prepare
 from golflab.model.evaluation.score import evaluate
+from golflab.model.job import finishing
+from golflab.model.job import training as train_stage
 from golflab.model.network.gpt import GPT
 from golflab.model.network.weights import scored_model
 from golflab.model.record import Record, load_documents
@@ -42,13 +44,13 @@ def cache(tmp_path_factory):
 @pytest.fixture
 def trainings(monkeypatch):
     """The recipes that were really trained."""
-    done, original = [], story.train
+    done, original = [], train_stage.train
 
     def counted(recipe, *args, **kwargs):
         done.append(recipe)
         return original(recipe, *args, **kwargs)
 
-    monkeypatch.setattr(story, "train", counted)
+    monkeypatch.setattr(train_stage, "train", counted)
     return done
 
 
@@ -114,7 +116,7 @@ def test_a_diverging_run_fails_with_its_reason(recipe, cache, tmp_path, monkeypa
     def diverge(*args, **kwargs):
         raise story.TrainingFailed("the loss became nan at step 3")
 
-    monkeypatch.setattr(story, "train", diverge)
+    monkeypatch.setattr(train_stage, "train", diverge)
     record = run(recipe.with_(seed=10), tmp_path, cache, device="cpu")
     assert (record.state, record.reason) == ("failed", "the loss became nan at step 3")
     assert Record.load(tmp_path).state == "failed"
@@ -147,13 +149,13 @@ def test_what_is_packed_and_scored_is_the_model_at_the_end_of_its_training(recip
     recipe = recipe.with_(parse("depth_recurrence:first=0,final=1,begin=0.5"), parse("gptq:tokens=256"), tokens=8 * BATCH)
     seen = []
     for name in ("artifact", "evaluate"):
-        honest = getattr(story, name)
+        honest = getattr(finishing, name)
 
         def watched(*arguments, honest=honest, **options):
             seen.append(next(model for model in arguments if isinstance(model, GPT)).order)
             return honest(*arguments, **options)
 
-        monkeypatch.setattr(story, name, watched)
+        monkeypatch.setattr(finishing, name, watched)
     record = run(recipe, None, cache, device="cpu")
     assert seen == [[0, 1, 2, 3, 0, 1]] * 3
     model = scored_model(recipe, unpack(story.packed(recipe, cache, "cpu")), dtype=Place.choose("cpu").dtype)

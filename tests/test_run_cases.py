@@ -12,7 +12,10 @@ import pytest
 import torch
 
 from golflab.model import run as story
-from golflab.model.job import Job
+from golflab.model.job import finishing
+from golflab.model.job import training as train_stage
+from golflab.model.job.job import Job
+from golflab.model.job.request import Request
 from golflab.model.network.gpt import GPT
 from golflab.model.network.initialize import initialize
 from golflab.model.record import Record
@@ -21,7 +24,7 @@ from golflab.model.stages import Cache, training_part
 from golflab.model.system.device import Place
 from golflab.model.system.machine import Conditions
 from golflab.model.technique import parse
-from golflab.model.training.result import Trained, TrainingFailed
+from golflab.model.training.result import Trained, TrainingFailed, average_key
 from golflab.model.ways import Way
 from tests.contract_helpers import BASE, BATCH, made_up_corpus
 
@@ -61,7 +64,8 @@ def trained(monkeypatch):
         weights = {n: p.detach().clone() for n, p in initialize(GPT(part), part).named_parameters()}
         return Trained(weights, {}, **told.result)
 
-    monkeypatch.setattr(story, "train", train)
+    for module in (train_stage, story):
+        monkeypatch.setattr(module, "train", train)
     return told
 
 
@@ -112,8 +116,8 @@ def test_a_record_tells_how_the_training_went(recipe, cache, trained, tmp_path, 
 
 @pytest.mark.parametrize("reason", ["too large", "", None])
 def test_the_finished_size_is_told_before_anything_is_scored(recipe, cache, trained, monkeypatch, reason):
-    heard, scored, honest = [], [], story.evaluate
-    monkeypatch.setattr(story, "evaluate", lambda *a, **k: scored.append(len(heard)) or honest(*a, **k))
+    heard, scored, honest = [], [], finishing.evaluate
+    monkeypatch.setattr(finishing, "evaluate", lambda *a, **k: scored.append(len(heard)) or honest(*a, **k))
     record = run(recipe, None, cache, device="cpu", on_rung=lambda point: heard.append(point) or reason, rungs=False)
     told = {"step": 4, "bytes": record.bytes, "trained": True, "tokens": 256, "seconds": 2.0, "progress": 1.0}
     assert heard == [told]
@@ -130,9 +134,9 @@ def test_weights_are_scored_before_quantisation_unless_that_is_not_wanted_or_cos
     slot = SimpleNamespace(tenant=lambda name: "an adapter" if name == "adapt" else None)
     job, record = SimpleNamespace(recipe=slot), SimpleNamespace()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(story, "_scored", lambda job, weights, stage: SimpleNamespace(bpb=1.5))
-        patch.setattr(story, "unpack", lambda blob: {})
-        story._evaluated(job, story._Asked(), Trained({}, {}), b"", record)
+        patch.setattr(finishing, "_score", lambda job, weights, stage: SimpleNamespace(bpb=1.5))
+        patch.setattr(finishing, "unpack", lambda blob: {})
+        finishing.score_artifact(job, Request(), Trained({}, {}), b"", record)
     assert vars(record) == {"bpb": 1.5, "state": "complete"}
 
 
@@ -193,8 +197,8 @@ def test_others_train_along_with_what_the_first_process_has(recipe, cache, train
 
 def test_what_was_packed_and_scored_is_found_again(recipe, cache, trained, monkeypatch):
     first = run(recipe, None, cache, device="cpu")
-    for name in ("train", "artifact", "evaluate"):
-        monkeypatch.setattr(story, name, None)
+    for module, name in ((train_stage, "train"), (finishing, "artifact"), (finishing, "evaluate")):
+        monkeypatch.setattr(module, name, None)
     found = run(recipe, None, cache, device="cpu")
     assert (found.bytes, found.bpb, found.bpb_float) == (first.bytes, first.bpb, first.bpb_float)
 
@@ -218,7 +222,7 @@ def test_a_training_that_is_found_is_ones_own_only_if_one_was_interrupted_behind
         if there:
             job.checkpoint.touch()
         job.notes = []
-        found = story._found(job, tensors, facts | {"micro_tokens": 32})
+        found = train_stage._from_cache(job, tensors, facts | {"micro_tokens": 32})
         assert not job.checkpoint.exists()
         assert job.notes == [f"out of memory at micro_tokens={BATCH}; ran at 32", *(["noted while training"] if own else [])]
         assert (job.trained_here, found.rungs) == ((True, [{"step": 2}]) if own else (False, []))
@@ -267,7 +271,7 @@ def test_a_full_disk_costs_the_entry_and_the_checkpoint_stays(recipe, cache, tra
 
 @pytest.mark.parametrize(("float_score", "what"), [(True, "weights"), (False, "artifact")])
 def test_what_cannot_be_scored_says_what_and_why(recipe, cache, trained, monkeypatch, float_score, what):
-    monkeypatch.setattr(story, "evaluate", lambda *a, **k: SimpleNamespace(bpb=float("inf")))
+    monkeypatch.setattr(finishing, "evaluate", lambda *a, **k: SimpleNamespace(bpb=float("inf")))
     record = run(recipe, None, cache, device="cpu", float_score=float_score)
     assert (record.state, record.bpb) == ("failed", None)
     assert record.reason == f"the {what} scored inf bits per byte"
@@ -277,7 +281,7 @@ def test_what_cannot_be_scored_says_what_and_why(recipe, cache, trained, monkeyp
         resumes.append(resume)
         raise ValueError("no room for this window")
 
-    monkeypatch.setattr(story, "evaluate", refuse)
+    monkeypatch.setattr(finishing, "evaluate", refuse)
     record = run(recipe, None, cache, device="cpu", float_score=float_score)
     assert (record.state, record.reason) == ("failed", "no room for this window")
     assert resumes[0].suffix == ".partial"
@@ -288,7 +292,7 @@ def test_weights_that_cannot_be_packed_say_why(recipe, cache, trained, monkeypat
     def refuse(*_):
         raise ValueError("no file holds that")
 
-    monkeypatch.setattr(story, "artifact", refuse)
+    monkeypatch.setattr(finishing, "artifact", refuse)
     record = run(recipe, None, cache, device="cpu")
     assert (record.state, record.reason, record.bytes) == ("failed", "no file holds that", None)
 
@@ -296,9 +300,11 @@ def test_weights_that_cannot_be_packed_say_why(recipe, cache, trained, monkeypat
 def test_a_training_is_found_again_with_the_weights_its_recipe_exports(recipe, cache, trained):
     own = recipe.with_(parse("ema:decay=0.5"))
     average = {"table.weight": torch.ones(1)}
-    key = story.average_key(own.tenant("average"))
+    key = average_key(own.tenant("average"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(story, "_trained", lambda job, asked: (setattr(job, "training", "t"), Trained({}, {key: average}))[1])
+        patch.setattr(
+            story, "train_or_find", lambda job, asked: (setattr(job, "training", "t"), Trained({}, {key: average}))[1]
+        )
         found = training(own, cache, on_step=print, device="cpu")
     assert (found.key, found.weights) == ("t", average)
     assert found.data.fingerprint == training(own, cache, device="cpu").data.fingerprint
@@ -307,8 +313,8 @@ def test_a_training_is_found_again_with_the_weights_its_recipe_exports(recipe, c
 
 
 def test_ways_are_compared_once_the_recipe_is_scored_and_cost_their_own_time(recipe, cache, trained, monkeypatch):
-    monkeypatch.setattr(story, "compare", lambda recipe, trained, model, data, ways: [{"ways": list(ways)}])
-    monkeypatch.setattr(story, "collected", lambda ways, trained: [str(way) for way in ways])
+    monkeypatch.setattr(finishing, "compare", lambda recipe, trained, model, data, ways: [{"ways": list(ways)}])
+    monkeypatch.setattr(finishing, "collected", lambda ways, trained: [str(way) for way in ways])
     way = Way.parse("int8_rows")
     record = run(recipe, None, cache, device="cpu", ways=[way])
     assert record.finishings == [{"ways": ["int8_rows"]}]
@@ -343,12 +349,12 @@ def test_which_training_in_the_cache_is_the_one_this_run_would_do(
             raise TrainingFailed("with this shorter schedule")
         return Trained({}, {})
 
-    monkeypatch.setattr(story, "_train", attempt)
-    monkeypatch.setattr(story, "to_try", lambda part, told: short)
-    monkeypatch.setattr(story, "tried", lambda curve: paces[0])
-    monkeypatch.setattr(story, "step_seconds", lambda part, told: paces[1] if paces else 1.0)
+    monkeypatch.setattr(train_stage, "_train", attempt)
+    monkeypatch.setattr(train_stage, "short_training", lambda part, told: short)
+    monkeypatch.setattr(train_stage, "measured_step_seconds", lambda curve: paces[0])
+    monkeypatch.setattr(train_stage, "step_seconds", lambda part, told: paces[1] if paces else 1.0)
     job = SimpleNamespace(recipe=recipe.with_(seconds=seconds), earlier=earlier, is_own=lambda: own, notes=[])
-    assert story._serves(job, story._Asked(), {}) is serves
+    assert train_stage._is_usable(job, Request(), {}) is serves
     assert len(job.notes) == notes
     if notes:
         assert job.notes == ["the training in the cache took 1 s a step, this process takes 0.5; trained anew"]
@@ -379,9 +385,9 @@ def test_a_rung_is_measured_on_the_split_and_passed_on(recipe, cache, monkeypatc
         asked.append((model, len(documents), code_bytes))
         return {"bpb": 2.5, "bytes": 77}, [2.0, 3.0]
 
-    monkeypatch.setattr(story, "measure", measure)
+    monkeypatch.setattr(train_stage, "measure", measure)
     point = {"step": 2}
-    assert story._at_rung(job, lambda told: heard.append(told) or "why", point, "a model") == "why"
+    assert train_stage._measure_rung(job, lambda told: heard.append(told) or "why", point, "a model") == "why"
     assert asked == [("a model", len(job.data.dev), job.code_bytes)]
     assert point == {"step": 2, "bpb": 2.5, "bytes": 77}
     assert heard == [{"step": 2, "bpb": 2.5, "bytes": 77, "documents": [2.0, 3.0]}]
@@ -394,6 +400,6 @@ def test_an_earlier_runs_training_is_used_wherever_it_was_done(recipe, cache, tr
     assert len(trained.calls) == 1
     assert (record.bytes, record.bpb, record.bpb_float) == (first.bytes, first.bpb, first.bpb_float)
     assert len(blob) == record.bytes - record.code_bytes
-    monkeypatch.setattr(story, "evaluate", lambda *a, **k: SimpleNamespace(bpb=float("nan")))
+    monkeypatch.setattr(finishing, "evaluate", lambda *a, **k: SimpleNamespace(bpb=float("nan")))
     with pytest.raises(ValueError, match="scored nan bits per byte"):
         again(recipe.with_(parse("sliding_window:stride=8")), cache, first, "cpu")

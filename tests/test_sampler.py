@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_info
 from golflab.search.sampler import fitting as search_sampler
 from golflab.search.sampler.encoding import Encoding
 from golflab.search.sampler.fitting import FittingSampler
+from golflab.search.sampler.problem import Problem
 from golflab.search.sampler.scores import fence, scored
 from golflab.search.sampler.sizes import Sizes
 from golflab.search.sampler.surrogate import Surrogate
@@ -47,14 +48,16 @@ def search(sampler, count, trials=()):
 
 
 def test_everything_proposed_fits_and_nothing_is_proposed_twice():
-    trials = search(FittingSampler(SPACE, overrun=size, owners=OWNERS, seed=3), 40)
+    trials = search(FittingSampler(Problem(SPACE, overrun=size, owners=OWNERS), seed=3), 40)
     assert all(size(t.params) <= 1 for t in trials)
     encoding = Encoding(SPACE, OWNERS)
     assert len(np.unique(encoding.rows([t.params for t in trials]), axis=0)) == 40
 
 
 def test_it_finds_better_than_chance_does():
-    ours = [min(t.value for t in search(FittingSampler(SPACE, overrun=size, owners=OWNERS, seed=s), 25)) for s in range(6)]
+    ours = [
+        min(t.value for t in search(FittingSampler(Problem(SPACE, overrun=size, owners=OWNERS), seed=s), 25)) for s in range(6)
+    ]
     rng = np.random.default_rng(0)
     drawn = [Encoding(SPACE).params(row) for row in Encoding(SPACE).draw(600, rng)]
     chance = min(value(p) for p in drawn if size(p) <= 1)
@@ -62,10 +65,10 @@ def test_it_finds_better_than_chance_does():
 
 
 def test_a_resume_makes_the_same_proposals():
-    whole = search(FittingSampler(SPACE, overrun=size, owners=OWNERS, seed=5), 14)
-    again = search(FittingSampler(SPACE, overrun=size, owners=OWNERS, seed=5), 14, whole[:9])
+    whole = search(FittingSampler(Problem(SPACE, overrun=size, owners=OWNERS), seed=5), 14)
+    again = search(FittingSampler(Problem(SPACE, overrun=size, owners=OWNERS), seed=5), 14, whole[:9])
     assert [t.params for t in whole] == [t.params for t in again]
-    other = search(FittingSampler(SPACE, overrun=size, owners=OWNERS, seed=6), 14)
+    other = search(FittingSampler(Problem(SPACE, overrun=size, owners=OWNERS), seed=6), 14)
     assert [t.params for t in whole] != [t.params for t in other]
 
 
@@ -76,14 +79,14 @@ def test_a_proposal_keeps_to_one_thread():
         seen.update(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
         return size(params)
 
-    search(FittingSampler(SPACE, overrun=overrun, owners=OWNERS, seed=0), 6)
+    search(FittingSampler(Problem(SPACE, overrun=overrun, owners=OWNERS), seed=0), 6)
     assert seen == {1}
 
 
 def test_known_recipes_come_first_unless_they_do_not_fit():
     small = {name: False for name in SPACE if name.startswith("t")} | {"bits": "int5", "width": 3, "rate": 0.1}
     large = {**dict.fromkeys(small, True), "bits": "int8", "width": 6, "rate": 0.1}
-    sampler = FittingSampler(SPACE, overrun=size, starts=[large, small])
+    sampler = FittingSampler(Problem(SPACE, overrun=size, starts=[large, small]))
     first = sampler.propose([], 0)
     assert (first.params, first.asked, first.dropped) == (small, 2, 1)
     assert sampler.propose([finished(small, 0)], 1).params not in (small, large)
@@ -97,7 +100,9 @@ def test_what_may_not_fit_must_promise_more_and_what_hardly_fits_is_refused():
         def overrun(params):
             return size(params) / 1.05
 
-        samplers = [FittingSampler(SPACE, overrun=overrun, chance=chance, owners=OWNERS, seed=seed) for seed in range(3)]
+        samplers = [
+            FittingSampler(Problem(SPACE, overrun=overrun, chance=chance, owners=OWNERS), seed=seed) for seed in range(3)
+        ]
         taken = [chance(t.params) for sampler in samplers for t in search(sampler, 40)]
         assert min(taken) > 0
         return sum(c < 1 for c in taken)
@@ -128,7 +133,7 @@ def test_a_combination_is_counted_once_however_often_it_is_refused():
     small = {name: False for name in SPACE if name.startswith("t")} | {"bits": "int5", "width": 3, "rate": 0.1}
     large = small | {"width": 6, "t0": True, "t3": True}
     chances = {True: 0.0, False: 1.0}
-    sampler = FittingSampler(SPACE, starts=[large, small], chance=lambda params: chances[params["width"] == 6])
+    sampler = FittingSampler(Problem(SPACE, starts=[large, small], chance=lambda params: chances[params["width"] == 6]))
     first = sampler.propose([], 0)
     second = sampler.propose([finished(small, 0)], 1)
     assert (first.params, first.asked, first.dropped) == (small, 2, 1)
@@ -142,7 +147,7 @@ def test_a_combination_is_counted_once_however_often_it_is_refused():
 
 def test_asking_is_bounded_when_nothing_fits():
     asked = []
-    sampler = FittingSampler(SPACE, overrun=lambda params: asked.append(1) or 2.0)
+    sampler = FittingSampler(Problem(SPACE, overrun=lambda params: asked.append(1) or 2.0))
     assert sampler.propose([], 0).params is None
     assert len(asked) < 600
 
@@ -164,20 +169,20 @@ def test_models_take_running_trials_into_account(monkeypatch):
     spied = lambda *told: among.append(told[-1]) or improvement(*told)
     monkeypatch.setattr(search_sampler, "expected_improvement", spied)
     for number in range(14, 30):
-        FittingSampler(space, seed=0).propose(trials, number)
-    sampler = FittingSampler(space, seed=0)
+        FittingSampler(Problem(space), seed=0).propose(trials, number)
+    sampler = FittingSampler(Problem(space), seed=0)
     assert believed
     assert all(np.array_equal(x, sampler._size.features(expected)) for x in believed)
     monkeypatch.setattr(Surrogate, "skill", lambda model: -1.0)  # a model that predicts nothing leaves it to the densities
     for number in range(14, 30):
-        FittingSampler(space, seed=0).propose(trials, number)
+        FittingSampler(Problem(space), seed=0).propose(trials, number)
     assert among
     assert all(np.array_equal(rows, expected) for rows in among)
 
 
 def test_running_trials_are_not_proposed_again():
     space = {"a": CategoricalDistribution((False, True)), "b": CategoricalDistribution((False, True))}
-    sampler = FittingSampler(space)
+    sampler = FittingSampler(Problem(space))
     trials = []
     for number in range(4):
         found = sampler.propose(trials, number).params
@@ -187,7 +192,7 @@ def test_running_trials_are_not_proposed_again():
 
 
 def test_it_is_an_ordinary_optuna_sampler():
-    study = optuna.create_study(sampler=FittingSampler(SPACE, overrun=size, owners=OWNERS), direction="maximize")
+    study = optuna.create_study(sampler=FittingSampler(Problem(SPACE, overrun=size, owners=OWNERS)), direction="maximize")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def objective(trial):
@@ -205,7 +210,7 @@ def test_clashing_parameters_are_proposed_as_they_will_be_understood():
     def canonical(params):
         return params | {"t1": False} if params["t0"] else params
 
-    trials = search(FittingSampler(SPACE, overrun=size, canonical=canonical), 15)
+    trials = search(FittingSampler(Problem(SPACE, overrun=size, canonical=canonical)), 15)
     assert not any(t.params["t0"] and t.params["t1"] for t in trials)
 
 
@@ -246,7 +251,7 @@ def test_proposals_stay_near_a_start_that_nothing_else_comes_up_to():
     for number, params in enumerate([start, *(encoding.params(row) for row in encoding.draw(5, rng))]):
         trials.append(create_trial(value=float(number), params=params, distributions=space))
         trials[-1].number = number
-    samplers = [FittingSampler(space, overrun=size, starts=[start], seed=s) for s in range(20)]
+    samplers = [FittingSampler(Problem(space, overrun=size, starts=[start]), seed=s) for s in range(20)]
     found = [sampler.propose(trials, 6).params for sampler in samplers]
     apart = [encoding.distance(encoding.rows([params]), encoding.rows([start])[0])[0] for params in found]
     assert sum(a <= encoding.columns / 4 for a in apart) > 12
@@ -303,7 +308,9 @@ def training(params):
 
 @pytest.mark.parametrize("design", [4, 99])
 def test_variants_of_finished_trainings_are_tried_and_no_more_of_them_than_was_asked_for(design):
-    sampler = FittingSampler(SPACE, overrun=size, training=training, later=LATER, variants=2, design=design, seed=1)
+    sampler = FittingSampler(
+        Problem(SPACE, overrun=size, training=training, after_training=LATER), variants=2, design=design, seed=1
+    )
     trials, sources = [], []
     while len(trials) < 30:
         found = sampler.propose(trials, len(trials))
@@ -318,7 +325,7 @@ def test_variants_of_finished_trainings_are_tried_and_no_more_of_them_than_was_a
 
 
 def test_a_training_that_still_runs_has_no_variants():
-    sampler = FittingSampler(SPACE, overrun=size, training=training, later=LATER, variants=2, design=99)
+    sampler = FittingSampler(Problem(SPACE, overrun=size, training=training, after_training=LATER), variants=2, design=99)
     trials = []
     for number in range(6):
         found = sampler.propose(trials, number)
@@ -332,7 +339,9 @@ def test_variants_find_more_with_the_same_trainings():
     trained = lambda params: tuple(params[name] for name in SPACE if name not in later)
 
     def best(variants, seed):
-        sampler = FittingSampler(SPACE, overrun=size, training=trained, later=later, variants=variants, seed=seed)
+        sampler = FittingSampler(
+            Problem(SPACE, overrun=size, training=trained, after_training=later), variants=variants, seed=seed
+        )
         trials, keys = [], set()
         while len(keys) < 7:
             trials.append(finished(sampler.propose(trials, len(trials)).params, len(trials)))
@@ -358,7 +367,7 @@ def test_stopped_trials_teach_what_their_last_score_predicts():
 
 def test_eight_workers_try_different_things_and_still_get_better():
     def search_with(workers, seed):
-        sampler, trials = FittingSampler(SPACE, overrun=size, owners=OWNERS, seed=seed), []
+        sampler, trials = FittingSampler(Problem(SPACE, overrun=size, owners=OWNERS), seed=seed), []
         for number in range(28):
             found = sampler.propose(trials, number).params
             trials.append(create_trial(state=TrialState.RUNNING, params=found, distributions=SPACE))

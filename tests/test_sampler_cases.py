@@ -12,6 +12,7 @@ from scipy.stats import norm
 from golflab.search.sampler import fitting as search_sampler
 from golflab.search.sampler.candidates import POOL
 from golflab.search.sampler.fitting import LATELY, MOST_FOR_SCALES, MOST_TRIALS, FittingSampler
+from golflab.search.sampler.problem import Problem
 from golflab.search.sampler.surrogate import Surrogate
 from tests.samplers import SWITCHES, WIDE, params_of, random_trials, trial_of
 
@@ -55,7 +56,7 @@ class Model:
 
 def promising(skill, dice, trials=None, twins=None, pending=0, sampler=None, staying=None):
     """What `_promising` makes of a model with this skill; and the model, the sampler and the pools it was offered."""
-    sampler, model, pools = sampler or FittingSampler(SWITCHES), Model(skill), []
+    sampler, model, pools = sampler or FittingSampler(Problem(SWITCHES)), Model(skill), []
     sampler._model = lambda rows, values, rng: model
     fitting = sampler._size.fitting
     sampler._size.fitting = lambda rows: pools.append(rows) or fitting(rows)
@@ -94,7 +95,7 @@ def test_what_a_row_promises_is_its_expected_improvement_over_the_best_trial(ski
     found, _, sampler, _ = promising(skill, Dice(0.99))
     rows, promises = found["posterior"]
     value = lambda rows: sampler._encoding.features(rows).sum(axis=1).astype(float)
-    best = value(sampler._rows(random_trials(10))).min()
+    best = value(sampler._memory.rows(random_trials(10))).min()
     error, gains = 2.0 * math.sqrt(max(1 - skill, 1e-12)), best - value(rows)
     expected = gains * norm.cdf(gains / error) + error * norm.pdf(gains / error)
     assert promises == pytest.approx(np.maximum(expected, 1e-12), rel=1e-6)
@@ -121,7 +122,7 @@ def test_candidates_are_drawn_from_densities_and_from_everywhere_and_join_the_be
     pool = next(
         rows
         for rows in pools
-        if len(rows) > POOL + 16 and np.array_equal(rows[-16:], sampler._rows([trials[i] for i in order[:16]]))
+        if len(rows) > POOL + 16 and np.array_equal(rows[-16:], sampler._memory.rows([trials[i] for i in order[:16]]))
     )
     assert len(pool) == 2 * POOL + 16
 
@@ -132,7 +133,7 @@ def test_candidates_are_drawn_from_densities_and_from_everywhere_and_join_the_be
 @pytest.mark.parametrize(("dice", "near"), [(0.39, True), (0.41, False)])
 def test_proposals_stay_near_the_best_less_often_while_many_trials_run(monkeypatch, dice, near):
     """0.8 of the time, times 6 finished over 6 + 2 × 3."""
-    sampler, calls = FittingSampler(SWITCHES, starts=[params_of()]), []
+    sampler, calls = FittingSampler(Problem(SWITCHES, starts=[params_of()])), []
     honest = sampler._candidates.mutants
     sampler._candidates.mutants = lambda *told: calls.append(told[:3]) or honest(*told)
     trials, random = random_trials(6), Dice(dice, 0.99, uniform=math.log(2.5))
@@ -142,7 +143,7 @@ def test_proposals_stay_near_the_best_less_often_while_many_trials_run(monkeypat
     assert bool(calls) == near
     if near:
         centre, radius, others = calls[0]
-        best = sampler._rows(sorted(trials[1:], key=lambda t: t.value)[:3])
+        best = sampler._memory.rows(sorted(trials[1:], key=lambda t: t.value)[:3])
         assert radius == 2
         assert np.array_equal(centre, best[0])
         assert np.array_equal(others, best)
@@ -152,7 +153,7 @@ def test_proposals_stay_near_the_best_less_often_while_many_trials_run(monkeypat
 
 
 def test_how_far_near_is_grows_with_the_space_and_two_trials_are_enough():
-    sampler = FittingSampler(WIDE, starts=[params_of(space=WIDE)])
+    sampler = FittingSampler(Problem(WIDE, starts=[params_of(space=WIDE)]))
     seen, honest = [], sampler._candidates.mutants
     sampler._candidates.mutants = lambda *told: seen.append(told[1:3]) or honest(*told)
     random = Dice(0.0, uniform=0.0)
@@ -176,8 +177,8 @@ def test_the_share_that_stays_near_follows_from_what_was_tried_far_away():
     values = np.array([t.value for t in trials])
 
     def staying(starts, some=trials):
-        sampler = FittingSampler(space, starts=starts)
-        return sampler._staying(some, sampler._rows(some), np.array([t.value for t in some]))
+        sampler = FittingSampler(Problem(space, starts=starts))
+        return sampler._staying(some, sampler._memory.rows(some), np.array([t.value for t in some]))
 
     assert values.argmin() == 0
     assert staying([start, params_of("s7")]) == pytest.approx((2 + 0.5) / (3 + 1))
@@ -220,7 +221,7 @@ def test_variances_are_chosen_on_some_trials_and_used_for_all(monkeypatch, count
             return "given"
 
     monkeypatch.setattr(search_sampler, "Surrogate", Spy)
-    sampler, rng = FittingSampler(SWITCHES), np.random.default_rng(0)
+    sampler, rng = FittingSampler(Problem(SWITCHES)), np.random.default_rng(0)
     values = np.append(np.linspace(2.0, 2.5, count - 1), 90.0)  # one went wrong
     model = sampler._model(sampler._encoding.draw(count, rng), values, rng)
     assert fits == [min(count, MOST_FOR_SCALES)]
@@ -234,7 +235,7 @@ def test_variances_are_chosen_on_some_trials_and_used_for_all(monkeypatch, count
 
 
 def test_the_row_least_is_known_about_comes_first():
-    sampler, rng = FittingSampler(SWITCHES), np.random.default_rng(0)
+    sampler, rng = FittingSampler(Problem(SWITCHES)), np.random.default_rng(0)
     known, pool = sampler._encoding.draw(5, rng), sampler._encoding.draw(20, rng)
     rows, promises = sampler._different(known, pool)
     x, z = (sampler._encoding.features(r).astype(float) for r in (rows, known))
@@ -249,15 +250,15 @@ def test_the_row_least_is_known_about_comes_first():
 
 def test_a_trial_is_encoded_anew_only_when_its_parameters_are_others():
     asked = []
-    sampler = FittingSampler(SWITCHES, overrun=lambda params: asked.append(params) or 0.5)
+    sampler = FittingSampler(Problem(SWITCHES, overrun=lambda params: asked.append(params) or 0.5))
     trial = trial_of(0, params_of("s0"))
     asked.clear()
-    assert [sampler._overrun(trial) for _ in range(2)] == [0.5, 0.5]
+    assert [sampler._memory.overrun(trial) for _ in range(2)] == [0.5, 0.5]
     assert len(asked) == 1
-    assert sampler._told(trial) is sampler._told(trial)
-    other = sampler._told(trial_of(0, params_of("s1")))
+    assert sampler._memory.of(trial) is sampler._memory.of(trial)
+    other = sampler._memory.of(trial_of(0, params_of("s1")))
     assert other.row.tolist() == [0, 1, 0, 0, 0, 0, 0, 0]
-    assert sampler._rows([]).shape == (0, 8)
+    assert sampler._memory.rows([]).shape == (0, 8)
 
 
 # ---------------------------------------------------------------------- as Optuna sees it
@@ -265,12 +266,14 @@ def test_a_trial_is_encoded_anew_only_when_its_parameters_are_others():
 
 def test_what_fits_by_its_size_alone_has_a_chance_of_one_or_none():
     for overrun, chance in ((0.5, 1.0), (1.0, 1.0), (1.001, 0.0)):
-        assert FittingSampler(SWITCHES, overrun=lambda params, overrun=overrun: overrun)._chance({}) == chance
-    assert FittingSampler(SWITCHES)._chance({}) == 1.0
+        assert (
+            FittingSampler(Problem(SWITCHES, overrun=lambda params, overrun=overrun: overrun)).problem.chance_of({}) == chance
+        )
+    assert FittingSampler(Problem(SWITCHES)).problem.chance_of({}) == 1.0
 
 
 def test_the_first_trials_tell_apart_and_the_next_ones_are_modelled():
-    sampler, trials, sources = FittingSampler(SWITCHES), [], []
+    sampler, trials, sources = FittingSampler(Problem(SWITCHES)), [], []
     for number in range(6):
         found = sampler.propose(trials, number)
         sources.append(found.source)
@@ -287,16 +290,16 @@ def test_a_study_that_maximises_is_one_that_minimises_turned_round():
         for trial in random_trials(9):
             study.add_trial(create_trial(value=sign * trial.value, params=trial.params, distributions=SWITCHES))
         running = study.ask()
-        found.append(FittingSampler(SWITCHES).sample_relative(study, study.trials[running.number], SWITCHES))
-    assert found[0] == found[1] == FittingSampler(SWITCHES).propose(random_trials(9), 9).params
-    assert FittingSampler(SWITCHES).infer_relative_search_space(study, study.trials[0]) == SWITCHES
+        found.append(FittingSampler(Problem(SWITCHES)).sample_relative(study, study.trials[running.number], SWITCHES))
+    assert found[0] == found[1] == FittingSampler(Problem(SWITCHES)).propose(random_trials(9), 9).params
+    assert FittingSampler(Problem(SWITCHES)).infer_relative_search_space(study, study.trials[0]) == SWITCHES
 
 
 def test_where_nothing_fits_an_ordinary_study_gets_a_random_combination():
     study = optuna.create_study()
     number = study.ask().number
     trial = study.trials[number]
-    sampler = FittingSampler(SWITCHES, overrun=lambda params: 2.0)
+    sampler = FittingSampler(Problem(SWITCHES, overrun=lambda params: 2.0))
     assert sampler.propose([], 0).params is None
     found = sampler.sample_relative(study, trial, {"s3": SWITCHES["s3"]})
     assert set(found) == {"s3"}
@@ -308,33 +311,33 @@ def test_a_parameter_outside_the_space_is_drawn_by_seed_number_and_name():
 
     def drawn(name="x", seed=0, number=0):
         trial = trial_of(number, {})
-        return FittingSampler(SWITCHES, seed=seed).sample_independent(study, trial, name, rule)
+        return FittingSampler(Problem(SWITCHES), seed=seed).sample_independent(study, trial, name, rule)
 
     values = [drawn(), drawn("y"), drawn(seed=1), drawn(number=1)]
     assert len(set(values)) == 4
     assert all(2.0 <= value <= 3.0 for value in values)
     assert drawn() == values[0]
-    assert FittingSampler(SWITCHES)._seed == 0
+    assert FittingSampler(Problem(SWITCHES))._seed == 0
 
 
 def test_the_models_hear_of_what_was_tried_with_the_sign_that_was_asked_for(monkeypatch):
-    sampler, heard = FittingSampler(SWITCHES, overrun=lambda params: 0.5 + 0.1 * params["s0"]), {}
+    sampler, heard = FittingSampler(Problem(SWITCHES, overrun=lambda params: 0.5 + 0.1 * params["s0"])), {}
     trials = random_trials(LATELY + 5)
-    for name in ("_twins", "_promising"):
-        honest = getattr(sampler, name)
+    for owner, name in ((sampler._variants, "candidates"), (sampler, "_promising")):
+        honest = getattr(owner, name)
 
-        def told(*arguments, name=name, honest=honest):
+        def spied(*arguments, name=name, honest=honest):
             heard[name] = next(a for a in arguments if isinstance(a, np.ndarray))
             return honest(*arguments)
 
-        monkeypatch.setattr(sampler, name, told)
+        monkeypatch.setattr(owner, name, spied)
     know = sampler._size.know
     monkeypatch.setattr(sampler._size, "know", lambda *arguments: heard.setdefault("know", arguments) and know(*arguments))
     sampler.propose(trials, len(trials), -1.0)
     values = [-t.value for t in trials]
-    assert heard["_twins"].tolist() == heard["_promising"].tolist() == values
+    assert heard["candidates"].tolist() == heard["_promising"].tolist() == values
     rows, overruns = heard["know"]
-    assert np.array_equal(rows, sampler._rows(trials[-LATELY:]))
+    assert np.array_equal(rows, sampler._memory.rows(trials[-LATELY:]))
     assert overruns == [0.5 + 0.1 * t.params["s0"] for t in trials[-LATELY:]]
 
 
@@ -344,14 +347,14 @@ def test_no_more_chances_are_asked_for_than_it_takes():
     space = WIDE | {"start": CategoricalDistribution((False, True))}
     for chance, calls in ((0.0, (1 + 4) * 64), (1.0, 1)):
         asked.clear()
-        found = FittingSampler(space, chance=lambda params, chance=chance: asked.append(1) or chance).propose([], 0)
+        found = FittingSampler(Problem(space, chance=lambda params, chance=chance: asked.append(1) or chance)).propose([], 0)
         assert len(asked) == calls
         assert (found.source, found.dropped) == (("design", 0) if chance else ("none", calls))
 
 
 def test_one_refusal_does_not_end_the_search_where_no_size_is_known():
     """Half of everything fits, which only the chance tells: models go on proposing."""
-    sampler, trials, sources = FittingSampler(SWITCHES, chance=lambda params: float(params["s0"])), [], []
+    sampler, trials, sources = FittingSampler(Problem(SWITCHES, chance=lambda params: float(params["s0"]))), [], []
     for number in range(16):
         found = sampler.propose(trials, number)
         sources.append(found.source)
@@ -362,7 +365,7 @@ def test_one_refusal_does_not_end_the_search_where_no_size_is_known():
 @pytest.mark.parametrize("chance", [0.0, 1.0])
 def test_where_the_sources_are_empty_what_fits_is_found_at_random(chance):
     asked = []
-    sampler = FittingSampler(SWITCHES, chance=lambda params: asked.append(params) or chance)
+    sampler = FittingSampler(Problem(SWITCHES, chance=lambda params: asked.append(params) or chance))
     sampler._candidates.fitting = lambda rng: np.zeros((0, 8))
     found = sampler.propose([], 0)
     assert found.source == ("random" if chance else "none")

@@ -15,12 +15,13 @@ from ray.exceptions import OutOfMemoryError
 from ray.tune.execution.tune_controller import TuneController
 
 from golflab.model.record import records_in
-from golflab.search.engine.budget import Budget
 from golflab.search.engine.searcher import Watcher
+from golflab.search.engine.standing import Budget
+from golflab.search.experiment.experiment_file import read_experiment
 from golflab.search.experiment.options import Options
 from golflab.search.experiment.start import resume, search
-from golflab.search.ledger.ledger import HISTORY
-from golflab.search.ledger.storage import open_storage, read_experiment
+from golflab.search.ledger.entries import HISTORY
+from golflab.search.ledger.storage import open_storage
 
 ROOT = Path(__file__).parent.parent
 FAKE = {"forecaster": "fake_runs:Forecaster", "limit": 640_000, "cpus": 2}

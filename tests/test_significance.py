@@ -8,10 +8,10 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
+from golflab.analysis.inference.sequences import confidence_sequence, record_sequence
 from golflab.analysis.inference.significance import (
     benjamini_hochberg,
     bits_per_byte,
-    confidence_sequence,
     detectable,
     holm,
     power,
@@ -51,7 +51,7 @@ def test_the_record_rule():
     assert not worse.passes
     assert worse.seeds_needed == math.inf
     assert "would not help" in worse.doubt
-    with pytest.raises(ValueError, match="needs 2"):
+    with pytest.raises(ValueError, match="needs at least 2"):
         record_rule([1.0], [1.0, 1.1], 2.4)
 
 
@@ -68,16 +68,45 @@ def test_seeds_needed_reaches_the_power():
     crit = stats.t.ppf(0.99, n - 1)
     assert stats.nct.sf(crit, n - 1, 0.001 / 0.0007 * math.sqrt(n)) >= 0.8
     assert seeds_needed(0.0, 1.0) == math.inf
+    assert seeds_needed(3e-5, 1e-3) == pytest.approx(11_155, abs=5)  # (z_0.99 + z_0.8)² · (1e-3 / 3e-5)²
 
 
-def test_sequences_hold_at_all_times():
+@pytest.mark.parametrize("spread", [None, 1.0])
+def test_sequences_hold_at_all_times(spread):
+    """Whoever looks after each of 100 differences is wrong in 5 % of all sequences at most, the spread being known or not."""
     generator = np.random.default_rng(0)
-    wrong = sum(confidence_sequence(generator.normal(0, 1, 200), 1.0)["decided"].any() for _ in range(400))
+    wrong = sum(confidence_sequence(generator.normal(0, 1, 100), spread)["decided"].any() for _ in range(400))
     assert wrong / 400 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 400)
-    clear = confidence_sequence(generator.normal(-2, 1, 40), 1.0)
-    assert clear["decided_at_n"].iloc[0] < 15
+    clear = confidence_sequence(generator.normal(-2, 1, 40), spread)
+    assert clear["decided_at_n"].iloc[0] < 20
     with pytest.raises(ValueError, match="positive spread"):
         confidence_sequence([0.1], 0.0)
+
+
+def test_an_interval_holds_the_means_that_the_sequential_t_test_does_not_refuse():
+    """By the Bayes factor itself, integrated over the prior: at the ends of an interval it is 1 / alpha."""
+    x, level, tuned = np.random.default_rng(3).normal(0.3, 1, 12), 0.95, 10
+    row = confidence_sequence(x, level=level, tuned_for=tuned).iloc[-1]
+    rho = tuned / (2 * math.log(20) + math.log(1 + 2 * math.log(20)))
+    sizes = np.linspace(-8, 8, 20_001) / math.sqrt(rho)
+    for end in (row.low, row.high):
+        t = stats.ttest_1samp(x, end).statistic
+        odds = stats.nct.pdf(t, len(x) - 1, sizes * math.sqrt(len(x))) / stats.t.pdf(t, len(x) - 1)
+        factor = np.trapezoid(odds * stats.norm.pdf(sizes, scale=1 / math.sqrt(rho)), sizes)
+        assert factor == pytest.approx(20, rel=1e-3)
+
+
+def test_the_record_rule_may_be_asked_after_every_seed():
+    generator, margin = np.random.default_rng(1), bits_per_byte(0.005, 2.4)
+    old = generator.normal(1.1, 0.001, (300, 60))
+    new = old - margin + generator.normal(0, 0.0005, old.shape)  # better by just the margin: that is not enough
+    wrong = sum(record_sequence(n, o, 2.4)["passes"].any() for n, o in zip(new, old, strict=True))
+    assert wrong / 300 <= 0.01 + 2 * math.sqrt(0.01 * 0.99 / 300)
+    found = record_sequence(new[0] - 0.002, old[0], 2.4)
+    assert found["passed_at_n"].iloc[0] <= 12
+    assert not found["passes"].iloc[:5].any()
+    with pytest.raises(ValueError, match="the same seeds"):
+        record_sequence(new[0], old[0][:3], 2.4)
 
 
 def test_probability_better():

@@ -16,7 +16,7 @@ from golflab.model.network.gpt import GPT
 from golflab.model.network.initialize import initialize
 from golflab.model.recipe import Recipe
 from golflab.model.slots import SLOTS
-from golflab.model.stages import Cache, finishing_part, later_keys, scoring_part, stage_keys, trained_key, training_part
+from golflab.model.stages import Cache, finishing_part, later_keys, scoring_part, train_key, trained_key, training_part
 from golflab.model.system import sources
 from golflab.model.system.machine import Conditions
 from golflab.model.system.sources import ROOT, closure, code_hash, path_of, source
@@ -24,7 +24,7 @@ from golflab.model.system.tensors import read_tensors, write_tensors
 from golflab.model.technique import catalogue, parse
 from golflab.model.training.loop import _watchers
 from golflab.model.training.optimizers import Optimizers
-from golflab.model.training.result import riding
+from golflab.model.training.result import kept_averages
 from tests.contract_helpers import BASE, default, of_stage, recipe_with
 
 ALL = {"train", "pack", "evaluate", "float"}
@@ -35,7 +35,9 @@ HERE = Conditions("cpu", "float32", pace="a slow one")
 
 
 def keys(recipe, fingerprint="f", conditions=HERE, read=source):
-    return stage_keys(recipe, fingerprint, conditions, read)
+    """The key of every stage of a recipe whose training is not bounded by seconds."""
+    key = train_key(recipe, fingerprint, conditions, read)
+    return {"train": key} | later_keys(recipe, key, conditions, read)
 
 
 def different(a, b):
@@ -125,7 +127,7 @@ def closures(recipe):
     """The modules each stage of the recipe can run, by what its function and its techniques import."""
     modules = {stage: {type(t).__module__ for slot in SLOTS.values() if slot.stage == stage for t in recipe.tenants(slot.name)}
                for stage in ("data", "model", "train", "quantise", "pack", "evaluate")}  # fmt: skip
-    averages = {type(t).__module__ for t in riding(recipe)}
+    averages = {type(t).__module__ for t in kept_averages(recipe)}
     read = {type(t).__module__ for slot in ("bits", "clip") for t in recipe.tenants(slot)}  # QAT rounds as the export does
     trained = {
         "golflab.model.training.loop",
@@ -337,7 +339,7 @@ def test_a_lock_that_was_removed_while_somebody_waited_for_it_is_taken_anew(tmp_
             if replaced:
                 cache.path("train", "k", "lock").touch()
 
-    monkeypatch.setattr("golflab.model.stages.fcntl.flock", flock)
+    monkeypatch.setattr("golflab.model.system.files.fcntl.flock", flock)
     with cache.lock("train", "k"):
         assert len(taken) == 2
         with open(cache.path("train", "k", "lock")) as file, pytest.raises(BlockingIOError):
@@ -372,7 +374,7 @@ def test_keys_of_trainings_with_an_own_average_and_with_none():
         BASE.with_(parse("ema:decay=0.5")),
         BASE.with_(parse("ema:decay=0.6")),
     )
-    assert usual.tenant("average") in riding(plain)
+    assert usual.tenant("average") in kept_averages(plain)
     found = [keys(recipe) for recipe in (plain, usual, own, other)]
     assert [found[0]["train"] == f["train"] for f in found] == [True, True, False, False]
     assert found[2]["train"] != found[3]["train"]

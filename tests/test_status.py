@@ -10,33 +10,44 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from fake_runs import Forecaster, run
+from fake_runs import run
 from rich.console import Console
 
 from golflab.search.cli.export import find_trial
-from golflab.search.ledger.ledger import Ledger
+from golflab.search.experiment.experiment_file import write_experiment
 from golflab.search.ledger.pruners import Agreement
-from golflab.search.ledger.storage import open_storage, write_experiment
 from golflab.search.terminal import show
 from golflab.search.terminal.live_table import LiveTable
 from golflab.search.upkeep.status import status_of, write_curves
 from golflab.spaces.presets import preset
 from golflab.spaces.space import Space
+from tests.ledgers import ledger
+from tests.test_arrows import imported_by
 
 SPACE = Space("small", preset("baseline").with_(limit=640_000), techniques=("xsa", "smear_gate", "ln_scale"))
 RELIABLE = Agreement(96, 0.9, 0.7, 0.97, 14)
+
+
+def test_status_imports_nothing_that_takes_long():
+    """It has a second; torch alone takes two, and scipy half a one."""
+    loaded = imported_by(
+        "import golflab.search.cli.main, golflab.search.upkeep.status\n"
+        "from golflab.search.ledger.pruners import correlated\n"
+        "correlated(1, [(float(k % 3), float(k)) for k in range(9)])"
+    )
+    assert not loaded & {"torch", "ray", "scipy", "pandas", "plotly", "golflab.spaces.presets"}
 
 
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory):
     """Six finished trials of a search that is still running."""
     folder = tmp_path_factory.mktemp("runs") / "w"
-    book = Ledger(folder, "w", SPACE, open_storage(None, folder), Forecaster(), 8)
+    book = ledger(folder, 8, name="w", space=SPACE)
     for _ in range(6):
         proposal = book.propose()
 
         def hear(rung, number=proposal.number):
-            return book.report(number, rung)
+            return book.rungs.report(number, rung)
 
         book.finish(proposal.number, run(proposal.recipe, book.trial_folder(proposal.recipe.hash), folder / "cache", hear))
     book.propose()
@@ -51,7 +62,7 @@ def test_status_says_what_was_spent_and_which_rungs_predict(experiment):
     assert told["spent"]["trainings"] == 7
     assert [rung["step"] for rung in told["rungs"]] == [1, 2, 3, 4]
     assert all(rung["spearman"] > 0.99 and rung["trials"] == 6 for rung in told["rungs"])
-    assert told["rungs"] == [vars(found) | {"reliable": found.reliable, "words": str(found)} for found in book.rungs()]
+    assert told["rungs"] == [vars(found) | {"reliable": found.reliable, "words": str(found)} for found in book.agreements()]
     assert [row["trial"] for row in told["running"]] == [6]
     assert json.dumps(told)
     console = Console(file=io.StringIO(), width=200)
@@ -59,7 +70,7 @@ def test_status_says_what_was_spent_and_which_rungs_predict(experiment):
     text = console.file.getvalue()
     assert "7 trainings" in text
     assert "9trainings" in text
-    assert "rank correlation" in text
+    assert "the final score (Spearman" in text
 
 
 def test_a_whole_number_is_a_trials_number(experiment):
@@ -78,8 +89,8 @@ def test_the_live_table_says_it_too():
     console.print(table)
     text = console.file.getvalue()
     assert "2.25 trainings" in text
-    assert "step 96: rank correlation with the end 0.90 (0.70 … 0.97) over 14 trials; reliable" in text
-    assert "nothing is stopped" in text
+    assert "possible at step 96: the score there predicts the final score (Spearman 0.90, 95 % CI 0.70 to 0.97)" in text
+    assert "Early stopping is off" in text
 
 
 def test_curves_are_written_once_for_tensorboard(experiment):

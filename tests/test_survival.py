@@ -16,7 +16,8 @@ import golflab.model.training.loop
 from golflab.model.record import Record, records_in
 from golflab.model.run import run
 from golflab.search.experiment.start import resume, run_plan, search
-from golflab.search.ledger.ledger import HISTORY, MADE_AGAIN
+from golflab.search.ledger.entries import HISTORY
+from golflab.search.ledger.ledger import MADE_AGAIN
 from golflab.search.ledger.storage import open_storage
 
 FAKE = {"forecaster": "fake_runs:Forecaster", "limit": 640_000, "cpus": 2}

@@ -93,7 +93,7 @@ def test_a_damaged_record_is_named_and_left_out(tmp_path):
 def test_nothing_there_is_one_clear_message(tmp_path):
     with pytest.raises(ValueError, match=r"There is no .*nowhere"):
         load(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="holds no record yet"):
+    with pytest.raises(ValueError, match="has no record yet"):
         load(tmp_path)
 
 
@@ -153,12 +153,12 @@ def test_what_pandas_joined_is_warned_of_and_loses_nothing(two):
     pieces = [load(folder) for folder in two]
     raw, right = pd.concat(pieces), load(two)
     assert raw.attrs == {}
-    with pytest.warns(UserWarning, match=r"joins screen, search by other means than load"):
+    with pytest.warns(UserWarning, match=r"table of screen, search was not made by load"):
         told = contribution(raw)
     assert any("chosen by looking at scores" in note for note in told.attrs["notes"])
     expected = contribution(right)
     pd.testing.assert_frame_equal(told.set_index("technique").sort_index(), expected.set_index("technique").sort_index())
-    with pytest.warns(UserWarning, match="by other means"):
+    with pytest.warns(UserWarning, match="was not made by load"):
         ranked = ranking(raw)
     assert list(ranked["recipe"]) == list(ranking(right)["recipe"])
     assert set(techniques(whole(right))) == set(techniques(right))

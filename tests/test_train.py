@@ -20,8 +20,9 @@ from golflab.model.system.tensors import read_tensors
 from golflab.model.technique import parse
 from golflab.model.training import loop
 from golflab.model.training.clock import Clock
-from golflab.model.training.loop import Run, train
-from golflab.model.training.result import TrainingFailed, riding
+from golflab.model.training.loop import train
+from golflab.model.training.result import TrainingFailed, kept_averages
+from golflab.model.training.state import TrainingState
 from tests.contract_helpers import BASE, BATCH, TINY, _trained, stream, trained
 
 LONG = BASE.with_(parse("ema"), parse("adam_groups:weight_decay=0.01"), parse("clip_norm"), tokens=40 * BATCH)
@@ -58,7 +59,7 @@ def test_it_learns_what_repeats():
 
 
 def test_a_stopped_run_continues_bit_exactly(tmp_path, monkeypatch):
-    """Half the run, a new `Run` from its checkpoint, the other half: weights, averages and curve are identical."""
+    """Half the run, a new `TrainingState` from its checkpoint, the other half: weights, averages and curve are identical."""
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     path = tmp_path / "c"
     first = train(
@@ -167,7 +168,7 @@ def test_averages_ride_along_without_touching_the_training():
     plain = trained(BASE.with_(tokens=24 * BATCH))
     result = trained(ours)
     assert all(torch.equal(result.weights[n], plain.weights[n]) for n in plain.weights)
-    assert len(riding(ours)) == len(riding(BASE)) + 1
+    assert len(kept_averages(ours)) == len(kept_averages(BASE)) + 1
     assert set(result.averages) - set(plain.averages) == {'{"ema": {"correct": true, "decay": 0.5, "horizon": 0.05}}'}
     chosen = result.chosen(ours.tenant("average"))
     assert any(not torch.equal(chosen[n], result.weights[n]) for n in chosen)
@@ -282,11 +283,11 @@ def test_a_run_killed_at_a_rung_is_asked_there_again_and_forgets_no_other(tmp_pa
 def test_everything_a_checkpoint_holds_goes_where_the_run_is(tmp_path):
     """Fused Adam wants its count of steps, a tensor without dimensions, on the device of the parameters."""
     recipe, path = SHORT, tmp_path / "c"
-    run = Run(recipe, torch.device("cpu"), torch.float32)
+    run = TrainingState(recipe, torch.device("cpu"), torch.float32)
     loop._gradients(run, run.model, source(recipe), [], 1.0, BATCH)
     run.optimizers.step(1.0, 0.0)
     run.save(path)
-    elsewhere, taken = Run(recipe, torch.device("cpu"), torch.float32), {}
+    elsewhere, taken = TrainingState(recipe, torch.device("cpu"), torch.float32), {}
     elsewhere.device = torch.device("meta")
     elsewhere.optimizers.load = taken.update
     assert elsewhere.load(path)
@@ -297,7 +298,7 @@ def test_everything_a_checkpoint_holds_goes_where_the_run_is(tmp_path):
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
 @pytest.mark.parametrize("what", ["weights", "average"])
 def test_weights_that_are_not_finite_at_the_very_end_end_the_run(monkeypatch, value, what):
-    honest = Run.result
+    honest = TrainingState.result
 
     def spoiled(self, stopped):
         tensors = self.parameters if what == "weights" else self.averages[0][1].sums
@@ -305,7 +306,7 @@ def test_weights_that_are_not_finite_at_the_very_end_end_the_run(monkeypatch, va
             tensors[3].view(-1)[0] = value
         return honest(self, stopped)
 
-    monkeypatch.setattr(Run, "result", spoiled)
+    monkeypatch.setattr(TrainingState, "result", spoiled)
     recipe = SHORT.with_(tokens=2 * BATCH)
     with pytest.raises(TrainingFailed, match=r"after step 2, the last, .* holds NaN or infinity"):
         train(recipe, source(recipe))
@@ -329,7 +330,7 @@ def test_unequal_micro_batches_count_by_their_rows():
     recipe = BASE.with_(batch_tokens=3 * TINY.context, micro_tokens=3 * TINY.context)
     found = []
     for micro_tokens in (3 * TINY.context, 2 * TINY.context):
-        run = Run(recipe, torch.device("cpu"), torch.float32)
+        run = TrainingState(recipe, torch.device("cpu"), torch.float32)
         run.model.double()
         run.model.dtype = torch.float64
         loss = loop._gradients(run, run.model, source(recipe), [], 1.0, micro_tokens)

@@ -15,8 +15,9 @@ from golflab.model.network.gpt import GPT
 from golflab.model.network.initialize import initialize
 from golflab.model.recipe import Recipe
 from golflab.model.technique import parse
-from golflab.model.training import loop
-from golflab.model.training.loop import Run, source_of, train
+from golflab.model.training import loop, process_group, state
+from golflab.model.training.loop import source_of, train
+from golflab.model.training.state import TrainingState
 from tests.contract_helpers import BATCH, TINY, stream
 from tests.test_train import LONG
 
@@ -38,7 +39,7 @@ class Source:
 
 
 def begun(**change):
-    return Run(SHORT.with_(**change), CPU, torch.float32)
+    return TrainingState(SHORT.with_(**change), CPU, torch.float32)
 
 
 @pytest.fixture
@@ -101,9 +102,9 @@ def test_of_rungs_passed_at_once_only_the_last_is_asked_and_an_unasked_one_is_no
     run.answered = 0.5
     assert loop._asked(run, lambda point, model: "enough") == "enough"
     assert (run.answered, len(run.rungs)) == (0.5, 1)
-    monkeypatch.setattr(loop, "_agreed", lambda number, device: 1.0)  # the first process stops
+    monkeypatch.setattr(process_group, "from_first", lambda number, device: 1.0)  # the first process stops
     assert loop._asked(run, None) == "stopped by the first process"
-    monkeypatch.setattr(loop, "_agreed", lambda number, device: 0.0)
+    monkeypatch.setattr(process_group, "from_first", lambda number, device: 0.0)
     assert loop._asked(run, lambda point, model: "not the first process") == ""
 
 
@@ -120,7 +121,7 @@ def test_the_clock_stands_still_while_a_rung_is_asked(clock):
 
 
 def test_a_run_is_where_it_was_asked_to_be_and_begins_at_its_initial_weights():
-    run = Run(SHORT, torch.device("meta"), torch.float32)
+    run = TrainingState(SHORT, torch.device("meta"), torch.float32)
     assert {p.device.type for p in run.parameters} == {"meta"}
     weights = dict(begun().model.named_parameters())
     for name, expected in initialize(GPT(SHORT), SHORT).named_parameters():
@@ -181,14 +182,13 @@ def test_schedules_are_read_before_a_step_and_averages_after_it(monkeypatch):
         def update(self, multiplier):
             calls.append(("fake", multiplier))
 
-    honest = loop._build
-    monkeypatch.setattr(
-        loop, "_build", lambda recipe, slot: Clip().build(None) if slot == "clip_grad" else honest(recipe, slot)
-    )
+    honest = Recipe.build
+    clipping = lambda recipe, slot, layer=None: Clip().build(None) if slot == "clip_grad" else honest(recipe, slot, layer)
+    monkeypatch.setattr(Recipe, "build", clipping)
     monkeypatch.setattr(loop, "_watchers", lambda recipe, model: (Fake(), []))
-    spy("progress", loop.GPT, "set_progress", lambda model, progress: (progress,))
+    spy("progress", state.GPT, "set_progress", lambda model, progress: (progress,))
     spy("gradients", loop, "_gradients", lambda run, forward, source, penalties, multiplier, micro: (multiplier, micro))
-    spy("update", loop.Optimizers, "step", lambda optimizers, multiplier, progress: (multiplier, progress))
+    spy("update", state.Optimizers, "step", lambda optimizers, multiplier, progress: (multiplier, progress))
     average = SimpleNamespace(
         sums=[],
         value=lambda: None,
@@ -196,7 +196,7 @@ def test_schedules_are_read_before_a_step_and_averages_after_it(monkeypatch):
         start=lambda weights: calls.append(("start", len(weights))),
     )
     technique = SimpleNamespace(build=lambda shape: average)
-    monkeypatch.setattr(loop, "riding", lambda recipe: [technique])
+    monkeypatch.setattr(state, "kept_averages", lambda recipe: [technique])
     done = train(SHORT.with_(tokens=2 * BATCH), source)
     assert done.averages == {}  # it collected nothing
     begin = calls.index(("start", len(done.weights)))
@@ -245,14 +245,14 @@ def test_a_compiled_training_is_primed_with_its_first_batch_and_uses_what_was_co
 
 
 def test_checkpoints_are_written_every_so_often_and_cost_no_time_on_the_clock(tmp_path, clock, monkeypatch):
-    saved, honest = [], Run.save
+    saved, honest = [], TrainingState.save
 
     def save(run, path):
         saved.append((run.step, path.name))
         clock["now"] += 100.0
         honest(run, path)
 
-    monkeypatch.setattr(Run, "save", save)
+    monkeypatch.setattr(TrainingState, "save", save)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 20.0)
     clock["step"] = 10.0
     train(SHORT.with_(tokens=4 * BATCH), Source(), checkpoint=tmp_path / "exactly")
@@ -271,7 +271,7 @@ def test_a_full_disk_costs_the_checkpoint_and_is_noted_once(tmp_path, monkeypatc
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(loop, "write_tensors", full)
+    monkeypatch.setattr(state, "write_tensors", full)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     done = train(SHORT, Source(), checkpoint=tmp_path / "c")
     assert done.notes == ["a checkpoint could not be written: No space left on device"]
@@ -281,7 +281,7 @@ def test_a_full_disk_costs_the_checkpoint_and_is_noted_once(tmp_path, monkeypatc
 def test_only_the_first_process_writes(tmp_path, monkeypatch):
     run = begun()
     for rank in (1, 0):
-        monkeypatch.setattr(loop, "_place", lambda rank=rank: (rank, 1))
+        monkeypatch.setattr(process_group, "rank_and_size", lambda rank=rank: (rank, 1))
         run.save(tmp_path / "c")
         assert (tmp_path / "c").exists() == (rank == 0)
 
@@ -310,9 +310,9 @@ def test_processes_that_see_different_checkpoints_do_not_begin(tmp_path, monkeyp
     run.step = 5
     if there:
         run.save(tmp_path / "c")
-    monkeypatch.setattr(loop, "_agreed", lambda number, device: 5.0 if there else 0.0)
+    monkeypatch.setattr(process_group, "from_first", lambda number, device: 5.0 if there else 0.0)
     assert run.load(tmp_path / "c") == there
-    monkeypatch.setattr(loop, "_agreed", lambda number, device: 6.0)
+    monkeypatch.setattr(process_group, "from_first", lambda number, device: 6.0)
     with pytest.raises(RuntimeError, match="is not the same on all nodes"):
         run.load(tmp_path / "c")
 
@@ -343,7 +343,7 @@ def test_several_processes_share_the_mean_of_their_gradients_but_for_what_an_opt
     before = [None if p.grad is None else p.grad.clone() for p in run.parameters]
     own = next(i for i, p in enumerate(run.parameters) if p.grad is not None)
     run.optimizers.own_reduction = {id(run.parameters[own])}
-    monkeypatch.setattr(loop, "_place", lambda: (1, 2))
+    monkeypatch.setattr(process_group, "rank_and_size", lambda: (1, 2))
     monkeypatch.setattr(loop.dist, "all_reduce", lambda tensor: tensor.mul_(4))
     assert loop._gradients(run, run.model, source, [], 1.0, BATCH) == 2 * alone
     assert source.asked == [(0, 0, 1), (0, 1, 2)]
@@ -358,19 +358,19 @@ def test_the_first_process_has_the_word(monkeypatch):
         assert (tensor.dtype, source) == (torch.float64, 0)
         tensor.fill_(0.1)
 
-    monkeypatch.setattr(loop.dist, "broadcast", broadcast)
-    assert loop._agreed(7.0, CPU) == 7.0  # alone, nobody is asked
-    monkeypatch.setattr(loop, "_place", lambda: (1, 2))
-    assert loop._agreed(7.0, CPU) == 0.1
-    monkeypatch.setattr(loop, "_place", lambda: (0, 1))
-    assert [loop._verdict(reason, CPU) for reason in ("why", "", None)] == ["why", "", ""]
+    monkeypatch.setattr(process_group.dist, "broadcast", broadcast)
+    assert process_group.from_first(7.0, CPU) == 7.0  # alone, nobody is asked
+    monkeypatch.setattr(process_group, "rank_and_size", lambda: (1, 2))
+    assert process_group.from_first(7.0, CPU) == 0.1
+    monkeypatch.setattr(process_group, "rank_and_size", lambda: (0, 1))
+    assert [process_group.stop_reason(reason, CPU) for reason in ("why", "", None)] == ["why", "", ""]
 
 
 def test_watchers_are_attached_to_the_model_and_the_controller_last():
     recipe = SHORT.with_(parse("int4_rows"), parse("ste_qat"), parse("crown_q"))
-    run, attached = Run(recipe, CPU, torch.float32), []
-    built = {slot: type(loop._build(recipe, slot)) for slot in ("fake_quant", "schedule")}
-    assert loop._build(SHORT, "fake_quant") is None
+    run, attached = TrainingState(recipe, CPU, torch.float32), []
+    built = {slot: type(recipe.build(slot)) for slot in ("fake_quant", "schedule")}
+    assert SHORT.build("fake_quant") is None
     with pytest.MonkeyPatch.context() as patch:
         penalty = type(recipe.tenants("penalty")[0].build(SHAPE))
         for kind in (built["fake_quant"], penalty):

@@ -1,14 +1,13 @@
 """Trainings are what costs: variants of one that is finished are free, and a budget does not count them."""
 
-from fake_runs import Forecaster, sharing
+from fake_runs import sharing
 
 from golflab.model.record import records_in
 from golflab.search.experiment.start import search
-from golflab.search.ledger.ledger import Ledger
-from golflab.search.ledger.storage import open_storage
-from golflab.search.ledger.trainings import later, training_key
+from golflab.search.ledger.problem import after_training, training_key
 from golflab.spaces.presets import preset
 from golflab.spaces.space import Space
+from tests.ledgers import ledger
 
 SPACE = Space(
     "shared",
@@ -19,7 +18,7 @@ SPACE = Space(
 
 
 def test_what_acts_after_training_is_told_apart_from_what_trains():
-    assert set(later(SPACE)) == {"average", "bits", "int8_rows.table"}
+    assert set(after_training(SPACE)) == {"average", "bits", "int8_rows.table"}
     base = SPACE.params(SPACE.preset)
     key = training_key(SPACE.recipe(base))
     assert training_key(SPACE.recipe(base | {"average": "swa", "bits": "int6_rows"})) == key
@@ -30,7 +29,7 @@ def test_what_acts_after_training_is_told_apart_from_what_trains():
 
 
 def test_the_ledger_proposes_variants_of_finished_trainings_and_counts_trainings(tmp_path):
-    book = Ledger(tmp_path, "v", SPACE, open_storage(None, tmp_path), Forecaster(), 12, variants=2)
+    book = ledger(tmp_path, 12, space=SPACE, sampling={"variants": 2})
     keys, sources = [], []
     for _ in range(12):
         proposal = book.propose()

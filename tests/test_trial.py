@@ -10,7 +10,7 @@ from fake_runs import run
 
 from golflab.model.record import Record
 from golflab.search.engine.process_group import Lost, load
-from golflab.search.engine.trainable import Session, give_back_memory, run_safely
+from golflab.search.engine.session import Session, give_back_memory, run_safely
 from golflab.spaces.presets import preset
 
 RECIPE = preset("baseline")

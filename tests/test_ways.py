@@ -12,7 +12,7 @@ from scipy import stats
 from golflab.analysis.effects.finishings import finishings
 from golflab.analysis.inference.intervals import half_width
 from golflab.analysis.table import from_records
-from golflab.model import run as story
+from golflab.model.job import finishing
 from golflab.model.run import run
 from golflab.model.submission.script import code_bytes
 from golflab.model.ways import Way, compare
@@ -52,7 +52,7 @@ def test_each_way_is_compared_with_the_recipe_as_it_is(record):
 
 def test_a_difference_is_that_of_two_whole_runs(recipe, cache, monkeypatch):
     """On the whole text, a comparison says what two runs of their own say."""
-    monkeypatch.setattr(story, "compare", functools.partial(compare, tokens=10**9))
+    monkeypatch.setattr(finishing, "compare", functools.partial(compare, tokens=10**9))
     way = Way.parse("int8_rows")
     told = run(recipe, None, cache, device="cpu", ways=[way]).finishings[0]
     base, eight = (run(side, None, cache, device="cpu") for side in way.sides(recipe))

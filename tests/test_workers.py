@@ -13,8 +13,8 @@ from ray.exceptions import ActorDiedError
 
 from golflab.search.cli import main as cli
 from golflab.search.engine import lookup
-from golflab.search.engine.lookout import _only_died
-from golflab.search.ledger.storage import read_experiment
+from golflab.search.engine.monitor import _only_died
+from golflab.search.experiment.experiment_file import read_experiment
 
 ROOT = Path(__file__).parent.parent
 TAKEN = (
@@ -121,7 +121,7 @@ def test_workers_that_cannot_import_golflab_end_the_search_with_the_reason(tmp_p
     assert done.returncode == 2, done.stderr[-3000:]
     (said,) = [line for line in done.stderr.splitlines() if line.startswith("Error:")]
     assert "golflab.search.engine.trainable cannot be imported: ModuleNotFoundError: No module named 'no_such_library'." in said
-    assert f"{broken / 'golflab.py'} is in the way" in said
+    assert f"{broken / 'golflab.py'} is imported instead" in said
     assert "Traceback" not in done.stderr
     told = read_experiment(tmp_path / "runs" / "x")
     assert (told["state"], told["counts"]["failed"]) == ("interrupted", 0)
@@ -130,7 +130,7 @@ def test_workers_that_cannot_import_golflab_end_the_search_with_the_reason(tmp_p
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("raise RuntimeError('no\\nluck')", "RuntimeError: no. {path} is in the way"),
+        ("raise RuntimeError('no\\nluck')", "RuntimeError: no. {path} is imported instead"),
         ("from golflab.model.recipe import nothing_of_the_kind", "ImportError: cannot import name 'nothing_of_the_kind'"),
     ],
 )
@@ -147,7 +147,7 @@ def test_a_module_that_takes_the_place_of_a_package_is_named(tmp_path, monkeypat
     (tmp_path / "golf_taken.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
     told = lookup.trouble(["golf_taken.trial"], lookup.ROOT)
-    assert f"is not a package. {tmp_path / 'golf_taken.py'} is in the way" in told
+    assert f"is not a package. {tmp_path / 'golf_taken.py'} is imported instead" in told
 
 
 def test_workers_look_in_the_users_folders_last(tmp_path, monkeypatch):

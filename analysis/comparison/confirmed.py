@@ -1,4 +1,4 @@
-"""Was the best of a search really better? Fresh seeds, and a text that no search sees."""
+"""Confirmation: the best recipe of a search against the preset, on fresh seeds and a text that no search sees."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import pandas as pd
 from golflab.analysis.comparison.paired import compare
 from golflab.analysis.table import load
 
-FOUND = "found"  # the label of the recipe the search found; the others carry their preset's name
+FOUND = "found"  # name of the best recipe in the confirmation; the others have their preset's name
 
 
 def confirmed(folder: str | Path, best: str, limit: float) -> pd.DataFrame:
-    """Compare what a search found with the preset it was run against, over fresh seeds and the test part's documents.
+    """Compare the best recipe of a search with the preset, over fresh seeds and the documents of the test part.
 
     Args:
         folder: of the experiment.
-        best: recipe hash of the best found; its confirmation lies in ``confirm-<hash>`` there.
-        limit: bytes it may have; a fresh seed packs into more or fewer than the first one.
+        best: hash of the best recipe; its confirmation is in ``confirm-<hash>`` there.
+        limit: bytes it may have; with a fresh seed, an artifact has more or fewer bytes.
 
     Returns:
-        a row per preset: preset, found_bpb and preset_bpb (means on the test part), bytes (the largest of the found), over
-        (seeds on which it is over the limit), and the columns of `golflab.analysis.comparison.paired.paired` for found −
-        preset. Empty where nothing was confirmed yet.
+        a row per preset: preset, found_bpb and preset_bpb (means on the test part), bytes (largest over the seeds of the
+        best recipe), over (seeds on which it exceeds the limit), and the columns of
+        `golflab.analysis.comparison.paired.paired` for found − preset. Empty if nothing was confirmed yet.
     """
     runs = Path(folder) / f"confirm-{best}"
     if not (runs / "trials").is_dir() or not any((runs / "trials").glob("*/record.json")):
@@ -46,18 +46,18 @@ def confirmed(folder: str | Path, best: str, limit: float) -> pd.DataFrame:
 
 
 def in_words(table: pd.DataFrame) -> list[str]:
-    """The comparison in sentences; none where nothing was confirmed."""
+    """The comparison in sentences; none if nothing was confirmed."""
     lines = []
     for r in table.itertuples(index=False):
         doubt = f" ({r.doubt})" if r.doubt else ""
         lines.append(
-            f"Confirmed on {r.seeds} fresh seed(s) and the test part, which no search sees: the best found scores "
+            f"Confirmed on {r.seeds} fresh seed(s) and the test part, which no search sees: the best recipe scores "
             f"{r.found_bpb:.4f}, {r.preset} {r.preset_bpb:.4f}, a difference of {r.delta_bpb:+.4f} ± "
             f"{r.high - r.delta_bpb:.4f} bits per byte{doubt}."
         )
         if r.over:
             lines.append(
-                f"The best found is over the byte limit on {r.over} of these {r.seeds} seed(s), with up to {r.bytes:,.0f} "
-                "bytes: leave a little room before you hand it in."
+                f"The best recipe exceeds the byte limit on {r.over} of these {r.seeds} seed(s), with up to {r.bytes:,.0f} "
+                "bytes: leave some room before you submit it."
             )
     return lines

@@ -1,4 +1,4 @@
-"""What bytes and seconds buy: the frontier, and the price of a kilobyte."""
+"""Bytes and seconds against bits per byte: the frontier, and the value of one more kilobyte."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def frontier(table: pd.DataFrame, seconds: bool = False, recipes: pd.DataFrame |
     columns = ["bytes", "bpb", *(["seconds"] if seconds else [])]
     costs = frame[columns].to_numpy(float)
     frame["efficient"] = efficient(costs)
-    frame["doubt"] = np.where(frame["efficient"] & (frame["runs"] < 2), "one run: it may owe its place to luck", "")
+    frame["doubt"] = np.where(frame["efficient"] & (frame["runs"] < 2), "one run: its place may be luck", "")
     kept = ["recipe", "preset", "techniques", "bytes", "bpb", "se", "low", "high", "seconds", "fits", "efficient", "doubt"]
     return frame[kept].sort_values("bytes").reset_index(drop=True)
 
@@ -32,7 +32,7 @@ def frontier(table: pd.DataFrame, seconds: bool = False, recipes: pd.DataFrame |
 def shadow_price(
     table: pd.DataFrame, limit: float | None = None, draws: int = 200, recipes: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """What one more kilobyte would buy at the limit: the slope of the frontier's lower convex hull there.
+    """The value of one more kilobyte at the limit: the slope of the frontier's lower convex hull there.
 
     Returns:
         one row: limit, bpb_per_kb (negative: more bytes buy fewer bits), se, low, high (95 %, bootstrap over recipes), recipes,

@@ -1,12 +1,15 @@
 """Two recipes compared document by document and seed by seed.
 
-Runs that share seeds share initial weights and data order, and all runs are scored on the same documents. What that is worth is
-measured here, never assumed: the correlation is a column, and with none the unpaired comparison is as good.
+Runs that share a seed share initial weights and data order, and all runs are scored on the same documents. How much this
+reduces the error is measured here, never assumed: the table has the correlation of the arms. Without correlation, an unpaired
+comparison is as good.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -38,8 +41,6 @@ def documents(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: a run has no documents, or the runs were scored on different ones.
     """
-    from pathlib import Path
-
     bits, sizes = [], []
     for folder in rows["folder"]:
         if not folder or not (Path(folder) / "documents.npz").is_file():
@@ -94,40 +95,43 @@ def paired(
             f"paired: got bits {new.shape} and {old.shape} for {len(size)} documents; rows are seeds, columns documents."
         )
     a, b = new.sum(axis=1) / size.sum(), old.sum(axis=1) / size.sum()
-    spread = new.mean(axis=0) - old.mean(axis=0)
-    se_documents = _bootstrap(spread, size, draws)
-    se_unpaired = float(np.hypot(_sd(a) / np.sqrt(len(a)), _sd(b) / np.sqrt(len(b))))
-    se_seeds, df = (_sd(a - b) / np.sqrt(len(a)), len(a) - 1.0) if shared_seeds else (se_unpaired, len(a) + len(b) - 2.0)
-    correlation = float(np.corrcoef(a, b)[0, 1]) if shared_seeds and len(a) > 2 and _sd(a) > 0 and _sd(b) > 0 else np.nan
-    delta, told = float(a.mean() - b.mean()), []
-    if df < 1 or not np.isfinite(se_seeds):
-        se_seeds, told, df = 0.0, ["one seed: the error covers documents only, a fresh seed may differ by more"], np.inf
-    se = float(np.hypot(se_seeds, se_documents))
+    se_documents = _bootstrap(new.mean(axis=0) - old.mean(axis=0), size, draws)
+    seeds = _over_seeds(a, b, shared_seeds)
+    alone = seeds.df < 1 or not np.isfinite(seeds.se)
+    se_seeds, df = (0.0, np.inf) if alone else (seeds.se, seeds.df)
+    se, delta = float(np.hypot(se_seeds, se_documents)), float(a.mean() - b.mean())
     sources = ((se_seeds, df), (se_documents, max(len(size) - 1, 1)))
     half = _half(sources, 1 - level)
+    doubts = ["one seed: the error covers documents only, a fresh seed may differ by more"] if alone else []
     if df < 3:
-        told.append(f"{len(a) if shared_seeds else f'{len(a)} and {len(b)}'} seeds: the error itself is badly known")
-    if np.isfinite(correlation) and correlation < 0.2 and not told:
-        told.append("the arms hardly correlate over seeds: pairing bought nothing")
+        doubts.append(f"{len(a) if shared_seeds else f'{len(a)} and {len(b)}'} seeds: the error itself is badly known")
+    if np.isfinite(seeds.correlation) and seeds.correlation < 0.2 and not doubts:
+        doubts.append("the arms hardly correlate over seeds: pairing bought nothing")
     if abs(delta) <= half:
-        told.append("not distinguishable from zero")
+        doubts.append("not distinguishable from zero")
     p = _p_value(delta, sources) if se > 0 else np.nan
-    row = [
-        "new − old",
-        delta,
-        se,
-        delta - half,
-        delta + half,
-        p,
-        correlation,
-        len(a),
-        len(size),
-        se_seeds,
-        se_documents,
-        se_unpaired,
-        "; ".join(told),
-    ]
-    return pd.DataFrame([row], columns=COLUMNS)
+    row = ["new − old", delta, se, delta - half, delta + half, p, seeds.correlation, len(a), len(size)]
+    return pd.DataFrame([[*row, se_seeds, se_documents, seeds.se_unpaired, "; ".join(doubts)]], columns=COLUMNS)
+
+
+@dataclass(frozen=True)
+class _Seeds:
+    """Error of a difference that comes from the seeds: with pairing, without, degrees of freedom, correlation of the arms."""
+
+    se: float
+    se_unpaired: float
+    df: float
+    correlation: float
+
+
+def _over_seeds(a: np.ndarray, b: np.ndarray, shared: bool) -> _Seeds:
+    """The error of ``mean(a) − mean(b)`` over seeds; correlation NaN below three seeds."""
+    unpaired = float(np.hypot(_sd(a) / np.sqrt(len(a)), _sd(b) / np.sqrt(len(b))))
+    if not shared:
+        return _Seeds(unpaired, unpaired, len(a) + len(b) - 2.0, np.nan)
+    known = len(a) > 2 and _sd(a) > 0 and _sd(b) > 0
+    correlation = float(np.corrcoef(a, b)[0, 1]) if known else np.nan
+    return _Seeds(_sd(a - b) / np.sqrt(len(a)), unpaired, len(a) - 1.0, correlation)
 
 
 def compare(table: pd.DataFrame, new: str, old: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Which recipe is best, and how sure that is. Runs of one recipe with several seeds are one row."""
+"""Ranking of recipes with errors. Runs of one recipe with several seeds are one row."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from golflab.analysis.table import knobs, shapes, techniques
 def ranking(table: pd.DataFrame, *, level: float = 0.95, model: Model | None = None) -> pd.DataFrame:
     """Rank recipes by their mean score over seeds; those over their byte limit come after all that fit.
 
-    The best of many noisy scores is partly luck. ``expected`` shrinks each mean toward what the contribution model predicts
-    for it, by as much as the noise is of the spread around that prediction.
+    The best of many noisy scores is partly luck. ``expected`` shrinks each mean toward the prediction of the contribution
+    model, by the ratio of the noise to the total spread around that prediction.
 
     Args:
         table: runs.
@@ -73,7 +73,7 @@ _COLUMNS = [
 
 
 def arms(rows: pd.DataFrame) -> np.ndarray:
-    """(runs,) a number that two runs share if they differ in nothing but their seed."""
+    """(runs,) a number that is equal for two runs that differ only in their seed."""
     varying = [
         *techniques(rows),
         *knobs(rows),
@@ -117,7 +117,7 @@ def _shrunk(frame: pd.DataFrame, rows: pd.DataFrame, model: Model | None, sigma:
     center = np.full(len(frame), mean.mean())
     if model is not None and len(model.rows) == len(rows):
         center = fitted(model.fit)[frame["first"].to_numpy(int)]
-    if not np.isfinite(sigma):  # without an error nobody knows how much of a score is luck
+    if not np.isfinite(sigma):  # without an error, the share of luck is unknown
         return np.full(len(mean), np.nan), np.full(len(mean), np.nan)
     left = max(float(np.mean((mean - center) ** 2 - noise)), 0.0)
     weight = left / (left + noise) if left > 0 else np.zeros(len(mean))

@@ -1,8 +1,8 @@
-"""What every technique was worth: one table, best first, with the error and the doubt beside every number.
+"""The contribution of every technique: one table, best first, with the error and the doubt beside every number.
 
-The estimand is the change in bits per byte when a technique is switched on, averaged over the other techniques being on
-or off with equal weight. Where the runs only ever saw it beside all others (leave-one-out), it is the effect there, and
-the doubt says so. Techniques that share a slot holding one are each compared with the slot's default.
+The effect of a technique is the change in bits per byte when it is switched on, averaged over all settings of the other
+techniques with equal weight. If the runs only saw it together with all others (leave-one-out), it is the effect there, and the
+doubt says so. Techniques that compete for one slot are each compared with the slot's default.
 """
 
 from __future__ import annotations
@@ -61,19 +61,19 @@ def contribution(
         metric: the response; lower is better.
         level: of the confidence intervals.
         interactions: let pairs enter the model where the design keeps main effects clear of them, or runs abound.
-        adaptive: whether the runs were chosen looking at earlier results; None reads it from the experiment.
+        adaptive: whether the runs were chosen by looking at earlier scores; None reads it from the experiment.
         model: of `fit_model` for the same table, if it is at hand.
 
     Returns:
         best first; what cannot be identified comes last with NaN and the reason. Columns: technique; delta_bpb (negative
         is better), se, low, high, p; p_holm, q_bh adjusted over the techniques listed; runs (with it on), runs_off; mde,
-        the smallest effect these runs would have shown at 5 % with power 0.8; bytes, bytes_se (change of the packed size);
+        the smallest detectable effect (5 % level, 80 % power); bytes, bytes_se (change of the packed size);
         delta_per_kb, delta_per_kb_se (bits per byte per kB added); seconds, seconds_se (change of the training time);
         delta_per_second; vif; aliases; sign_by_rung; doubt. ``attrs["notes"]`` holds what is true of the whole table.
     """
     complete = int((table["state"] == "complete").sum()) if "state" in table else len(table)
     several_kinds = "adaptive" in table and 0 < table["adaptive"].sum() < len(table)
-    table = designed(table)  # no longer what pandas may have made of several
+    table = designed(table)  # from here on one table, even if pandas joined several
     model = fit_model(table, metric=metric, interactions=interactions) if model is None else model
     if model is None:
         return _refused(table, metric)
@@ -82,37 +82,10 @@ def contribution(
     by_rung = signs(table, model.names)
     frame["sign_by_rung"] = [by_rung.get(name, "") for name in frame["technique"]]
     frame["doubt"] = [_doubt(model, row) for row in frame.itertuples(index=False)]
-    lost = [t for t in techniques(table) if t not in model.names]
-    extra = [
-        {
-            "technique": t,
-            "runs": int(model.rows[t].sum()),
-            "runs_off": int((~model.rows[t]).sum()),
-            "doubt": _left_out(model, t),
-        }
-        for t in lost
-    ]
-    frame = pd.concat([frame, pd.DataFrame(extra)], ignore_index=True) if extra else frame
-    frame = frame.reindex(columns=COLUMNS).sort_values("delta_bpb", na_position="last", kind="stable").reset_index(drop=True)
-    notes = [*model.notes]
-    told = table.attrs.get("experiment", {})
-    if (left := complete - len(model.rows)) > 0 and (told.get("planned") or (several_kinds and not adaptive)):
-        notes.append(
-            f"Effects come from the {len(model.rows)} runs that were planned before any score was known. {left} further runs "
-            "were chosen by looking at scores and are left out here."
-        )
-    if "seed" in model.rows and (model.rows["seed"] == model.rows["seed"].iloc[0]).all():
-        notes.append(
-            "All runs share one seed. The errors say how sure an effect is for this seed; for another it may differ by more."
-        )
-    if adaptive:
-        notes.append(
-            "These runs were chosen by a search that looked at earlier results. Techniques it disliked early were tried less "
-            "and in worse company, so effects are biased, mostly toward the search's first impressions; `needed_runs` (and the "
-            "end of the report) names the runs that would remove it."
-        )
+    frame = _with_left_out(frame, model, [t for t in techniques(table) if t not in model.names])
+    planned = bool(table.attrs.get("experiment", {}).get("planned")) or (several_kinds and not adaptive)
     frame.attrs.update(
-        notes=notes,
+        notes=_notes(model, complete - len(model.rows) if planned else 0, adaptive),
         runs=len(model.rows),
         df=float(np.max(model.fit.df)),
         sigma=model.fit.sigma,
@@ -124,8 +97,50 @@ def contribution(
     return frame
 
 
+def _with_left_out(frame: pd.DataFrame, model: Model, names: list[str]) -> pd.DataFrame:
+    """The table, best technique first, with a row and a reason for each technique whose effect the model does not have."""
+    extra = [
+        {
+            "technique": t,
+            "runs": int(model.rows[t].sum()),
+            "runs_off": int((~model.rows[t]).sum()),
+            "doubt": _left_out(model, t),
+        }
+        for t in names
+    ]
+    frame = pd.concat([frame, pd.DataFrame(extra)], ignore_index=True) if extra else frame
+    return frame.reindex(columns=COLUMNS).sort_values("delta_bpb", na_position="last", kind="stable").reset_index(drop=True)
+
+
+def _notes(model: Model, left_out: int, adaptive: bool) -> list[str]:
+    """What holds for the whole table, in sentences.
+
+    Args:
+        model: of the effects.
+        left_out: complete runs that are not used, because a search chose them looking at scores.
+        adaptive: whether the runs that are used were chosen so.
+    """
+    notes = [*model.notes]
+    if left_out > 0:
+        notes.append(
+            f"Effects come from the {len(model.rows)} runs that were planned before any score was known. {left_out} further "
+            "runs were chosen by looking at scores and are left out here."
+        )
+    if "seed" in model.rows and (model.rows["seed"] == model.rows["seed"].iloc[0]).all():
+        notes.append(
+            "All runs share one seed. The errors say how sure an effect is for this seed; for another it may differ by more."
+        )
+    if adaptive:
+        notes.append(
+            "A search chose these runs by looking at earlier scores. Techniques that scored badly at first were tried less "
+            "often, and together with worse ones, so effects are biased, mostly toward the first scores. `needed_runs` (and "
+            "the end of the report) lists the runs that would remove the bias."
+        )
+    return notes
+
+
 def needed_runs(table: pd.DataFrame, seeds: int = 3) -> pd.DataFrame:
-    """The runs that would turn an adaptive history's effects into unbiased ones: the best recipe, each technique flipped.
+    """The runs that would remove the bias of a search's effects: the best recipe with each technique switched.
 
     Returns:
         technique, recipe (hash of the best one), switch (``on`` or ``off``), seeds (fresh ones, with the best recipe re-run on
@@ -199,14 +214,14 @@ def _effect_on(model: Model, column: str, at: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _aliases(fit: Fit, index: int) -> str:
-    """Names of what cannot be told apart from a coefficient, and of what nearly cannot."""
+    """Names of the coefficients that cannot be told apart from this one."""
     if index in fit.aliases:
         return ", ".join(fit.design.label(k) for k in fit.aliases[index] if k != 0) or "the mean"
     return ""
 
 
 def _doubt(model: Model, row: Any) -> str:
-    """Everything that should make one hesitate before believing a row, in words."""
+    """All reasons to doubt a row, in words."""
     name, delta = row.technique, row.delta_bpb
     fit, at = model.fit, model.columns[row.technique]
     told = []
@@ -238,11 +253,11 @@ def _doubt(model: Model, row: Any) -> str:
 
 
 def _company(rows: pd.DataFrame, name: str, others: list[str]) -> list[str]:
-    """Say when a technique was only ever judged beside all the others, or beside none."""
+    """A doubt if a technique was only measured together with all others, or with none."""
     odd = rows[~rows[name]] if rows[name].mean() > 0.5 else rows[rows[name]]
     beside = odd[others].mean(axis=1)
     if (beside >= 1).all():
-        return ["measured beside all other techniques only"]
+        return ["measured together with all other techniques only"]
     if (beside <= 0).all():
         return ["measured without any other technique only"]
     return []
@@ -260,7 +275,7 @@ def _constant(rows: pd.DataFrame, name: str) -> str:
 
 
 def _refused(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The table when nothing at all can be estimated."""
+    """The table if nothing can be estimated."""
     rows = usable(table, metric)
     frame = pd.DataFrame({"technique": techniques(table)}).reindex(columns=COLUMNS)
     frame["runs"] = [int(rows[t].sum()) for t in frame["technique"]]

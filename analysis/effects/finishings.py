@@ -1,4 +1,4 @@
-"""What the techniques that act after training are worth, compared on the same trained weights and the same text."""
+"""The effects of techniques that act after training, compared on the same trained weights and the same text."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ COLUMNS = [
 
 
 def finishings(table: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
-    """Average the paired differences that each training was finished with (`golflab.model.ways.compare`) over trainings.
+    """Average paired differences (`golflab.model.ways.compare`) over trainings.
 
     A training is quantised, packed and scored with a technique and without it. Both sides share the weights and the text, so a
-    difference varies far less than two trainings do. Every training is judged on a text of its own; the error is the spread of
-    the differences over trainings, and covers fresh weights and fresh text of the same kind.
+    difference varies much less than the scores of two trainings. Every training is scored on another part of the text. The
+    error is the spread of the differences over trainings; it covers fresh weights and fresh text of the same kind.
 
     Args:
         table: of `golflab.analysis.table.load`. Runs that share a training count once.
@@ -45,9 +45,9 @@ def finishings(table: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
 
     Returns:
         best first: technique; delta_bpb (with it minus without it; negative is better), se, low, high, p, q_bh (adjusted over
-        the techniques listed); trainings; mde, the smallest effect these trainings would have shown at 5 % with power 0.8;
-        bytes, bytes_se, bytes_low, bytes_high (change of the packed size, code included); instead_of, what the slot held
-        otherwise; beside, what was on on both sides; doubt. Empty where no training was finished in further ways.
+        the techniques listed); trainings; mde, the smallest detectable effect (5 % level, 80 % power);
+        bytes, bytes_se, bytes_low, bytes_high (change of the packed size, code included); instead_of, the technique in
+        the slot on the other side; beside, techniques that were on on both sides; doubt. Empty if nothing was compared.
     """
     rows = [_row(key, told, level) for key, told in _most_frequent(_gathered(table)).items()]
     frame = pd.DataFrame(rows, columns=COLUMNS) if rows else pd.DataFrame(columns=COLUMNS)
@@ -61,7 +61,7 @@ Key = tuple[str, tuple[str, ...], tuple[str, ...]]
 
 
 def _gathered(table: pd.DataFrame) -> dict[Key, list[dict[str, Any]]]:
-    """Technique, what it stood in place of and beside -> its comparisons, one a training."""
+    """Technique, what it replaced, and what was on on both sides -> its comparisons, one per training."""
     found: dict[Key, list[dict[str, Any]]] = defaultdict(list)
     if "finishings" not in table:
         return found
@@ -76,7 +76,7 @@ def _gathered(table: pd.DataFrame) -> dict[Key, list[dict[str, Any]]]:
 
 
 def _most_frequent(found: dict[Key, list[dict[str, Any]]]) -> dict[Key, list[dict[str, Any]]]:
-    """Of comparisons with several things a slot held otherwise, those with what it held most often."""
+    """For each technique the comparisons with the technique that it replaced most often."""
     best: dict[tuple[str, tuple[str, ...]], Key] = {}
     for key, told in found.items():
         other = best.get((key[0], key[2]))
@@ -85,10 +85,10 @@ def _most_frequent(found: dict[Key, list[dict[str, Any]]]) -> dict[Key, list[dic
     return {key: found[key] for key in best.values()}
 
 
-def _row(key: Key, told: list[dict[str, Any]], level: float) -> dict[str, Any]:
+def _row(key: Key, comparisons: list[dict[str, Any]], level: float) -> dict[str, Any]:
     technique, instead_of, beside = key
-    gaps, sizes = np.array([t["delta_bpb"] for t in told]), np.array([t["delta_bytes"] for t in told], float)
-    n = len(told)
+    gaps, sizes = np.array([t["delta_bpb"] for t in comparisons]), np.array([t["delta_bytes"] for t in comparisons], float)
+    n = len(comparisons)
     row: dict[str, Any] = {"technique": technique, "trainings": n, "instead_of": ", ".join(instead_of) or "nothing"}
     row |= {"beside": ", ".join(beside), "delta_bpb": gaps.mean(), "bytes": sizes.mean()}
     for name, values in (("se", gaps), ("bytes_se", sizes)):
@@ -103,7 +103,7 @@ def _row(key: Key, told: list[dict[str, Any]], level: float) -> dict[str, Any]:
 
 
 def _doubt(row: Any) -> str:
-    """What should make a reader hesitate, in words."""
+    """Reasons to doubt a row, in words."""
     told = []
     if not np.isfinite(row.se):
         told.append("one training only: no error can be given")

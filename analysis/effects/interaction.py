@@ -1,4 +1,4 @@
-"""What techniques are worth together: pairwise effects, Shapley values in closed form, the loss in every order of removal."""
+"""Effects of techniques together: pairwise effects, Shapley values in closed form, and losses in every order of removal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLUMNS = ["a", "b", "delta_bpb", "se", "low", "high", "p", "p_holm", "q_bh", "r
 
 
 def interaction(table: pd.DataFrame | Model, *, heredity: bool = True, level: float = 0.95) -> pd.DataFrame:
-    """What having both of two techniques adds beyond the sum of their effects (negative: they help each other).
+    """The effect of two techniques together minus the sum of their effects (negative: they help each other).
 
     Pairs of the fitted model are estimated jointly; every other pair is estimated as the one further column of that model.
 
@@ -26,7 +26,7 @@ def interaction(table: pd.DataFrame | Model, *, heredity: bool = True, level: fl
         level: of the intervals.
 
     Returns:
-        strongest first: a, b, delta_bpb, se, low, high, p, p_holm and q_bh (over all pairs tried, also those not
+        smallest p first: a, b, delta_bpb, se, low, high, p, p_holm and q_bh (over all pairs tried, also those not
         listed), runs (with both on), mde, in_model, aliases (pairs it is correlated with by more than 0.7 here), doubt.
     """
     model = table if isinstance(table, Model) else fit_model(table)
@@ -94,10 +94,10 @@ def shapley(table: pd.DataFrame | Model, preset: list[str] | None = None, level:
 
 
 def removal(table: pd.DataFrame | Model, preset: list[str] | None = None, level: float = 0.95) -> pd.DataFrame:
-    """What a preset would lose, for every technique and in every order of removal (positive: bits per byte lost).
+    """The loss of a preset without each technique, over all orders of removal (positive: bits per byte lost).
 
     Returns:
-        in the order in which techniques are best given up: technique; loses_first and loses_last (removed before or after all
+        in the best order of removal: technique; loses_first and loses_last (removed before or after all
         others) with first_se, last_se; average (over all orders), least and most over the orders; then ``path`` and
         path_se, the total lost once everything up to this row is gone.
     """
@@ -229,10 +229,10 @@ def _estimates(model: Model, level: float) -> pd.DataFrame:
 
 def _doubt(row: object) -> str:
     if not np.isfinite(row.se):  # type: ignore[attr-defined]
-        return "not identifiable: these runs never show the two apart from everything else"
+        return "not identifiable: in these runs the two are never separate from everything else"
     told = []
     if row.q_bh > 0.05:  # type: ignore[attr-defined]
         told.append("not distinguishable from zero")
     if row.aliases:  # type: ignore[attr-defined]
-        told.append(f"could as well be {row.aliases}")  # type: ignore[attr-defined]
+        told.append(f"may also be the effect of {row.aliases}")  # type: ignore[attr-defined]
     return "; ".join(told)

@@ -1,7 +1,7 @@
-"""How the score answers to a knob, and which knobs matter.
+"""Response of the score to knobs, and which knobs matter.
 
-Optuna's importances are for knobs only. For techniques that are on or off they rank worse than chance (PED-ANOVA over a
-TPE history has a rank correlation of −0.26 with the true effects): use `contribution` there.
+Optuna's importances are for knobs only. For techniques that are on or off they rank worse than chance: the rank correlation of
+PED-ANOVA over a TPE history with the true effects is −0.26. Use `contribution` for these.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ COLUMNS = ["knob", "value", "delta_bpb", "se", "low", "high", "band", "p", "q_bh
 
 
 def response(table: pd.DataFrame, *, model: Model | None = None, points: int = 15, level: float = 0.95) -> pd.DataFrame:
-    """Response curves: the score over each knob while its technique is on, all else in the model accounted for.
+    """Response curves: the score over each knob while its technique is on, adjusted for everything else in the model.
 
     A quadratic in the knob (in its logarithm if it spans a factor of ten) is fitted to what the model leaves unexplained once
     the knob's own linear term is put back; a knob of words gets one mean per word.
@@ -47,7 +47,7 @@ def response(table: pd.DataFrame, *, model: Model | None = None, points: int = 1
     )
     firsts = frame.groupby("knob")["p"].first()
     frame["q_bh"] = frame["knob"].map(dict(zip(firsts.index, benjamini_hochberg(firsts.to_numpy(float)), strict=True)))
-    frame["doubt"] = np.where(frame["q_bh"] > 0.05, "no response distinguishable from none", "")
+    frame["doubt"] = np.where(frame["q_bh"] > 0.05, "no response that is distinguishable from zero", "")
     return frame.reindex(columns=COLUMNS)
 
 

@@ -10,21 +10,18 @@ import pandas as pd
 from scipy import stats
 
 from golflab.analysis.inference.design_matrix import Design, pseudo_inverse
-from golflab.analysis.inference.pair_selection import pair_leak, select_pairs
+from golflab.analysis.inference.pair_selection import pair_leak, price_of_selection, select_pairs
 from golflab.analysis.inference.regression import Fit, hc3, least_squares, residuals
 from golflab.analysis.joined import whole
 from golflab.analysis.table import designed, knobs, shapes, techniques
 from golflab.model.system.slot_names import slot_names
 
-# Family-wise level at which a pair enters: calibrated so that 95 % intervals cover 94 to 98 % with no pair and with ten
-# planted.
-ENTER = 0.12
-PAIRS_AT_MOST = 3000  # columns of a second-order model that is still worth a Gram matrix
+PAIRS_AT_MOST = 3000  # pairs up to which a second-order model is fitted
 
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted contribution model: what `contribution`, the interactions and the report share.
+    """A fitted contribution model; `contribution`, the interactions and the report use it.
 
     Attributes:
         rows: the runs it was fitted to.
@@ -33,7 +30,7 @@ class Model:
         columns: technique -> its coefficient's index.
         pairs: pairs in the model, as names.
         adjusted: knobs, shapes and seeds adjusted for.
-        notes: what a reader should know, in words.
+        notes: sentences for the reader.
         full: the design with every pair, fitted or not.
         moments: its cross products with ``responses``, gathered once.
         responses: names of the columns whose effects can be given.
@@ -76,7 +73,7 @@ def usable(table: pd.DataFrame, metric: str = "bpb") -> pd.DataFrame:
 
 
 def fit_model(table: pd.DataFrame, *, metric: str = "bpb", interactions: bool = True) -> Model | None:
-    """Fit the model behind `contribution`, or return None where no technique varies among the usable runs.
+    """Fit the model behind `contribution`; return None if no technique varies among the usable runs.
 
     Where a search began with a design, only the design's runs count (`golflab.analysis.table.designed`).
     """
@@ -113,11 +110,13 @@ def fit_model(table: pd.DataFrame, *, metric: str = "bpb", interactions: bool = 
         measured,
         references,
     )
-    design = _with_pairs(model, plain)
+    design, selected = _with_pairs(model, plain)
     fit = least_squares(design, rows[metric].to_numpy(float), _trainings(rows), model.gram(design))
     if fit.errors == "pooled":
         fit, note = _check_variance(fit, rows[metric].to_numpy(float), len(names))
         notes += note
+    if fit.errors == "pooled" and selected:
+        fit = _after_selection(fit, full, len(names))
     return replace(model, fit=fit, pairs=[(labels[a], labels[b]) for a, b in design.pairs])
 
 
@@ -206,23 +205,29 @@ def _numeric(rows: pd.DataFrame, name: str) -> list[tuple[str, np.ndarray]]:
     ]
 
 
-def _with_pairs(model: Model, plain: Design) -> Design:
-    """Let interactions of techniques into the model where that makes its errors truer.
+def _after_selection(fit: Fit, full: Design, count: int) -> Fit:
+    """The fit with the errors it has when the selection of its pairs is paid for."""
+    factor, df = price_of_selection(full, len(full.columns), list(range(1, count + 1)))
+    return replace(fit, covariance=fit.covariance * factor, sigma=fit.sigma * factor**0.5, df=np.full(len(fit.df), df))
 
-    With runs in plenty all pairs enter. In a design whose main effects are clear of pairs (folded Plackett-Burman), the pairs
-    that show enter and leave the residual cleaner. Anywhere else choosing pairs would bend the main effects after the fact, so
-    pairs stay out, and their leak into an effect is as random as the residual that pays for it.
+
+def _with_pairs(model: Model, plain: Design) -> tuple[Design, bool]:
+    """Add interactions of techniques to the model if that improves its errors; whether the data selected them.
+
+    With many runs all pairs enter. In a design whose main effects are free of pairs (folded Plackett-Burman), the clear pairs
+    enter, which makes the residual smaller. In any other design, choosing pairs from the data would bias the main effects. So
+    no pair enters there; pairs then add to the residual, which the errors include.
     """
     full, n, count = model.full, len(model.rows), len(model.names)
     if not full.pairs or n < plain.size + 8:
-        return plain
+        return plain, False
     if n >= 3 * full.size:
         _, null = pseudo_inverse(model.gram(full)[:-1, :-1])
         entangled = null.shape[1] > pseudo_inverse(model.gram(plain)[:-1, :-1])[1].shape[1]
-        return plain if entangled else full
+        return (plain if entangled else full), False
     if pair_leak(full, model.gram(full), count) > 0.25:
-        return plain
-    return full.take(sorted(select_pairs(full, model.gram(full), n, list(range(1, count + 1)), alpha=ENTER)))
+        return plain, False
+    return full.take(sorted(select_pairs(full, model.gram(full), n, list(range(1, count + 1))))), True
 
 
 def all_pairs(design: Design, count: int) -> Design | None:
@@ -250,7 +255,7 @@ def second_order(model: Model) -> Model:
 
 
 def _check_variance(fit: Fit, y: np.ndarray, count: int) -> tuple[Fit, list[str]]:
-    """Pooled errors assume equal variances; where the runs contradict that, use errors that do not."""
+    """Pooled errors assume equal variances; if a test rejects that, use errors that do not."""
     df = float(fit.df.max())
     rest = residuals(fit, y)
     if df < 15 or len(y) < 2 * count or np.ptp(rest) < 1e-12:
@@ -267,7 +272,7 @@ def _check_variance(fit: Fit, y: np.ndarray, count: int) -> tuple[Fit, list[str]
     used = (
         "errors that allow for it (HC3) are used"
         if robust.errors == "HC3"
-        else "pooled errors are used all the same, so read them with care"
+        else "pooled errors are still used, so read them with care"
     )
     return robust, [f"The spread differs between techniques (Breusch-Pagan p = {p:.2g}); {used}."]
 

@@ -1,4 +1,4 @@
-"""Do short runs tell the truth about long ones? Rungs read from training curves and from shorter complete schedules."""
+"""How well short runs predict long ones: rungs of training curves, and shorter complete schedules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROWS_AT_MOST = 5000  # enough for a sign and a rank correlation
 
 
 def rungs(table: pd.DataFrame) -> pd.DataFrame:
-    """Scores on the way: one row per run and rung.
+    """Scores at rungs: one row per run and rung.
 
     Returns:
         run (index into ``table``), rung (fraction of the run's tokens), bpb, bytes (NaN where not measured).
@@ -44,13 +44,13 @@ def agreement(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
         half = stats.norm.ppf(0.5 + level / 2) * np.sqrt((1 + r * r / 2) / max(len(part) - 3, 1))
         z = np.arctanh(np.clip(r, -0.999999, 0.999999))
         low, high = np.tanh(z - half), np.tanh(z + half)
-        doubt = "does not predict the end" if low <= 0 else ("weak" if low < 0.6 else "")
+        doubt = "does not predict the final score" if low <= 0 else ("weak" if low < 0.6 else "")
         out.append((rung, r, low, high, len(part), doubt))
     return pd.DataFrame(out, columns=["rung", "spearman", "low", "high", "runs", "doubt"])
 
 
 def signs(table: pd.DataFrame, names: list[str]) -> dict[str, str]:
-    """Sign of every technique's effect at each rung and at the end, where it is twice its error: ``25% + · 100% −``."""
+    """Sign of every technique's effect at each rung, if the effect is at least twice its error: ``25% + 50% ·``."""
     complete = table[(table["state"] == "complete") & table["bpb"].notna()] if "state" in table else table
     told: dict[str, list[str]] = {name: [] for name in names}
     for rung, part in rungs(complete).groupby("rung"):

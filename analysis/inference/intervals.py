@@ -1,4 +1,4 @@
-"""One multiplier for every interval: half its width is Student's t times the standard error."""
+"""Half the width of every interval: Student's t times the standard error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy import stats
 
 
 def half_width(se: Any, df: Any, level: float = 0.95) -> Any:
-    """Half the width of an interval: NaN where no degree of freedom is left to judge the error by.
+    """Half the width of an interval; NaN if there is no degree of freedom.
 
     Args:
         se: standard error, a number or an array.

@@ -1,4 +1,4 @@
-"""Least squares for on/off designs: one Gram matrix, every answer from it.
+"""Least squares for on/off designs, from one Gram matrix.
 
 Techniques are coded −½ (off) and +½ (on), and pairs are products of such columns. Then a main coefficient *is* the
 technique's effect averaged over the others being on or off with equal weight (its Shapley value in a second-order
@@ -21,7 +21,7 @@ from golflab.analysis.inference.random_intercept import between_within, group_me
 
 @dataclass(frozen=True)
 class Fit:
-    """What least squares found; arrays are over the coefficients of `design`.
+    """The result of least squares; arrays are over the coefficients of `design`.
 
     Attributes:
         beta: estimates, NaN where not identifiable.

@@ -1,4 +1,4 @@
-"""Is it real? Multiplicity, power, the challenge's own rule, seeds still needed, and tests that may be looked at any time.
+"""Significance: multiple testing, power, the challenge\'s own rule, and the number of seeds still needed.
 
 Differences are ``new − old`` in bits per byte unless a name says nats; negative is better.
 """
@@ -14,32 +14,30 @@ from scipy import optimize, stats
 
 RULE_NATS = 0.005  # what a record must beat the best by, per token
 RULE_P = 0.01
+MOST_SEEDS = 2**22  # more than anybody trains
 
 
 def holm(p: np.ndarray) -> np.ndarray:
     """Holm's step-down p-values (family-wise error), NaN kept and not counted."""
-    return _adjusted(p, "holm")
+    out, order = np.full(len(p), np.nan), np.argsort(p)  # NaN comes last
+    order = order[: np.isfinite(np.asarray(p, float)).sum()]
+    steps = np.asarray(p, float)[order] * np.arange(len(order), 0, -1)
+    out[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return out
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     """Benjamini and Hochberg's q-values (false discovery rate), NaN kept and not counted."""
-    return _adjusted(p, "fdr_bh")
-
-
-def _adjusted(p: np.ndarray, method: str) -> np.ndarray:
-    from statsmodels.stats.multitest import multipletests
-
-    out = np.full(len(p), np.nan)
-    p = np.asarray(p, float)
+    out, p = np.full(len(p), np.nan), np.asarray(p, float)
     known = np.isfinite(p)
     if known.any():
-        out[known] = multipletests(p[known], method=method)[1]
+        out[known] = stats.false_discovery_control(p[known])
     return out
 
 
 @lru_cache(maxsize=4096)
 def detectable(df: float, alpha: float = 0.05, power: float = 0.8) -> float:
-    """How many standard errors a true effect must be for a two-sided t test with ``df`` to see it with this power."""
+    """Size, in standard errors, of the smallest effect that a two-sided t test with ``df`` detects with this power."""
     if not df >= 1:
         return math.nan
     if df > 1000:
@@ -51,7 +49,7 @@ def detectable(df: float, alpha: float = 0.05, power: float = 0.8) -> float:
 
 
 def power(effect: float, se: float, df: float, alpha: float = 0.05) -> float:
-    """Chance that a two-sided t test at ``alpha`` sees a true ``effect`` measured with ``se`` on ``df`` degrees of freedom."""
+    """Power of a two-sided t test at ``alpha`` for a true ``effect``, given its standard error and degrees of freedom."""
     return _seen(abs(effect) / se, df, alpha)
 
 
@@ -92,7 +90,7 @@ def record_rule(
     new, old = np.asarray(new, float), np.asarray(old, float)
     if len(new) < 2 or len(old) < 2 or (paired and len(new) != len(old)):
         raise ValueError(
-            f"record_rule: got {len(new)} and {len(old)} runs; it needs 2 of each at least, as many of both if paired."
+            f"record_rule: got {len(new)} and {len(old)} runs; it needs at least 2 of each, and equally many if paired."
         )
     margin = bits_per_byte(nats, bytes_per_token)
     delta, se, df, correlation = _difference(new, old, paired)
@@ -140,7 +138,7 @@ def _difference(new: np.ndarray, old: np.ndarray, paired: bool) -> tuple[float, 
 
 
 def seeds_needed(gain: float, spread: float, p: float = RULE_P, power: float = 0.8) -> float:
-    """Seeds per arm until a one-sided t test at ``p`` sees ``gain`` with this power.
+    """Seeds per arm with which a one-sided t test at ``p`` detects ``gain`` with this power.
 
     Args:
         gain: true improvement beyond the margin, positive.
@@ -148,11 +146,19 @@ def seeds_needed(gain: float, spread: float, p: float = RULE_P, power: float = 0
     """
     if gain <= 0:
         return math.inf
-    for n in range(2, 100_000):
-        crit = stats.t.ppf(1 - p, n - 1)
-        if stats.nct.sf(crit, n - 1, gain / spread * math.sqrt(n)) >= power:
-            return float(n)
-    return math.inf
+
+    def enough(n: int) -> bool:
+        return bool(stats.nct.sf(stats.t.ppf(1 - p, n - 1), n - 1, gain / spread * math.sqrt(n)) >= power)
+
+    few, many = 1, 2
+    while not enough(many):
+        few, many = many, 2 * many
+        if many > MOST_SEEDS:
+            return math.inf
+    while many - few > 1:  # more seeds never have less power
+        middle = (few + many) // 2
+        few, many = (few, middle) if enough(middle) else (middle, many)
+    return float(many)
 
 
 def probability_better(new: np.ndarray, old: np.ndarray, by: float = 0.0, paired: bool = False) -> pd.DataFrame:
@@ -188,35 +194,3 @@ def probability_better(new: np.ndarray, old: np.ndarray, by: float = 0.0, paired
         "doubt": "few seeds: the interval is optimistic" if min(len(new), len(old)) < 5 else "",
     }
     return pd.DataFrame([row])
-
-
-def confidence_sequence(differences: np.ndarray, spread: float, level: float = 0.95, tuned_for: int = 10) -> pd.DataFrame:
-    """Intervals for a mean difference that hold at all times at once, so that one may look after every seed and stop.
-
-    Robbins' normal mixture (Howard, Ramdas, McAuliffe and Sekhon, 2021): for differences with standard deviation at most
-    ``spread`` the mean stays inside every interval with probability ``level``.
-
-    Args:
-        differences: (n,) in the order in which they came.
-        spread: standard deviation of one difference, known from elsewhere (earlier seeds), rather too large than too small.
-        level: coverage over all times.
-        tuned_for: the number of differences at which the intervals are tightest.
-
-    Returns:
-        n, mean, low, high, decided (the interval excludes zero), decided_at_n (first such, NaN if never).
-    """
-    x = np.asarray(differences, float)
-    if len(x) == 0 or not spread > 0:
-        raise ValueError(
-            f"confidence_sequence: got {len(x)} differences and spread={spread!r}; it needs one at least and a positive spread."
-        )
-    alpha = 1 - level
-    n = np.arange(1, len(x) + 1)
-    rho = tuned_for / (2 * math.log(1 / alpha) + math.log(1 + 2 * math.log(1 / alpha)))  # close to the optimum at tuned_for
-    mean = np.cumsum(x) / n
-    half = spread * np.sqrt((n + rho) * np.log((n + rho) / (rho * alpha**2))) / n
-    decided = (mean - half > 0) | (mean + half < 0)
-    first = float(n[decided][0]) if decided.any() else math.nan
-    return pd.DataFrame(
-        {"n": n, "mean": mean, "low": mean - half, "high": mean + half, "decided": decided, "decided_at_n": first}
-    )

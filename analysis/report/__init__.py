@@ -1,4 +1,4 @@
-"""The report of an experiment: words, tables for a terminal, figures, and one HTML page.
+"""The report of an experiment: sentences, tables for a terminal, figures, and one HTML page.
 
 Take `report.report` and `plots` from here.
 It imports every other room of `analysis`.

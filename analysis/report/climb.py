@@ -65,7 +65,7 @@ def shown(found: Climb) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def in_words(found: Climb) -> str:
+def ladder_in_words(found: Climb) -> str:
     """How many techniques got which verdict."""
     table = found.predictions
     told = [f"{verdict}: {', '.join(rows['technique'])}" for verdict, rows in table.groupby("verdict", sort=False)]

@@ -1,4 +1,4 @@
-"""What an experiment's runs say, as tables: what every form of the report is made of."""
+"""The findings of an experiment as tables; all forms of the report are made from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COUNTS = ("asked", "not_fitting", "trained", "over_limit", "pruned", "failed", "
 
 @dataclass
 class Findings:
-    """Everything a report says, as tables.
+    """The content of a report, as tables.
 
     Attributes:
         name: of the experiment.
@@ -27,11 +27,11 @@ class Findings:
         recipes: of `ranking`.
         counts: `COUNTS`, whole numbers.
         model: behind the contributions, or None where nothing could be compared.
-        finishings: of `golflab.analysis.effects.finishings.finishings`: what acts after training, paired; empty where nothing
-        was compared.
-        confirmed: of `golflab.analysis.comparison.confirmed.confirmed`: the best found against the preset on fresh seeds;
-        empty if it was not run.
-        climb: of `golflab.analysis.report.ladder.climb`: effects predicted at full scale, where the experiment is a ladder.
+        finishings: of `golflab.analysis.effects.finishings.finishings`: paired effects of what acts after training; may be
+        empty.
+        confirmed: of `golflab.analysis.comparison.confirmed.confirmed`: the best recipe against the preset on fresh seeds;
+        may be empty.
+        climb: of `golflab.analysis.report.climb.climb`: effects predicted at full scale, where the experiment is a ladder.
     """
 
     name: str
@@ -61,11 +61,11 @@ class Findings:
 
     @property
     def identified(self) -> bool:
-        """Whether the runs can tell any technique's effect from the others'."""
+        """Whether the runs identify the effect of any technique."""
         return bool(self.contributions["se"].notna().any())
 
     def unidentified(self) -> str:
-        """Why no technique's effect can be given, and what to type."""
+        """Why no effect can be given, and the command to continue."""
         count, runs = len(self.contributions), self.contributions.attrs["runs"]
         if not count:
             return "No technique varied between these runs, so there is no effect to estimate."
@@ -73,15 +73,15 @@ class Findings:
         wanted = max(40, 2 * count + 4, 2 * len(self.table))
         next_step = f"Continue with `{resume} --trials {wanted}`." if resume else "Run more combinations."
         return (
-            f"These {runs} complete runs cannot tell apart the {count} techniques that varied: at least {count + 2} are "
+            f"{runs} complete runs cannot separate the effects of the {count} techniques that varied: at least {count + 2} are "
             f"needed. {next_step}"
         )
 
 
 def count(table: pd.DataFrame) -> dict[str, int]:
-    """Recipes asked for, dropped before training because they cannot fit, trained, and how those ended.
+    """Recipes considered, refused because they cannot fit, trained, and by how they ended.
 
-    ``over_limit`` were stopped because they measured more than the limit; they are among the pruned.
+    ``over_limit`` were stopped because their measured bytes exceeded the limit; they are among the pruned.
     """
     told = table.attrs.get("experiment", {}).get("counts", {})
     states = table["state"].value_counts()

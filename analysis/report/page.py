@@ -15,9 +15,9 @@ from golflab.analysis.report.sections_ladder import ladder_section
 from golflab.analysis.report.words import summary
 
 
-def page(told: Findings) -> str:
+def page(findings: Findings) -> str:
     """The whole page as text."""
-    return render(told.name, summary(told), _cards(told), _sections(told))
+    return render(findings.name, summary(findings), _cards(findings), _sections(findings))
 
 
 def render(name: str, sentences: list[str], cards: list[tuple[str, str, str]], sections: list[dict[str, Any]]) -> str:
@@ -40,49 +40,50 @@ def render(name: str, sentences: list[str], cards: list[tuple[str, str, str]], s
     )
 
 
-def _cards(told: Findings) -> list[tuple[str, str, str]]:
+def _cards(findings: Findings) -> list[tuple[str, str, str]]:
     """The few numbers a reader wants first: label, value, remark."""
-    best, limit = told.best, float(np.nanmedian(told.table["limit"]))
-    seconds = told.table.loc[told.table["trained"], "seconds"].sum()
+    best, limit = findings.best, float(np.nanmedian(findings.table["limit"]))
+    seconds = findings.table.loc[findings.table["trained"], "seconds"].sum()
     cards = []
-    if best and told.climb is None:
+    if best and findings.climb is None:
         error = f"± {best['high'] - best['bpb']:.4f}" if best["high"] is not None else "error unknown"
         cards.append(("best bits per byte", f"{best['bpb']:.4f}", error))
         if best["bytes"]:
             cards.append(("its bytes", f"{best['bytes']:,.0f}", f"{best['bytes'] / limit:.1%} of {limit:,.0f}"))
-    if told.climb is None:
-        clear = told.contributions
+    if findings.climb is None:
+        clear = findings.contributions
         real = int(((clear["q_bh"] <= 0.05) & ((clear["low"] > 0) | (clear["high"] < 0))).sum())
         cards.append(("clear effects", f"{real} of {len(clear)}", "techniques, at 5 % false discovery"))
     else:
-        sure = int((told.climb.predictions["verdict"] != "cannot tell").sum())
-        cards.append(("verdicts", f"{sure} of {len(told.climb.predictions)}", "techniques, at 95 % probability"))
+        sure = int((findings.climb.predictions["verdict"] != "cannot tell").sum())
+        cards.append(("verdicts", f"{sure} of {len(findings.climb.predictions)}", "techniques, at 95 % probability"))
     cards.append(
         (
             "trainings",
-            f"{told.counts['trained']}",
+            f"{findings.counts['trained']}",
             f"{seconds / 3600:.1f} h of training" if seconds >= 5400 else f"{seconds / 60:.0f} min of training",
         )
     )
     return cards
 
 
-def _sections(told: Findings) -> list[dict[str, Any]]:
+def _sections(findings: Findings) -> list[dict[str, Any]]:
     """Title, lead, figures and tables of each section, in reading order; empty ones are left out."""
-    if told.climb is not None:
-        return [p for p in (ladder_section(told.climb), runs.curves(told), runs.failures(told), runs.machine(told)) if p]
+    if findings.climb is not None:  # runs of several scales, which the other sections would compare with each other
+        own = [ladder_section(findings.climb), runs.curves(findings), runs.failures(findings), runs.machine(findings)]
+        return [p for p in own if p]
     parts = [
-        effects.contributions(told),
-        effects.after_training(told),
-        runs.best_confirmed(told),
-        runs.recipes(told),
-        effects.pairs(told),
-        runs.bytes_and_score(told),
-        effects.knobs(told),
-        runs.forecasts(told),
-        runs.curves(told),
-        runs.budget(told),
-        runs.failures(told),
-        runs.machine(told),
+        effects.contributions(findings),
+        effects.after_training(findings),
+        runs.best_confirmed(findings),
+        runs.recipes(findings),
+        effects.pairs(findings),
+        runs.bytes_and_score(findings),
+        effects.knobs(findings),
+        runs.forecasts(findings),
+        runs.curves(findings),
+        runs.budget(findings),
+        runs.failures(findings),
+        runs.machine(findings),
     ]
     return [p for p in parts if p]

@@ -33,18 +33,22 @@ def _figure(figure: go.Figure) -> str:
 
 
 def signed(values: pd.Series, digits: int = 4) -> list[str]:
+    """Numbers with their sign; a dash where unknown."""
     return [f"{v:+.{digits}f}" if np.isfinite(v) else "–" for v in values]
 
 
 def number(values: pd.Series, digits: int = 4) -> list[str]:
+    """Numbers without a plus sign; a dash where unknown."""
     return [f"{v:.{digits}f}" if np.isfinite(v) else "–" for v in values]
 
 
 def small(values: pd.Series) -> list[str]:
+    """P-values with two digits; a dash where unknown."""
     return ["–" if not np.isfinite(v) else ("< 0.0001" if v < 1e-4 else f"{v:.2g}") for v in values]
 
 
 def bytes_text(values: pd.Series, halves: np.ndarray) -> list[str]:
+    """Changes of bytes with half the width of their intervals; a dash where unknown."""
     return [
         "–" if not np.isfinite(v) else f"{v:+,.0f} ± {h:,.0f}" if np.isfinite(h) else f"{v:+,.0f}"
         for v, h in zip(values, halves, strict=True)

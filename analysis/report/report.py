@@ -29,7 +29,7 @@ class Report(Findings):
         write(self, console)
 
     def html(self, path: str | Path) -> Path:
-        """Write the report as one file with everything inside it, plotly included; it needs no network.
+        """Write the report as one self-contained file, plotly included; it needs no network.
 
         Raises:
             OSError: the file cannot be written.
@@ -40,7 +40,7 @@ class Report(Findings):
 
 
 def report(folder: str | Path) -> Report:
-    """Read an experiment's records and work out its report.
+    """Read an experiment's records and compute its report.
 
     Raises:
         ValueError: there is no such experiment, or it holds no record yet.

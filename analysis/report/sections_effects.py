@@ -1,4 +1,4 @@
-"""The page's sections about techniques, pairs of them, and knobs."""
+"""Sections of the page about techniques, pairs of techniques, and knobs."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from golflab.analysis.report.findings import Findings
 from golflab.analysis.report.parts import bytes_text, number, section, signed, small
 
 
-def contributions(told: Findings) -> dict[str, Any]:
-    table, attrs = told.contributions, told.contributions.attrs
-    if not told.identified:
-        return section("What each technique was worth", told.unidentified())
+def contributions(findings: Findings) -> dict[str, Any]:
+    """The effect of each technique: figure and table."""
+    table, attrs = findings.contributions, findings.contributions.attrs
+    if not findings.identified:
+        return section("What each technique was worth", findings.unidentified())
     known = table[table["delta_bpb"].notna()]
-    alone = len(known) and known["doubt"].str.contains("beside all other").all()
-    company = "beside all the others" if alone else "averaged over the others being on or off"
+    alone = len(known) and known["doubt"].str.contains("together with all other").all()
+    company = "together with all others" if alone else "averaged over all settings of the others"
     lead = (
         f"The change in bits per byte when a technique is switched on, {company}, with its 95 % interval. Grey is not "
         f"distinguishable from zero at 5 % false discovery. {attrs['runs']} complete runs; errors: {attrs['errors']}, "
         f"{attrs['df']:.0f} degrees of freedom, standard deviation of one run {attrs['sigma']:.4f}."
     )
-    lead += " “Detectable” is the smallest true effect that these runs would have shown with 80 % power."
+    lead += " “Detectable” is the smallest detectable effect (80 % power)."
     if attrs.get("adjusted"):
         lead += f" Adjusted for {', '.join(attrs['adjusted'])}."
     shown = pd.DataFrame(
@@ -55,15 +56,16 @@ def contributions(told: Findings) -> dict[str, Any]:
     )
 
 
-def after_training(told: Findings) -> dict[str, Any]:
-    table = told.finishings
+def after_training(findings: Findings) -> dict[str, Any]:
+    """Techniques that act after training; empty if none was compared."""
+    table = findings.finishings
     if table.empty:
         return {}
     lead = (
-        "Every training was finished in further ways: quantised, packed and scored with a technique and without it. The two "
+        "Every training was finished in several ways: quantised, packed and scored with a technique and without it. The two "
         "sides of a comparison share their trained weights and their text. In the table above every run is another training, "
-        "and two trainings differ by chance far more than two finishes of one training do: so the errors here are smaller. "
-        f"Each difference is an average over {int(table['trainings'].max())} trainings, each on a stretch of text of its own."
+        "and two trainings differ by chance much more than two ways to finish one training. So the errors here are smaller. "
+        f"Each difference is an average over {int(table['trainings'].max())} trainings, each scored on its own part of text."
     )
     exact = (table["se"] == 0) & (table["delta_bpb"] == 0)
     shown = pd.DataFrame(
@@ -84,28 +86,29 @@ def after_training(told: Findings) -> dict[str, Any]:
     return section("What acts after training", lead, [plots.contributions(drawn)], [("", shown)])
 
 
-def pairs(told: Findings) -> dict[str, Any]:
-    if told.model is None or len(told.model.names) < 2:
+def pairs(findings: Findings) -> dict[str, Any]:
+    """Interactions, and what the best recipe would lose without its techniques."""
+    if findings.model is None or len(findings.model.names) < 2:
         return {}
-    table = interaction(told.model)
+    table = interaction(findings.model)
     clear = table[(table["q_bh"] <= 0.05) | table["in_model"]]
     known = table[table["delta_bpb"].notna()]
     if known.empty:
         return section(
             "Interactions",
             (
-                "These runs cannot tell what any two techniques do together from what each does alone. "
+                "These runs cannot separate the joint effect of any two techniques from their single effects. "
                 "A folded screen (`--design screen`) or `--design pairs` can."
             ),
         )
     words = ", ".join(f"{r.a} × {r.b} ({r.delta_bpb:+.4f} ± {r.high - r.delta_bpb:.4f})" for r in clear.itertuples())
-    lead = "What two techniques are worth together beyond the sum of the two; negative means that they help each other. "
-    lead += "The map shrinks every estimate by its own error. "
+    lead = "The effect of two techniques together minus the sum of their single effects; negative means that they help each "
+    lead += "other. In the map, every estimate is shrunk by its own error. "
     if words:
-        lead += f"Pairs that show: {words}."
+        lead += f"Clear pairs: {words}."
     else:
-        lead += f"None of {len(table)} pairs is distinguishable from zero; the median one would have shown at "
-        lead += f"{known['mde'].median():.4f}."
+        lead += f"None of {len(table)} pairs is distinguishable from zero; the median smallest detectable effect "
+        lead += f"is {known['mde'].median():.4f}."
     first = table.head(10 if words else 6)
     shown = pd.DataFrame(
         {
@@ -118,10 +121,10 @@ def pairs(told: Findings) -> dict[str, Any]:
             "doubt": first["doubt"],
         }
     )
-    preset = _best_names(told)
+    preset = _best_names(findings)
     tables = [("Strongest pairs", shown)]
     if preset:
-        lost = removal(told.model, preset)
+        lost = removal(findings.model, preset)
         out = pd.DataFrame(
             {
                 "technique": lost["technique"],
@@ -135,41 +138,42 @@ def pairs(told: Findings) -> dict[str, Any]:
         tables.append(
             (
                 (
-                    "What the best recipe would lose, in the order in which techniques are best given up (positive: "
+                    "What the best recipe would lose if techniques were removed, in the best order of removal (positive: "
                     "bits per byte lost)"
                 ),
                 out,
             )
         )
-    square = matrix(table[table["a"].isin(_leading(told)) & table["b"].isin(_leading(told))])
+    square = matrix(table[table["a"].isin(_leading(findings)) & table["b"].isin(_leading(findings))])
     return section("Interactions", lead, [plots.pairs(square)] if len(square) > 2 else [], tables)
 
 
-def _leading(told: Findings, most: int = 16) -> list[str]:
+def _leading(findings: Findings, most: int = 16) -> list[str]:
     """The techniques with the largest effects, as many as a heat map can show."""
-    ordered = told.contributions.dropna(subset=["delta_bpb"]).sort_values("delta_bpb", key=np.abs, ascending=False)
+    ordered = findings.contributions.dropna(subset=["delta_bpb"]).sort_values("delta_bpb", key=np.abs, ascending=False)
     return list(ordered["technique"].head(most))
 
 
-def _best_names(told: Findings) -> list[str]:
+def _best_names(findings: Findings) -> list[str]:
     """The varying techniques of the best recipe."""
-    best = told.best
+    best = findings.best
     names = best["techniques"].split(", ") if best and best["techniques"] else []
     return [
         n
         for n in names
-        if told.model is not None and n in told.model.names and np.isfinite(told.model.fit.beta[told.model.columns[n]])
+        if findings.model is not None
+        and n in findings.model.names
+        and np.isfinite(findings.model.fit.beta[findings.model.columns[n]])
     ]
 
 
-def knobs(told: Findings) -> dict[str, Any]:
-    table = response(told.table, model=told.model)
+def knobs(findings: Findings) -> dict[str, Any]:
+    """Response curves of the four knobs with the smallest p-values."""
+    table = response(findings.table, model=findings.model)
     known = table.groupby("knob")["p"].first().sort_values().head(4) if len(table) else pd.Series(dtype=float)
     if known.empty:
         return {}
-    lead = (
-        "How the score moves with each knob while its technique is on, the rest of the recipe accounted for; the band is 95 %. "
-    )
+    lead = "The score as a function of each knob while its technique is on, adjusted for the rest of the recipe (band: 95 %). "
     lead += (
         "; ".join(
             f"{k}: {table.loc[table['knob'] == k, 'doubt'].iloc[0] or 'a clear response'} (p {p:.2g})" for k, p in known.items()

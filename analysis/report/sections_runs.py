@@ -1,4 +1,4 @@
-"""The page's sections about runs: the best of them, bytes, curves, failures, and how they were run."""
+"""Sections of the page about runs: the best of them, bytes, curves, failures, and how they were run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from golflab.analysis.report.parts import number, section, signed, small
 ROWS_AT_MOST = 25
 
 
-def best_confirmed(told: Findings) -> dict[str, Any]:
-    table = told.confirmed
+def best_confirmed(findings: Findings) -> dict[str, Any]:
+    """The best recipe against the preset on fresh seeds; empty if nothing was confirmed."""
+    table = findings.confirmed
     if table.empty:
         return {}
     shown = pd.DataFrame(
@@ -37,15 +38,16 @@ def best_confirmed(told: Findings) -> dict[str, Any]:
         }
     )
     lead = (
-        "The best of a search was chosen for its score, so its score flatters it. Here it and the preset were trained anew "
-        "with seeds that no trial had, and scored on the test part, which no search sees. Differences are paired by seed and "
-        "document."
+        "The best recipe of a search was chosen for its score, so its score is too good. Here it and the preset were trained "
+        "again with seeds that no trial had, and scored on the test part, which no search sees. Differences are paired by seed "
+        "and document."
     )
     return section("The best found, confirmed", lead, tables=[("", shown)])
 
 
-def recipes(told: Findings) -> dict[str, Any]:
-    top = told.recipes.head(10)
+def recipes(findings: Findings) -> dict[str, Any]:
+    """The ten best recipes."""
+    top = findings.recipes.head(10)
     if top.empty:
         return {}
     shown = pd.DataFrame(
@@ -62,30 +64,34 @@ def recipes(told: Findings) -> dict[str, Any]:
         }
     )
     lead = (
-        "The ten best recipes. The best of many noisy scores is partly luck; “expected again” takes that luck out, “is "
-        "the best” is the chance of being the best of those that fit."
+        "The ten best recipes. The best of many noisy scores is partly luck. “Expected again” is the estimate without this "
+        "luck; “is the best” is the probability of being the best of those that fit."
     )
     return section("The best recipes", lead, tables=[("", shown)])
 
 
-def bytes_and_score(told: Findings) -> dict[str, Any]:
-    table = frontier(told.table, recipes=told.recipes)
+def bytes_and_score(findings: Findings) -> dict[str, Any]:
+    """The frontier of bytes and bits per byte."""
+    table = frontier(findings.table, recipes=findings.recipes)
     if len(table) < 2:
         return {}
-    price = shadow_price(told.table, recipes=told.recipes).iloc[0]
-    table["named"] = table["recipe"].map(told.table.attrs["experiment"].get("presets", {})).fillna("")
-    lead = "Every completed recipe by its packed bytes; those that nothing else beats in both are joined."
+    price = shadow_price(findings.table, recipes=findings.recipes).iloc[0]
+    table["named"] = table["recipe"].map(findings.table.attrs["experiment"].get("presets", {})).fillna("")
+    lead = "Every completed recipe by its packed bytes. The line joins the efficient ones: no other is better in both."
     if np.isfinite(price["bpb_per_kb"]):
         unsure = f", {price['doubt']}" if price["doubt"] else ""
         lead += (
             f" At the limit one more kilobyte is worth {price['bpb_per_kb']:+.5f} bits per byte (95 %: "
             f"{price['low']:+.5f} … {price['high']:+.5f}{unsure})."
         )
-    return section("Bytes against bits per byte", lead, [plots.frontier(table, float(np.nanmedian(told.table["limit"])))])
+    return section("Bytes against bits per byte", lead, [plots.frontier(table, float(np.nanmedian(findings.table["limit"])))])
 
 
-def forecasts(told: Findings) -> dict[str, Any]:
-    known = told.table[told.table["bytes"].notna() & told.table["forecast_mid"].notna() & (told.table["state"] == "complete")]
+def forecasts(findings: Findings) -> dict[str, Any]:
+    """How well bytes were forecast."""
+    known = findings.table[
+        findings.table["bytes"].notna() & findings.table["forecast_mid"].notna() & (findings.table["state"] == "complete")
+    ]
     if known.empty:
         return {}
     known = known.assign(bytes=known["bytes"].astype(float))
@@ -93,17 +99,18 @@ def forecasts(told: Findings) -> dict[str, Any]:
     inside = ((known["bytes"] >= known["forecast_low"]) & (known["bytes"] <= known["forecast_high"])).mean()
     over = int((known["bytes"] > known["limit"]).sum())
     lead = (
-        f"Forecast error, true bytes over the forecast made before training: mean {error.mean():+.2%}, root mean "
+        f"Forecast error (measured bytes relative to the forecast made before training): mean {error.mean():+.2%}, root mean "
         f"square {np.sqrt((error**2).mean()):.2%}, worst {error.iloc[int(np.argmax(error.abs()))]:+.2%} "
         f"over {len(known)} runs; {inside:.0%} fell inside the forecast's interval. {over} finished over the limit."
     )
     return section("Forecast and true bytes", lead, [plots.forecasts(known)])
 
 
-def curves(told: Findings) -> dict[str, Any]:
-    if not any(len(c) > 1 for c in told.table["curve"]):
+def curves(findings: Findings) -> dict[str, Any]:
+    """Learning curves, and how well rungs predict the final score."""
+    if not any(len(c) > 1 for c in findings.table["curve"]):
         return {}
-    rungs = agreement(told.table)
+    rungs = agreement(findings.table)
     shown = pd.DataFrame(
         {
             "rung": [f"{v:.0%}" for v in rungs["rung"]],
@@ -115,28 +122,31 @@ def curves(told: Findings) -> dict[str, Any]:
     )
     return section(
         "Learning curves",
-        "Training loss by tokens; the best run stands out.",
-        [plots.curves(told.table)],
+        "Training loss by tokens; the best run is highlighted.",
+        [plots.curves(findings.table)],
         [("Does an early score predict the final one?", shown)],
     )
 
 
-def budget(told: Findings) -> dict[str, Any]:
-    table = told.table
+def budget(findings: Findings) -> dict[str, Any]:
+    """What the recipes became, and the seconds of each stage."""
+    table = findings.table
     stages = {str(c)[6:]: table[c].sum() for c in table if str(c).startswith("stage.")}
-    counts = told.counts
+    counts = findings.counts
     shared = counts["complete"] + counts["pruned"] + counts["failed"] - counts["trained"]
     lead = (
-        f"{counts['asked']} proposed: {counts['not_fitting']} dropped before training, {counts['complete']} completed, "
-        f"{counts['pruned']} stopped early ({counts['over_limit']} for measuring over the limit), {counts['failed']} failed. "
-        f"{counts['trained']} trainings" + (f"; {shared} runs found theirs in the stage cache." if shared > 0 else ".")
+        f"{counts['asked']} considered: {counts['not_fitting']} could not fit and were not trained, {counts['complete']} "
+        f"completed, {counts['pruned']} stopped early ({counts['over_limit']} because they measured more than the limit), "
+        f"{counts['failed']} failed. "
+        f"{counts['trained']} trainings" + (f"; {shared} runs reused one from the stage cache." if shared > 0 else ".")
     )
     shown = pd.DataFrame({"stage": stages.keys(), "seconds in all": [f"{v:,.1f}" for v in stages.values()]})
     return section("Where the budget went", lead, [plots.budget(counts)], [("", shown)])
 
 
-def failures(told: Findings) -> dict[str, Any]:
-    bad = told.table[told.table["state"].isin(["failed", "pruned"])]
+def failures(findings: Findings) -> dict[str, Any]:
+    """Runs that did not complete, by reason."""
+    bad = findings.table[findings.table["state"].isin(["failed", "pruned"])]
     if bad.empty:
         return section("Failures", "No run failed and none was stopped early.")
     grouped = (
@@ -148,8 +158,9 @@ def failures(told: Findings) -> dict[str, Any]:
     return section("Failures", "Runs that did not complete, by reason.", tables=[("", grouped)])
 
 
-def machine(told: Findings) -> dict[str, Any]:
-    attrs, experiment = told.table.attrs, told.table.attrs["experiment"]
+def machine(findings: Findings) -> dict[str, Any]:
+    """Options, versions and hardware."""
+    attrs, experiment = findings.table.attrs, findings.table.attrs["experiment"]
     facts = {
         k: v
         for k, v in (experiment | experiment.get("options", {})).items()
@@ -159,22 +170,24 @@ def machine(told: Findings) -> dict[str, Any]:
         k: ", ".join(f"{value} ({runs} runs)" if len(seen) > 1 else value for value, runs in seen.items())
         for k, seen in attrs["machines"].items()
     }
-    facts |= {"conditions": "; ".join(f"{c} ({n} runs)" for c, n in told.table["condition"].value_counts().items())}
+    facts |= {"conditions": "; ".join(f"{c} ({n} runs)" for c, n in findings.table["condition"].value_counts().items())}
     facts |= {
-        "seeds": ", ".join(f"{s:g}" for s in sorted(told.table["seed"].dropna().unique())[:40]),
+        "seeds": ", ".join(f"{s:g}" for s in sorted(findings.table["seed"].dropna().unique())[:40]),
         "techniques every run had": ", ".join(attrs["always"]) or "none",
     }
-    facts |= {"byte limit": ", ".join(f"{v:,.0f}" for v in sorted(told.table["limit"].dropna().unique()))}
+    facts |= {"byte limit": ", ".join(f"{v:,.0f}" for v in sorted(findings.table["limit"].dropna().unique()))}
     shown = pd.DataFrame({"what": facts.keys(), "value": [str(v) for v in facts.values()]})
     tables = [("", shown)]
-    if told.contributions.attrs.get("adaptive"):
-        runs = needed_runs(told.table).head(8)
+    if findings.contributions.attrs.get("adaptive"):
+        runs = needed_runs(findings.table).head(8)
         tables.append(
             (
-                "Runs that would remove the search's own bias (the best recipe with one technique flipped, fresh seeds)",
+                "Runs that would remove the bias of the search (the best recipe with one technique switched, fresh seeds)",
                 runs.assign(se=number(runs["se"])),
             )
         )
     return section(
-        "How it was run", "Everything needed to run it again; each run's full recipe lies beside its record.", tables=tables
+        "How it was run",
+        "Everything needed to run it again; each run's full recipe is in the folder of its record.",
+        tables=tables,
     )

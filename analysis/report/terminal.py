@@ -11,26 +11,26 @@ from golflab.analysis.report.findings import Findings
 from golflab.analysis.report.words import summary
 
 
-def write(told: Findings, console: Any) -> None:
+def write(findings: Findings, console: Any) -> None:
     """Print the summary and the ranking to a `rich` console."""
-    for sentence in summary(told):
+    for sentence in summary(findings):
         console.print(sentence, highlight=False)
-    if told.climb is not None:
-        ladder_text(told.climb, console)
-    elif told.identified:
-        console.print(_ranking_grid(told, console.width >= 120))
+    if findings.climb is not None:
+        ladder_text(findings.climb, console)
+    elif findings.identified:
+        console.print(_ranking_grid(findings, console.width >= 120))
         if console.width < 120:
-            for doubt, part in told.contributions[told.contributions["doubt"] != ""].groupby("doubt", sort=False):
+            for doubt, part in findings.contributions[findings.contributions["doubt"] != ""].groupby("doubt", sort=False):
                 console.print(f"{', '.join(part['technique'])}: {doubt}.", highlight=False)
-    if len(told.finishings):
-        console.print(_finishing_grid(told))
+    if len(findings.finishings):
+        console.print(_finishing_grid(findings))
 
 
-def _ranking_grid(told: Findings, wide: bool) -> Any:
-    """What acts in training: a `rich` table."""
-    shown = told.contributions[told.contributions["se"].notna() | wide]
+def _ranking_grid(findings: Findings, wide: bool) -> Any:
+    """The effects of techniques: a `rich` table."""
+    shown = findings.contributions[findings.contributions["se"].notna() | wide]
     names = ("technique", "Δ bpb ± 95 %", "q", "runs", "detectable", "bytes", *(["doubt"] if wide else []))
-    grid = _grid(f"What each technique was worth ({told.contributions.attrs['runs']} complete runs)", names)
+    grid = _grid(f"What each technique was worth ({findings.contributions.attrs['runs']} complete runs)", names)
     for row in shown.itertuples(index=False):
         known = np.isfinite(row.delta_bpb)
         cells = (
@@ -45,12 +45,12 @@ def _ranking_grid(told: Findings, wide: bool) -> Any:
     return grid
 
 
-def _finishing_grid(told: Findings) -> Any:
-    """What acts after training: a `rich` table."""
-    count = int(told.finishings["trainings"].max())
-    title = f"What acts after training was worth, on the same weights and text ({count} trainings)"
+def _finishing_grid(findings: Findings) -> Any:
+    """The effects of techniques that act after training: a `rich` table."""
+    count = int(findings.finishings["trainings"].max())
+    title = f"Techniques that act after training, compared on the same weights and text ({count} trainings)"
     grid = _grid(title, ("technique", "Δ bpb ± 95 %", "q", "bytes", "instead of"))
-    for row in told.finishings.itertuples(index=False):
+    for row in findings.finishings.itertuples(index=False):
         exact = row.se == 0 == row.delta_bpb  # a codec changes no weight
         cells = (
             row.technique + (f" beside {row.beside}" if row.beside else ""),
@@ -78,12 +78,12 @@ def _grid(title: str, names: tuple[str, ...]) -> Any:
 
 
 def _tint(delta: float, q: float) -> str:
-    """Green for what clearly helps, red for what clearly hurts."""
+    """Green for a clear improvement, red for a clear loss."""
     return "" if not np.isfinite(delta) or not q <= 0.05 or delta == 0 else ("green" if delta < 0 else "red")
 
 
 def _with_error(value: float, half: float, digits: int = 4) -> str:
-    """An effect with half its interval, or a dash where there is none."""
+    """An effect with half the width of its interval, or a dash if there is none."""
     if not np.isfinite(value):
         return "–"
     return f"{value:+.{digits}f} ± {half:.{digits}f}" if np.isfinite(half) else f"{value:+.{digits}f} ± ?"

@@ -1,4 +1,4 @@
-"""Many artifacts of one training: which of them nothing else beats, as a table, a picture, a CSV and a page."""
+"""Many artifacts of one training: the efficient ones, as a table, a figure, a CSV file and a page."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ SLOTS = ("prune", "bits", "clip", "rounding", "trim", "layout", "codec")
 NUMBERS = ("bpb", "over_float", "over_float_se", "over_best", "over_best_se", "loss", "seconds")
 
 
-def variants(told: Mapping[str, Any]) -> pd.DataFrame:
+def variants(result: Mapping[str, Any]) -> pd.DataFrame:
     """The rows of ``golflab variants --json`` as a table, best first.
 
     Returns:
         rank, techniques (those that vary), a column per slot, bytes, fits, bpb, over_float and over_best with their standard
-        errors, loss, seconds, recipe, limit and efficient (nothing else is as small and as good).
+        errors, loss, seconds, recipe, limit and efficient (no other is smaller and at least as good).
     """
-    table = pd.DataFrame(list(told["variants"]))
+    table = pd.DataFrame(list(result["variants"]))
     table[list(NUMBERS)] = table[list(NUMBERS)].astype(float)
     varying = [slot for slot in SLOTS if (table[slot] != table[slot].iloc[0]).any()]
     table.insert(1, "techniques", [" ".join(filter(None, row)) or "as it is" for row in table[varying].to_numpy()])
-    table["limit"] = told["limit"]
+    table["limit"] = result["limit"]
     for name in ("over_float", "over_best"):  # errors come from differences of the stretches the text was cut into
-        table[f"{name}_half"] = half_width(table[f"{name}_se"], told["stretches"] - 1)
+        table[f"{name}_half"] = half_width(table[f"{name}_se"], result["stretches"] - 1)
     table["efficient"] = efficient(table[["bytes", "bpb"]].to_numpy(float))
     return table
 
 
-def summary(told: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
-    """What the table says, in sentences."""
+def summary(result: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
+    """The table in sentences."""
     fitting = table[table["fits"]]
     lines = [
-        f"{len(table)} artifacts of one training of {told['preset']} (recipe {told['recipe']}, seed {told['seed']}), scored on "
-        f"{told['tokens']:,} targets; {len(fitting)} fit into {told['limit']:,} bytes. Before quantisation: "
-        f"{told['bpb_float']:.4f} bits per byte."
+        f"{len(table)} artifacts of one training of {result['preset']} (recipe {result['recipe']}, seed {result['seed']}), "
+        f"scored on {result['tokens']:,} targets; {len(fitting)} fit into {result['limit']:,} bytes. Before quantisation: "
+        f"{result['bpb_float']:.4f} bits per byte."
     ]
     if len(fitting):
         best = fitting.iloc[0]
@@ -54,45 +54,53 @@ def summary(told: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
             f"({_gap(best, 'over_float')} over float)."
         )
         lines.append(
-            f"{len(near)} cannot be told from it (95 %); the smallest of them: {small['techniques']}, {small['bytes']:,} bytes."
+            f"{len(near)} are not distinguishable from it (95 %); the smallest of them: {small['techniques']}, "
+            f"{small['bytes']:,} bytes."
         )
     else:
         lines.append(
-            f"None fits; the smallest: {table.loc[table['bytes'].idxmin(), 'techniques']}, {table['bytes'].min():,} bytes."
+            f"None fits; the smallest is {table.loc[table['bytes'].idxmin(), 'techniques']}, {table['bytes'].min():,} bytes."
         )
-    if told["skipped"]:
+    if result["skipped"]:
         lines.append(
-            f"{sum(told['skipped'].values())} combinations cannot be, the first because: {next(iter(told['skipped']))}"
+            f"{sum(result['skipped'].values())} combinations are impossible, the first because: {next(iter(result['skipped']))}"
         )
     return lines
 
 
-def html(told: Mapping[str, Any], path: Path) -> Path:
-    """Write table and picture as one page that opens offline."""
-    table = variants(told)
+def html(result: Mapping[str, Any], path: Path) -> Path:
+    """Write table and figure as one page that opens offline."""
+    table = variants(result)
     lead = (
-        "Bits per byte against bytes; bars are 95 % of the paired difference from the float weights on the same text. They say "
-        "nothing about other trainings. The line joins the artifacts that nothing else beats in both."
+        "Bits per byte against bytes. Bars are 95 % intervals of the paired difference from the float weights on the same "
+        "text; they do not cover other trainings. The line joins the efficient artifacts: no other is better in both."
     )
     sections = [
-        section("Bytes against bits per byte", lead, [plots.variants(table, told["bpb_float"])]),
-        section("The front", "Nothing else is as small and as good.", tables=[("", _shown(table[table["efficient"]]))]),
+        section("Bytes against bits per byte", lead, [plots.variants(table, result["bpb_float"])]),
+        section(
+            "Efficient artifacts", "No other artifact is better in both.", tables=[("", _shown(table[table["efficient"]]))]
+        ),
         section("All artifacts", "Best first; those over the limit come last.", tables=[("", _shown(table))]),
     ]
-    return write_whole(path, render(f"Artifacts of {told['preset']}", summary(told, table), _cards(told, table), sections))
+    return write_whole(
+        path, render(f"Artifacts of {result['preset']}", summary(result, table), _cards(result, table), sections)
+    )
 
 
-def text(told: Mapping[str, Any], console: Any, rows: int = 20) -> None:
-    """Print the summary, the front and the best to a `rich` console."""
+def text(result: Mapping[str, Any], console: Any, rows: int = 20) -> None:
+    """Print the summary, the efficient artifacts and the best ones to a `rich` console."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = variants(told)
-    for sentence in summary(told, table):
+    table = variants(result)
+    for sentence in summary(result, table):
         console.print(sentence, highlight=False, soft_wrap=True)
     names = WIDE if console.width >= 120 else NARROW
     front = table[table["efficient"]].sort_values("bytes")
-    for title, part in ((f"The front: {len(front)} that nothing else beats", front), ("The best that fit", table.head(rows))):
+    for title, part in (
+        (f"{len(front)} efficient artifacts: no other is better in both", front),
+        ("The best that fit", table.head(rows)),
+    ):
         grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
         for name in names:
             words = name == "techniques"
@@ -106,12 +114,12 @@ NARROW = ("rank", "techniques", "bytes", "bpb", "over float ± 95 %")
 WIDE = (*NARROW, "over best ± 95 %", "weights' loss")
 
 
-def _cards(told: Mapping[str, Any], table: pd.DataFrame) -> list[tuple[str, str, str]]:
-    cards = [("artifacts", f"{len(table)}", "of one training"), ("before quantisation", f"{told['bpb_float']:.4f}", "bpb")]
+def _cards(result: Mapping[str, Any], table: pd.DataFrame) -> list[tuple[str, str, str]]:
+    cards = [("artifacts", f"{len(table)}", "of one training"), ("before quantisation", f"{result['bpb_float']:.4f}", "bpb")]
     for best in table[table["fits"]].head(1).itertuples():
         cards += [
             ("best that fits", f"{best.bpb:.4f}", f"± {best.over_float_half:.4f} against float"),
-            ("its bytes", f"{best.bytes:,}", f"{best.bytes / told['limit']:.1%} of {told['limit']:,}"),
+            ("its bytes", f"{best.bytes:,}", f"{best.bytes / result['limit']:.1%} of {result['limit']:,}"),
         ]
     return cards
 

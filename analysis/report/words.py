@@ -1,4 +1,4 @@
-"""The report in words."""
+"""The report in sentences."""
 
 from __future__ import annotations
 
@@ -7,55 +7,53 @@ import math
 import numpy as np
 import pandas as pd
 
-from golflab.analysis.comparison.confirmed import in_words as confirmed_in_words
-from golflab.analysis.report.climb import in_words
+from golflab.analysis.comparison.confirmed import in_words
+from golflab.analysis.report.climb import ladder_in_words
 from golflab.analysis.report.findings import Findings
 from golflab.model.record import said_damaged
 
 
-def summary(told: Findings) -> list[str]:
-    """The report in words, a sentence or two an item, every number with its error."""
-    counts, best, effects = told.counts, told.best, told.contributions
+def summary(findings: Findings) -> list[str]:
+    """The report in sentences; every number has its error."""
+    counts, best, effects = findings.counts, findings.best, findings.contributions
     out = [
-        f"{counts['asked']} recipes were asked for. {counts['not_fitting']} of them could not fit the byte limit, so no "
-        f"training was spent on that; {counts['trained']} trainings ran, "
-        f"{counts['complete']} runs completed, {counts['pruned']} were stopped early ({counts['over_limit']} of them for "
-        f"measuring over the limit) and {counts['failed']} failed."
+        f"The search considered {counts['asked']} recipes. {counts['not_fitting']} of them could not fit the byte limit and "
+        f"were not trained. {counts['trained']} trainings ran; {counts['complete']} runs completed, {counts['pruned']} were "
+        f"stopped early ({counts['over_limit']} of them because they measured more than the limit) and "
+        f"{counts['failed']} failed."
     ]
-    if told.climb is not None:
-        out.append(in_words(told.climb))
-    if damaged := said_damaged(told.table.attrs.get("damaged", [])):
+    if damaged := said_damaged(findings.table.attrs.get("damaged", [])):
         out.append(damaged)
-    if told.climb is not None:  # runs of several scales: none of them is the best
-        return out
-    if refusal := told.table.attrs["experiment"].get("refusal"):
+    if findings.climb is not None:  # runs of several scales: none of them is the best
+        return [*out, ladder_in_words(findings.climb)]
+    if refusal := findings.table.attrs["experiment"].get("refusal"):
         size = refusal["bytes"]
         out.append(
-            f"The first combination refused for its size was {refusal['words']}: it needs about {size['mid']:,.0f} bytes "
-            f"({size['low']:,.0f} to {size['high']:,.0f}), and {refusal['limit']:,} are allowed."
+            f"The first combination refused for its size was {refusal['words']}: its forecast is {size['mid']:,.0f} bytes "
+            f"({size['low']:,.0f} to {size['high']:,.0f}); the limit is {refusal['limit']:,}."
         )
     if best is None:
         return [*out, "No run completed within its byte limit, so there is no best recipe."]
-    limit = float(np.nanmedian(told.table["limit"]))
+    limit = float(np.nanmedian(findings.table["limit"]))
     size = f"{best['bytes']:,.0f} of {limit:,.0f} bytes" if best["bytes"] and math.isfinite(limit) else "size unknown"
     margin = f" ± {best['high'] - best['bpb']:.4f}" if best["high"] is not None else ""
     seeds = f" over {best['runs']} seeds" if best["runs"] > 1 else ""
     out.append(f"Best that fits: {best['bpb']:.4f}{margin} bits per byte{seeds} in {size} (recipe {best['recipe']}).")
     if best["expected"] is not None and best["runs"] < 2 and f"{best['expected']:.4f}" != f"{best['bpb']:.4f}":
         chance = (
-            f"; the chance that it really is the best of these is {best['p_best']:.0%}" if best["p_best"] is not None else ""
+            f"; the probability that it is really the best of these is {best['p_best']:.0%}"
+            if best["p_best"] is not None
+            else ""
         )
-        out.append(
-            f"The best of many noisy scores is partly luck: expect {best['expected']:.4f} from it on a fresh seed{chance}."
-        )
-    out += confirmed_in_words(told.confirmed)
-    if not told.identified:
-        return [*out, told.unidentified()]
-    return out + effects_in_words(effects) + finishings_in_words(told.finishings)
+        out.append(f"The best of many noisy scores is partly luck: on a fresh seed, expect {best['expected']:.4f}{chance}.")
+    out += in_words(findings.confirmed)
+    if not findings.identified:
+        return [*out, findings.unidentified()]
+    return out + effects_in_words(effects) + finishings_in_words(findings.finishings)
 
 
 def finishings_in_words(table: pd.DataFrame) -> list[str]:
-    """What acts after training, in sentences."""
+    """The effects of techniques that act after training, in sentences."""
     if table.empty:
         return []
     clear = table[(table["q_bh"] <= 0.05) & (table["se"] > 0)]
@@ -64,17 +62,19 @@ def finishings_in_words(table: pd.DataFrame) -> list[str]:
         for r in clear.itertuples()
     )
     lines = [
-        f"After training, on the same weights: {told}." if told else "After training no technique changed the score clearly."
+        f"After training, on the same weights: {told}."
+        if told
+        else "No technique that acts after training changed the score clearly."
     ]
     free = table[(table["se"] == 0) & (table["delta_bpb"] == 0)]
     if len(free):
         sizes = ", ".join(f"{r.technique} {r.bytes:+,.0f} ± {r.bytes_high - r.bytes:,.0f}" for r in free.itertuples())
-        lines.append(f"These change bytes only, never the score: {sizes} bytes.")
+        lines.append(f"These change only the bytes, never the score: {sizes} bytes.")
     return lines
 
 
 def effects_in_words(effects: pd.DataFrame) -> list[str]:
-    """What the contribution table shows and what it cannot show."""
+    """What the contribution table shows, and what it cannot show."""
     known = effects[effects["se"].notna()]
     clear = known[(known["q_bh"] <= 0.05) & ((known["low"] > 0) | (known["high"] < 0))]
     lines = []
@@ -91,8 +91,8 @@ def effects_in_words(effects: pd.DataFrame) -> list[str]:
     rest = known.drop(clear.index)
     if len(rest):
         lines.append(
-            f"Not distinguishable from zero: {', '.join(rest['technique'])}; these runs would have shown an effect "
-            f"of {rest['mde'].median():.4f} or more (80 % power)."
+            f"Not distinguishable from zero: {', '.join(rest['technique'])}; their median smallest "
+            f"detectable effect is {rest['mde'].median():.4f} (80 % power)."
         )
     unknown = effects[effects["se"].isna() & ~effects["doubt"].str.startswith("the reference of its slot")]
     if len(unknown):

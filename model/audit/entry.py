@@ -1,8 +1,8 @@
-"""A stranger's entry: a Python file with a function that makes the evaluator, audited on any text.
+"""An entry from elsewhere: a Python file with a function that makes the evaluator, audited on any text.
 
-``load`` is what the fresh process calls, too. The file's own folder comes last on the path, so that nothing in it can stand in
-for a library. The evaluator's tokens are SentencePiece's, by a model that is given or trained on the corpus; or, where the
-evaluator has ``encode(text)``, its own.
+The fresh process calls ``load`` too. The file's own folder comes last on the path, so that no file in it can replace a library.
+The evaluator's tokens are SentencePiece's, by a model that is given or trained on the corpus; or, where the evaluator has
+``encode(text)``, its own.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from golflab.model.audit.judge import BUDGET, Audit, Package, audit
+from golflab.model.audit.judge import BUDGET, audit
 from golflab.model.audit.recipe import with_data
+from golflab.model.audit.verdict import Audit, Package
 from golflab.model.data.corpus import Corpus, load_corpus
 from golflab.model.data.prepare import prepare
 from golflab.model.data.tokenizer import Tokenizer
@@ -85,7 +86,7 @@ def target_of(path: str, factory: str) -> str:
 
 
 def audit_entry(entry: Entry, cache: Path, *, seed: int | None = None, budget: float = BUDGET, **options: Any) -> Audit:
-    """Audit a stranger's entry.
+    """Audit an entry that was not made with golflab.
 
     Args:
         entry: what is judged, and on what text.

@@ -1,4 +1,4 @@
-"""What an audit could have seen: the share of positions tested, and how likely a cheat at one position in k would be caught."""
+"""The power of an audit: the share of positions tested, and the probability to find a cheat at one position in k."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ SPARSE = (10, 100, 1000)  # a cheat acts at one position in so many
 
 @dataclass(frozen=True)
 class Power:
-    """How much was looked at.
+    """How much was tested.
 
     Attributes:
-        positions: tested, of any text; None where positions are not what is tested.
+        positions: number tested, in any text; None where the test is not about positions.
         of: positions of the whole text.
-        whole: different positions tested in the whole text, where alone a cheat shows that acts late or in long texts only.
+        whole: different positions tested in the whole text; only there a cheat is found that acts late or in long texts only.
         told: what else limits the experiment.
     """
 
@@ -25,7 +25,7 @@ class Power:
     told: str = ""
 
     def seen(self, k: int, positions: int | None = None) -> float:
-        """Chance that at least one tested position is one at which a cheat acts that acts at one in ``k``, by chance.
+        """Probability that at least one tested position is one of a cheat's, which acts at one in ``k``, drawn at random.
 
         Args:
             k: a cheat acts at one position in so many.

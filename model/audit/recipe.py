@@ -1,7 +1,7 @@
-"""Audits a recipe of ours: its packed weights, loaded in a fresh process, under its own evaluate stage.
+"""Audits a golflab recipe: its packed weights, loaded in a fresh process, with its own evaluate stage.
 
-A preset or a trial is audited from the stage cache (and trained first if it never was); an exported artifact from its file.
-Everything is scored in float32, so that a score differs for a reason and not by rounding.
+A preset or a trial is audited from the stage cache, and trained first if necessary; an exported artifact from its file.
+Everything is scored in float32, so that differences between scores are not due to rounding.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from golflab.model.audit.judge import BUDGET, LIMIT_SECONDS, Audit, Package, audit
+from golflab.model.audit.judge import BUDGET, audit
+from golflab.model.audit.verdict import LIMIT_SECONDS, Audit, Package
 from golflab.model.compression.artifact import unpack
 from golflab.model.data.overlap import SHARE, said, worst
 from golflab.model.data.prepare import TokenData, prepare
 from golflab.model.data.tokenizer import Tokenizer
 from golflab.model.evaluation.score import Evaluator
-from golflab.model.network.gpt import GPT
+from golflab.model.network.weights import empty_model, load_weights
 from golflab.model.recipe import Recipe
 from golflab.model.system.sources import OWN
 
@@ -38,14 +37,14 @@ def audit_recipe(
     seed: int | None = None,
     budget: float = BUDGET,
 ) -> Audit:
-    """Audit a preset or a trial; what of it is not in the stage cache is computed first.
+    """Audit a preset or a trial; stages that are not in the stage cache are computed first.
 
     Args:
         recipe: what is judged.
         cache: the stage cache of its runs.
-        tokens: how much text the experiments use; by default enough for what learns from it to have learned twice.
+        tokens: how much text the experiments use; by default enough for adapters and mixers to learn from it twice.
         seconds: the time limit of the whole evaluation.
-        device: where it is trained if it has to be.
+        device: where it is trained if necessary.
         seed: of the experiments; see `golflab.model.audit.judge.audit`.
         budget: seconds for the experiments.
 
@@ -82,8 +81,8 @@ def audit_artifact(
         recipe: what they are the weights of.
         artifact: the packed file.
         data: its split's text, and the tokenizer.
-        code_bytes: of the code that travels, as they count; None makes the script and measures it.
-        tokens: how much text the experiments use; by default enough for what learns from it to have learned twice.
+        code_bytes: bytes of the script that count; None makes the script and measures it.
+        tokens: how much text the experiments use; by default enough for adapters and mixers to learn from it twice.
         seconds: the time limit of the whole evaluation.
         seed: of the experiments; see `golflab.model.audit.judge.audit`.
         budget: seconds for the experiments.
@@ -162,18 +161,15 @@ def _enough(recipe: Recipe) -> int:
 
 
 def load(recipe: str, artifact: str, tokenizer: str) -> Evaluator:
-    """What the fresh process calls: three files to an evaluator, in float32 on the CPU.
+    """Make an evaluator from three files, in float32 on the CPU; the fresh process calls this.
 
     Raises:
         ValueError: the artifact is damaged, or has other tensors than the recipe's model.
     """
     body = Recipe.from_json(json.loads(Path(recipe).read_text()))
-    model = GPT(body, torch.float32)
-    model.set_progress(1.0)
+    model = empty_model(body)
     weights = unpack(Path(artifact).read_bytes())
     if missing := sorted(set(dict(model.named_parameters())) ^ set(weights)):
         raise ValueError(f"audit: artifact and recipe do not fit: {missing[0]} is in only one of them.")
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
+    load_weights(model, weights)
     return Evaluator(model, Tokenizer(Path(tokenizer).read_bytes()), body)

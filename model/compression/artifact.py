@@ -104,7 +104,7 @@ class Entry:
 
 
 def pack(quantised: dict[str, Quantised], recipe: Recipe) -> bytes:
-    """The file: header, checksum and payload, by the recipe's layout and codec. Deterministic.
+    """Write the file: header, checksum and payload, by the recipe's layout and codec. The same input gives the same bytes.
 
     Raises:
         ValueError: the codec's package is missing.
@@ -112,8 +112,8 @@ def pack(quantised: dict[str, Quantised], recipe: Recipe) -> bytes:
     layout_technique, codec_technique = recipe.tenant("layout"), recipe.tenant("codec")
     assert layout_technique is not None
     assert codec_technique is not None
-    layout: Layout = layout_technique.build(recipe.shape)
-    codec: Codec = codec_technique.build(recipe.shape)
+    layout: Layout = recipe.build("layout")
+    codec: Codec = recipe.build("codec")
     entries = [Entry(q.info.name, tuple(q.info.shape), q.grid) for q in quantised.values()]
     contents = [plane for q in quantised.values() if q.grid for plane in layout.spread(q.values.numpy(), q.grid)]
     contents += layout.spread_floats(_floats(list(quantised.values())))
@@ -128,14 +128,14 @@ def pack(quantised: dict[str, Quantised], recipe: Recipe) -> bytes:
 
 
 def unpack(blob: bytes, most_elements: int = MOST_ELEMENTS) -> dict[str, Tensor]:
-    """Read a file `pack` wrote: name -> float32 tensor, exactly what `Quantised.dequantised` said.
+    """Read a file of `pack`: name -> float32 tensor, equal to `Quantised.dequantised`.
 
     Args:
         blob: the file.
-        most_elements: refuse files that claim more elements than this in all, so that none can ask for all memory.
+        most_elements: files that claim more elements than this are refused, so that no file can use up the memory.
 
     Raises:
-        ValueError: it is not such a file, it is damaged, or it claims something it does not hold.
+        ValueError: it is not such a file, it is damaged, or its header does not match its content.
     """
     head, payload = _opened(blob)
     layout_name, codec_name, entries = _read_header(head, most_elements)
@@ -263,7 +263,7 @@ def inflated(read: Callable[[], bytes], size: int, codec: str) -> bytes:
     """
     try:
         data = read()
-    except Exception as error:  # every codec has its own exception type; all mean the same here
+    except Exception as error:  # every codec has its own type of exception; here they all mean damage
         raise ValueError(f"artifact: the {codec} payload does not decode: {error}.") from None
     if len(data) != size:
         raise ValueError(f"artifact: the {codec} payload holds {len(data)} bytes, the header says {size}.")
@@ -271,7 +271,7 @@ def inflated(read: Callable[[], bytes], size: int, codec: str) -> bytes:
 
 
 def joined(contents: list[np.ndarray]) -> bytes:
-    """All planes as one run of bytes, for codecs that know bytes only."""
+    """All planes joined into one string of bytes, for codecs that take bytes."""
     return b"".join(np.ascontiguousarray(c).tobytes() for c in contents)
 
 

@@ -1,9 +1,9 @@
-"""Calibration: the ratio of true to predicted size, learned from finished runs, with an interval.
+"""Calibration: the ratio of true to predicted size, with an interval, learned from finished runs.
 
-Every observation is y = log(true / predicted) bytes of packed weights (code is known exactly and stays outside). Runs whose
-descriptions share words share their deviations: a Gaussian process whose covariance counts shared words. A run teaches
-most about its own scheme (quantiser and codec together), something about schemes with the same clip or codec, and a
-little about everything trained with the same techniques.
+Every observation is y = log(true / predicted) bytes of packed weights (code is known exactly and stays outside). The
+model is a Gaussian process whose covariance counts the words that two runs' descriptions share. A run says most about its own
+scheme (quantiser and codec together), something about schemes with the same clip or codec, and a little about all runs that
+are trained with the same techniques.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import numpy as np
 
 # Standard deviations of y over: all runs, schemes, words of a scheme, words of a training, repetitions.
 COMMON, SCHEME, WORD, TRAINING, REPEAT = 0.010, 0.012, 0.020, 0.010, 0.004
-ABSOLUTE = 0.06  # of schemes with an absolute step, whose rate hangs on how large the weights will be
-LEAST = 0.001  # no interval is narrower than this: seeds alone move real files that much
-MOST = 400  # runs are looked at, the latest: a forecast must stay quick
-FREEDOM = 8  # how many observations the deviations above are worth before runs say how wide intervals must be
+ABSOLUTE = 0.06  # of schemes with an absolute step, whose rate depends on how large the weights will be
+LEAST = 0.001  # no interval is narrower than this: seeds alone change real files that much
+MOST = 400  # only so many of the latest runs are used, so that a forecast stays quick
+FREEDOM = 8  # weight of the deviations above, in observations, before runs decide how wide intervals are
 
 
 @dataclass
 class Calibration:
-    """Observations: description and y of every finished run. Empty, it returns the theory with a wide interval.
+    """Observations: description and y of every finished run. Without observations it returns the theory with a wide interval.
 
     A description is what `forecast.scheme` writes: the words of the scheme, a bar, the words of the training.
     """
@@ -46,7 +46,7 @@ class Calibration:
         self.seen.append((scheme, math.log(actual / predicted)))
 
     def interval(self, scheme: str, coverage: float = 0.9) -> tuple[float, float, float]:
-        """Low, middle and high ratio of true to predicted bytes of a run so described.
+        """Low, middle and high ratio of true to predicted bytes of a run with this description.
 
         Half the width is the process's own deviation times a quantile: Student's at first; once there are ⌈1/(1 − coverage)⌉
         runs of any kind, the conformal one of the standardised leave-one-out residuals.
@@ -88,20 +88,20 @@ class _Solution:
         self._residuals = np.sort(np.abs(self._weighted) / np.sqrt(np.diag(self._inverse)))
 
     def predict(self, description: str) -> tuple[float, float]:
-        """Mean and variance of y of a run so described."""
+        """Mean and variance of y of a run with this description."""
         part = _parts(description)
         shared = self._shared(part)
         own = COMMON**2 + SCHEME**2 + WORD**2 * bool(part[1]) + TRAINING**2 * len(part[2]) + self._own(part[0]) + REPEAT**2
         return float(shared @ self._weighted), max(0.0, own - float(shared @ self._inverse @ shared))
 
     def quantile(self, coverage: float) -> float:
-        """Deviations an interval must reach out."""
+        """Half the width of an interval, in standard deviations."""
         count = len(self._residuals)
         rank = math.ceil((count + 1) * coverage)
         return student(coverage, FREEDOM) if count == 0 or rank > count else float(self._residuals[rank - 1])
 
     def _shared(self, part: tuple[str, frozenset[str], frozenset[str]]) -> np.ndarray:
-        """(n,) how much the deviation of a run has in common with those of the observations."""
+        """(n,) covariance of a run with the observations."""
         scheme, stored, trained = part
         both = self._stored.shared(stored)
         either = self._stored.sizes + len(stored) - both
@@ -109,7 +109,7 @@ class _Solution:
         return COMMON**2 + (SCHEME**2 + self._own(scheme)) * (self._schemes == self._number.get(scheme, -1)) + words
 
     def _among_themselves(self) -> np.ndarray:
-        """(n, n) the same for the observations: `_shared` of each of them, all at once."""
+        """(n, n) covariance of the observations with each other."""
         own = np.array([self._apart[scheme] for scheme in self._number])[self._schemes] if len(self._schemes) else np.zeros(0)
         both = self._stored.among_themselves()
         either = self._stored.sizes + self._stored.sizes[:, None] - both
@@ -140,9 +140,10 @@ class _Marks:
 
 
 def _beyond(scheme: str, ys: np.ndarray) -> float:
-    """Variance a scheme has to itself beyond the usual, by how far its runs lie from what schemes usually share.
+    """Extra variance of a scheme of its own, from how far its runs are from the usual deviation of schemes.
 
-    A scheme the theory knows badly (a step that does not follow the weights, say) must not mislead all others.
+    A scheme that the theory predicts badly (for example with a step that does not follow the weights) must not affect all
+    others.
     """
     usual = 9 * (COMMON**2 + SCHEME**2 + WORD**2)
     return max(ABSOLUTE**2 * ("floor" in scheme), float(np.mean(ys)) ** 2 - usual if len(ys) else 0.0)

@@ -1,4 +1,4 @@
-"""Entropy of quantised Gaussian rows: what a perfect coder would pay, from the quantiser alone.
+"""Entropy of quantised Gaussian rows: the bits that a perfect coder would need, from the quantiser alone.
 
 Everything here is about a row of C independent normal weights of deviation σ, rounded to levels −c … c at step s. The rate
 depends only on r = σ/s; a clip rule's *reach* k = c·s/σ gives r = c/k.
@@ -26,7 +26,7 @@ def gaussian_reach(columns: int) -> float:
 def trained_reach(columns: int, role: str = "mlp") -> float:
     """`gaussian_reach` of rows as training leaves them.
 
-    In matrices a few columns stand out, the more so the narrower the row: 6 % beyond a Gaussian's in proxies of width 128
+    In matrices a few columns are larger than the others, and more so in narrow rows: 6 % beyond a Gaussian's at width 128
     after 128 steps, about 1 % in the challenge's baseline at 512. A token table hardly differs from a Gaussian. Rows looked up
     by hash or by layer see few updates, all of Adam's equal size, and stay flat: 10 % short of a Gaussian's at 64 columns.
 
@@ -49,7 +49,7 @@ def floor_reach(columns: int) -> float:
 
 @functools.cache
 def mse_reach(largest: int) -> float:
-    """The clip, in σ, at which uniform levels ±``largest`` lose least of a Gaussian's energy (7: 2.45, 127: 3.9)."""
+    """The clip, in σ, at which uniform levels ±``largest`` have the least squared error for a Gaussian (7: 2.45, 127: 3.9)."""
     return min((gaussian_loss(k / 50, largest), k / 50) for k in range(25, 300))[1]
 
 
@@ -90,7 +90,7 @@ def gaussian_entropy(ratio: float, largest: int, pruned: float = 0.0) -> float:
 def gaussian_huffman(ratio: float, largest: int, pruned: float = 0.0) -> float:
     """Bits per weight of the same levels under a Huffman code, whose words are whole bits long; arguments as above.
 
-    What it loses to the entropy swings between 0.3 and 15 % with the ratio, so no smooth curve stands for it.
+    Its loss against the entropy changes between 0.3 and 15 % with the ratio, too irregularly for a smooth curve.
     """
     zero, cells = gaussian_cells(ratio, largest, pruned)
     heap = [p for p in [zero, *cells, *cells] if p > 0]

@@ -20,10 +20,11 @@ def artifact(recipe: Recipe, model: GPT, weights: dict[str, Tensor], text: Strea
 
     Args:
         recipe: how.
-        model: of the recipe, at the end of its training (`golflab.model.network.weights.empty_model`); it is given the weights.
+        model: of the recipe, at the end of its training (`golflab.model.network.weights.empty_model`); the weights are copied
+            into it.
         weights: name -> float tensor.
-        text: training tokens, where the rounding looks at what each matrix reads.
-        code_bytes: of the code that travels with the weights; what trims leaves room for it.
+        text: training tokens, for a rounding that uses the inputs of each matrix.
+        code_bytes: of the code that is counted with the weights; trimming leaves room for it.
 
     Raises:
         ValueError: a tensor is not finite or does not fit fp16, or no rounding can be found.
@@ -34,7 +35,7 @@ def artifact(recipe: Recipe, model: GPT, weights: dict[str, Tensor], text: Strea
 
 
 def calibration(recipe: Recipe, model: GPT, text: Stream) -> dict[str, Tensor] | None:
-    """What the recipe's rounding needs to know about each matrix's inputs, if it needs anything."""
+    """Hessians of the inputs of each matrix, if the recipe's rounding uses them."""
     rounding: Any = recipe.tenant("rounding")
     hessians: dict[str, Tensor] | None = rounding.calibrate(model, text, recipe) if hasattr(rounding, "calibrate") else None
     return hessians

@@ -1,4 +1,4 @@
-"""Forecast: the size of a recipe's artifact before anything is trained, the bill by tensor, and the body that fits.
+"""Forecast: the size of a recipe's artifact before anything is trained, the bill by tensor, and the largest model that fits.
 
 A trained matrix is close enough to Gaussian rows for its entropy to follow from the quantiser alone
 (`golflab.model.compression.entropy`). What is not Gaussian about it differs between schemes (quantiser, codec,
@@ -26,7 +26,7 @@ HEADER_PER_TENSOR = 7.5  # the compressed header's line of a tensor
 
 @dataclass(frozen=True)
 class Forecast:
-    """Bytes of an artifact, code included: ``low`` … ``high`` holds the truth with probability ``coverage``."""
+    """Bytes of an artifact, code included: the true size lies in ``low`` … ``high`` with probability ``coverage``."""
 
     low: int
     mid: int
@@ -86,7 +86,7 @@ class Bill:
 
 
 def inventory(recipe: Recipe) -> list[ParameterInfo]:
-    """Every parameter the recipe's model has, from building it on the meta device: no memory, no numbers."""
+    """Every parameter the recipe's model has, from the model on the meta device, which takes no memory."""
     built = tuple(t for t in recipe.techniques if t.stage() == "model")  # the rest adds no parameter
     return list(_inventory(Recipe(recipe.shape, techniques=built)))
 
@@ -115,8 +115,8 @@ def forecast(
         infos: the model's parameters (`inventory`).
         recipe: its quantise and pack techniques set the rate.
         code_bytes: length of the exported script.
-        calibration: what finished runs taught; None for the Gaussian theory alone and its wide interval.
-        coverage: probability with which the interval shall hold the true size.
+        calibration: learned from finished runs; None uses the Gaussian theory alone, with its wide interval.
+        coverage: probability with which the interval contains the true size.
     """
     raw = sum(tensor_bytes(infos, recipe)) + header_bytes(infos)
     low, mid, high = (calibration or Calibration()).interval(scheme(recipe), coverage)
@@ -158,11 +158,11 @@ class _Rate:
     """Bits per weight of the recipe's quantise and pack techniques, built once."""
 
     def __init__(self, recipe: Recipe) -> None:
-        # Techniques of these slots also say what they do to a Gaussian: a clip its reach, a layout its shares of fp16's two
-        # bytes, a codec its overhead over the entropy.
-        tenants: list[Any] = [recipe.tenant(slot) for slot in ("bits", "prune", "clip", "trim", "layout", "codec")]
-        bits, prune, self.clip, self.trim, self.layout, self.codec = tenants
-        self.grid: Callable[[ParameterInfo], Grid | None] = bits.build(recipe.shape)
+        # Techniques in these slots also describe their effect on a Gaussian: a clip its reach, a layout its shares of the two
+        # bytes of fp16, a codec its overhead over the entropy.
+        tenants: list[Any] = [recipe.tenant(slot) for slot in ("prune", "clip", "trim", "layout", "codec")]
+        prune, self.clip, self.trim, self.layout, self.codec = tenants
+        self.grid: Callable[[ParameterInfo], Grid | None] = recipe.build("bits")
         self.pruned: float = getattr(prune, "fraction", 0.0)
 
     def tensor(self, info: ParameterInfo) -> float:
@@ -219,7 +219,7 @@ def fit(recipe: Recipe, limit: int, size: Callable[[Recipe], float], grow: str =
         multiple: the answer is a multiple of this (64 keeps GPU kernels fast).
 
     Raises:
-        ValueError: not even the smallest such body fits, or ``grow`` names something else.
+        ValueError: not even the smallest such model fits, or ``grow`` is something else.
     """
     if grow not in ("hidden", "layers"):
         raise ValueError(f"fit: grow={grow!r} must be 'hidden' or 'layers'.")
@@ -228,7 +228,7 @@ def fit(recipe: Recipe, limit: int, size: Callable[[Recipe], float], grow: str =
         return size(recipe.with_(**{grow: count * multiple})) <= limit
 
     if not fits(1):
-        raise ValueError(f"fit: even {grow}={multiple} is larger than {limit:,} bytes; use fewer bits or a smaller body.")
+        raise ValueError(f"fit: even {grow}={multiple} is larger than {limit:,} bytes; use fewer bits or a smaller model.")
     low, high = 1, 2
     while fits(high):
         low, high = high, high * 2
@@ -245,6 +245,6 @@ def marginal(recipe: Recipe, code_bytes: int, calibration: Calibration | None = 
         return forecast(inventory(other), other, code_bytes, calibration).mid
 
     here, hidden, layers = mid(recipe), recipe.shape.hidden, recipe.shape.layers
-    # Sixteen units at once: one alone drowns in rounding.
+    # Sixteen units at once: the effect of one is smaller than the rounding.
     unit = (mid(recipe.with_(hidden=hidden + 16)) - here) / 16
     return {"mlp_unit": round(unit), "layer": round(mid(recipe.with_(layers=layers + 1)) - here)}

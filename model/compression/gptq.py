@@ -1,4 +1,4 @@
-"""GPTQ: rounding that lets later weights make up for the errors of earlier ones, as the inputs' second moments allow.
+"""GPTQ: columns are rounded one by one, and those not yet rounded compensate the errors, using second moments of the inputs.
 
 For inputs x with H = mean of x xᵀ the loss of storing Q instead of W is tr((W − Q) H (W − Q)ᵀ). Columns are rounded one by
 one; each column's error is spread over the columns not yet rounded (Frantar et al., arXiv:2210.17323).
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from golflab.model.compression.grid import Grid
 from golflab.model.network.layers import Linear, Table
 
-BLOCK = 128  # columns rounded before the errors are carried on in one matrix product
+BLOCK = 128  # columns that are rounded before their errors are passed on in one matrix product
 
 
 class Factor(NamedTuple):
@@ -37,8 +37,8 @@ def factorise(hessian: Tensor, order: str = "descending", factor: str = "cholesk
 
     Args:
         hessian: (in, in) mean of x xᵀ, float.
-        order: ``descending`` diagonal (right: the columns that matter most are rounded while most can still make up for
-            them), ``ascending`` (#849 and #1499's first commit) or ``natural``.
+        order: ``descending`` diagonal (right: the most important columns are rounded first, while most others can still
+            compensate), ``ascending`` (#849 and #1499's first commit) or ``natural``.
         factor: ``cholesky``, U with H⁻¹ = UᵀU (right), or ``inverse``, H⁻¹ itself (those two entries).
         damping: added to the diagonal, as a share of its mean; ten times more on every failure.
 
@@ -73,7 +73,7 @@ def gptq_round(weight: Tensor, scales: Tensor, grid: Grid, factor: Factor, keep:
         scales: (out,) steps, fixed beforehand.
         grid: the integers allowed.
         factor: of the Hessian of its inputs, on the weight's device.
-        keep: (out, in) mask of the weights that may be other than zero; their neighbours make up for the zeros too.
+        keep: (out, in) mask of the weights that may be other than zero; other weights compensate the zeros too.
 
     Returns:
         (out, in) integers as float32.
@@ -102,7 +102,7 @@ def gptq_round(weight: Tensor, scales: Tensor, grid: Grid, factor: Factor, keep:
 def collect(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, Tensor]:
     """Second moments of every matrix's inputs over calibration text.
 
-    They are read off the same forward pass that is scored, so depth recurrence, gates and test-time adapters are in them.
+    They are collected in the forward pass that is scored, so they include depth recurrence, gates and test-time adapters.
 
     Args:
         model: a `GPT`; left as it was.
@@ -143,7 +143,7 @@ class _Moments:
         self.count += len(rows)
 
     def mean(self) -> Tensor:
-        """The same object every time, so that those who share it can tell."""
+        """The mean, always the same object, so that sharing can be recognised."""
         if self.cached is None:
             self.cached = self.sum / self.count
         return self.cached

@@ -1,4 +1,4 @@
-"""Grid: what a quantised parameter is. The integers it may take, its scales, and what a reader of the file gets."""
+"""Grid: the form of a quantised parameter. The integers it may take, its scales, and the values read back from the file."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ LARGEST_FLOAT = 65504.0
 class Grid(NamedTuple):
     """The integers a parameter may take: ``lowest`` … ``largest``, each times its row's scale.
 
-    ``largest`` = 1 is the ternary grid; its scale is the row's mean of |w| (what it was trained with), whatever fills
-    the slot `clip`.
+    ``largest`` = 1 is the ternary grid; its scale is the row's mean of |w| (as in training), whatever technique
+    is in the slot `clip`.
     """
 
     largest: int
@@ -66,36 +66,36 @@ def grid_by_role(info: ParameterInfo, bits: dict[str, int], small: int = 0, exte
 
 
 class Rows(Technique):
-    """What the techniques of the slot ``bits`` share: the size up to which a matrix stays fp16 goes with a matrix's size."""
+    """Base of the techniques in the slot ``bits``: the size up to which a matrix stays fp16 scales with the model."""
 
     slot: ClassVar[str] = "bits"
     small: int
 
     def rescale(self, old: Shape, new: Shape) -> Rows:
-        """``small`` is a number of elements, so it goes with the square of the width."""
+        """Scale ``small``, a number of elements, with the square of the width."""
         return replace(self, small=self.small * new.width**2 // old.width**2)  # type: ignore[type-var]
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """``small`` names the largest matrix that it spares, of those that would have a grid otherwise."""
+        """Set ``small`` to the size of the largest matrix that it keeps in fp16."""
         if not self.small:
             return self
         grid_of = self.without_exceptions().build(recipe.shape)
         return self._with(small=largest_spared(self.small, recipe, lambda info: grid_of(info) is not None))
 
     def without_exceptions(self) -> Rows:
-        """The same widths for every matrix, those included that the export keeps in fp16 by their size or place."""
+        """The same widths for every matrix, without exceptions for small matrices or late layers."""
         return replace(self, small=0)  # type: ignore[type-var]
 
 
 def largest_spared(small: int, recipe: Recipe, counts: Callable[[ParameterInfo], bool] = lambda info: True) -> int:
     """Elements of the largest matrix or table with at most ``small`` of them; 0 where there is none that small.
 
-    Limits between the sizes of two matrices of a model mean the same.
+    All limits between the sizes of two neighbouring matrices have the same effect.
 
     Args:
         small: the limit.
         recipe: whose model's matrices are meant.
-        counts: which of them matter.
+        counts: which of them are considered.
     """
     infos = blueprint(recipe) if small else ()
     spared = (i.count for i in infos if i.kind != "scale" and i.count <= small and counts(i))
@@ -142,7 +142,7 @@ class Quantised:
     scales: Tensor | None
 
     def dequantised(self) -> Tensor:
-        """The float32 tensor a reader of the packed file gets."""
+        """The float32 tensor that is read back from the packed file."""
         if self.scales is None:
             return self.values.float()
         return self.values.float() * self.scales.float()[:, None]

@@ -1,8 +1,8 @@
 """Quantise: trained weights to the integers that are stored, and back to the weights that are scored.
 
-The story, per parameter: prune → bits (which grid) → clip (one fp16 scale per row) → rounding → trim (until it fits).
+The order, for each parameter: prune → bits (which grid) → clip (one fp16 scale per row) → rounding → trim (until it fits).
 Every step is a slot. A parameter without a grid (gains, gates, and what a `bits` technique keeps in float) is stored as
-fp16. What `Quantised.dequantised` says is exactly what a reader of the packed file gets.
+fp16. `Quantised.dequantised` is exactly what is read back from the packed file.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def quantise(
     Args:
         weights: name -> float tensor, on any device; read only.
         infos: what each of them is, in the order they are packed.
-        recipe: its tenants of prune, bits, clip, rounding and trim are used.
+        recipe: its techniques in the slots prune, bits, clip, rounding and trim are used.
         hessians: name -> (in, in) mean of x xᵀ over calibration inputs; GPTQ needs one per linear it rounds.
-        code_bytes: bytes of the code that travels, which `trim` leaves room for; needed where the recipe trims.
+        code_bytes: bytes of the code, for which `trim` leaves room; needed where the recipe trims.
 
     Returns:
         name -> `Quantised` on the CPU, in the order of ``infos``.
@@ -44,9 +44,9 @@ def quantise(
     if trim is None:
         return done
     if code_bytes is None:
-        raise ValueError(f"quantise: {trim.name} leaves room for the code that travels; give its length as code_bytes.")
+        raise ValueError(f"quantise: {trim.name} leaves room for the code; give its length as code_bytes.")
     room = recipe.limit - code_bytes
-    trimmed: dict[str, Quantised] = trim.build(recipe.shape)(done, lambda trial: len(pack(trial, recipe)), room)
+    trimmed: dict[str, Quantised] = recipe.build("trim")(done, lambda trial: len(pack(trial, recipe)), room)
     return trimmed
 
 
@@ -54,21 +54,17 @@ class _Steps:
     """The recipe's per-parameter steps, built once."""
 
     def __init__(self, recipe: Recipe) -> None:
-        def build(slot: str) -> object:
-            tenant = recipe.tenant(slot)
-            return None if tenant is None else tenant.build(recipe.shape)
-
-        self.prune, self.bits, self.clip, self.rounding = map(build, ("prune", "bits", "clip", "rounding"))
+        self.prune, self.bits, self.clip, self.rounding = map(recipe.build, ("prune", "bits", "clip", "rounding"))
 
     def apply(self, weight: Tensor, info: ParameterInfo, hessian: Tensor | None) -> Quantised:
-        grid: Grid | None = self.bits(info)  # type: ignore[operator]
+        grid: Grid | None = self.bits(info)
         pruned = Pruned(weight, None, None)
         if self.prune is not None and info.kind != "scale":
-            pruned = self.prune(weight, info)  # type: ignore[operator]
+            pruned = self.prune(weight, info)
         if grid is None:
             return _as_float16(pruned, info)
-        scales = stored_scales(ternary_scales(weight) if grid.largest == 1 else self.clip(weight, grid.largest, info))  # type: ignore[operator]
-        integers = self.rounding(pruned.weight, scales, grid, hessian, pruned.during)  # type: ignore[operator]
+        scales = stored_scales(ternary_scales(weight) if grid.largest == 1 else self.clip(weight, grid.largest, info))
+        integers = self.rounding(pruned.weight, scales, grid, hessian, pruned.during)
         if pruned.after is not None:
             integers = integers * pruned.after
         return Quantised(info, grid, integers.to("cpu", torch.int8), scales.to("cpu", torch.float16))

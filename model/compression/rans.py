@@ -1,10 +1,10 @@
 """An entropy coder for weights, in numpy: interleaved rANS with adaptive models and magnitude contexts.
 
 A trained matrix is close to Gaussian with a deviation that differs from row to row and from column to column. Before each
-integer is coded, its expected magnitude is estimated from the integers of its line already coded, times what its other
-line showed in the blocks before; the estimate's level chooses one of a few dozen histograms, which all matrices of a grid
-share and which learn as they go. Nothing but the integers is stored: the decoder repeats every estimate. All arithmetic is
-on integers or on single IEEE operations, so encoder and decoder agree on every machine.
+integer is coded, its expected magnitude is estimated from the integers of its line that are already coded, and from those of
+its other line in earlier blocks. The level of the estimate chooses one of a few dozen histograms, which all matrices of a grid
+share and which adapt with every symbol. Nothing but the integers is stored, because the decoder repeats every estimate. All
+arithmetic is on integers or on single IEEE operations, so encoder and decoder agree on every machine.
 
 Many states ("lanes") are coded side by side, so that numpy handles hundreds of integers per operation (Duda,
 arXiv:1311.2540; Giesen, arXiv:1402.3392).
@@ -27,7 +27,7 @@ SMALLEST = 0.015625
 PRIOR_COUNT = 200.0  # how many integers a histogram's Gaussian start counts for
 FINE = 256.0  # parts of one in a line's sum
 LATEST = 4.0  # how many times the plane's mean counts for in the size of the step before
-SEGMENT = 512  # bytes a lane walks, at least
+SEGMENT = 512  # bytes that a lane codes, at least
 STEP = 32  # a coded integer's count, so that the start may have fractions
 FLAT, BYTES, ROWS, COLUMNS, CONSTANT = range(5)  # how a plane is coded
 
@@ -107,7 +107,7 @@ def byte_start(flat: bool) -> np.ndarray:
 
 
 def segments(count: int, lanes: int) -> Iterator[np.ndarray]:
-    """Positions coded side by side: each lane walks a stretch of its own, so that it knows the byte before."""
+    """Positions coded side by side: each lane codes a stretch of its own, so that it knows the byte before."""
     length = max(SEGMENT, -(-count // lanes))
     for offset in range(min(length, count)):
         yield np.arange(offset, count, length)
@@ -116,12 +116,12 @@ def segments(count: int, lanes: int) -> Iterator[np.ndarray]:
 class Estimates:
     """Expected magnitude of every integer of a plane, from what was coded before it.
 
-    The plane (times, lines) is walked in blocks of lines; in a block, all lines go forward together, a few times per step,
+    The plane (times, lines) is coded in blocks of lines; in a block, all lines go forward together, a few times per step,
     so that every line has its own running mean, relative to what each time showed on other lines in earlier blocks; the first
     blocks are narrow, so that this is known early.
 
     Args:
-        times, lines: the plane's shape as it is walked.
+        times, lines: the plane's shape in the order of coding.
         mean: of the plane's magnitudes, roughly.
         priors: how many integers that mean counts for in the estimate of a line, and of a time (`Traits.priors`).
         lanes: integers per step, at most.
@@ -135,7 +135,7 @@ class Estimates:
         self.latest = mean
 
     def steps(self) -> Iterator[tuple[slice, slice, np.ndarray]]:
-        """Yield (times, lines, contexts (times · lines,)); `saw` must be told the magnitudes before the next step."""
+        """Yield (times, lines, contexts (times · lines,)); `saw` must be called with the magnitudes before the next step."""
         left, (line_prior, cross_prior) = 0, self.priors
         while left < self.lines:
             block = slice(left, min(left + min(max(left, NARROW), WIDE, self.lanes), self.lines))
@@ -161,7 +161,7 @@ class Estimates:
 
 
 def lanes_for(symbols: int) -> int:
-    """Lanes for so many integers: enough to keep numpy busy, few enough that their states (5 bytes each) do not count."""
+    """Lanes for so many integers: enough to keep numpy busy, few enough that their states (5 bytes each) do not matter."""
     lanes = 16
     while lanes < 1024 and lanes * 8192 < symbols:
         lanes *= 2
@@ -236,7 +236,7 @@ class Decoder:
 
 
 class Traits(NamedTuple):
-    """What is told about a plane before its integers, in three bytes.
+    """Side information of a plane, in three bytes before its integers.
 
     Attributes:
         mode: `ROWS` or `COLUMNS` are its lines, or `CONSTANT`: all zeros.
@@ -260,7 +260,7 @@ class Traits(NamedTuple):
 
     @property
     def valid(self) -> bool:
-        """Whether `traits_of` can have said this."""
+        """Whether `traits_of` can have returned this."""
         return self.mode in (ROWS, COLUMNS, CONSTANT) and self.level < LEVELS
 
 

@@ -1,6 +1,6 @@
 """Batches: which tokens every optimiser step trains on.
 
-The slot `batches` holds the order. A technique's ``build(shape)`` returns a function
+The technique in the slot `batches` decides the order. A technique's ``build(shape)`` returns a function
 ``(stream, batch_tokens, seed) -> Batches``; `Batches.batch` is random access by step, so that a run resumes at any step
 and every data-parallel rank takes its own rows of the same batch.
 """

@@ -1,12 +1,12 @@
 """Where text comes from: the embedded corpus, files of text, or folders of official token shards.
 
 Text is cut into documents, and documents into three splits: ``train``; ``dev``, which searches score on; and ``test``,
-which no search ever sees. File names that carry a split's name are obeyed (``web_train.jsonl.zst``); otherwise the last
-documents are held out, because later text is the honest test of a model trained on earlier text.
+which no search ever sees. If file names contain the name of a split (``web_train.jsonl.zst``), they decide. Otherwise the
+last documents are held out, because later text is a fair test of a model that was trained on earlier text.
 
 A corpus is identified by what decides its splits: the relative paths of its files, their content, and the constants below.
-Times of change are no part of that, so that a copy on another machine is the same corpus; but a file whose size or time
-changed is read again, also within one process.
+The times of files do not count, so that a copy on another machine is the same corpus. But a file whose size or time changed is
+read again, also within one process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from golflab.model.data.readers import SUFFIXES, raw
 SOTU_TEST, SOTU_DEV = 25, 6  # speeches held out; the dev part takes two seconds to score on a core
 HELD_OUT_SHARE, HELD_OUT_BYTES = 20, 500_000  # each held-out split: a twentieth of the text, at most half a megabyte
 PIECE = 16_384  # characters; longer text files are cut at blank lines
-SAMPLES = 64  # places at which a training shard is looked at for its corpus' fingerprint
+SAMPLES = 64  # places of a training shard that are read for the corpus' fingerprint
 SHARD = re.compile(r"fineweb_(train|val)_\d+\.bin")
 SIDECAR = re.compile(r"fineweb_(train|val)_bytes_\d+\.bin")  # bytes of every token, uint16, where the text was rewritten
 _SPLIT_NAMES = {
@@ -71,8 +71,8 @@ class ShardCorpus:
         fingerprint: hex digits identifying names and sizes, the held-out shards' content and samples of the training shards'.
         train: training shards in name order.
         held_out: validation shards in name order; the first half of their documents is dev, the other half test.
-        sidecars: what stands beside the validation shards where text was rewritten before it became tokens (CaseOps): the
-            bytes of every token. They are counts, never text.
+        sidecars: files beside the validation shards, where text was rewritten before it became tokens (CaseOps): the bytes of
+            every token. They are counts, never text.
     """
 
     name: str
@@ -108,7 +108,7 @@ def load_corpus(name: str) -> Corpus | ShardCorpus:
 
 
 def _found(folder: Path) -> list[Path]:
-    """Files of text below a folder, in order; hidden files and folders are the system's or an editor's, not the corpus'."""
+    """Files of text below a folder, in order; hidden files and folders are left out."""
 
     def fail(error: OSError) -> None:
         raise ValueError(f"{error.filename} cannot be read: {error.strerror}.") from None
@@ -122,7 +122,7 @@ def _found(folder: Path) -> list[Path]:
 
 def _state(path: Path) -> tuple[int, ...]:
     """What changes when a file does."""
-    next(raw(path, 1), b"")  # opens it, so that what is no ordinary file is refused here
+    next(raw(path, 1), b"")  # opens it, so that what is not an ordinary file is refused here
     told = path.stat()
     return told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino
 
@@ -163,7 +163,7 @@ def _files(name: str, files: list[Path], root: Path | None) -> Corpus:
         raise ValueError(f"corpus {name!r}: every file is named as dev or test; at least one must be for training.")
     if not named["dev"] and not named["test"]:
         documents = _hold_out(name, documents["train"])
-    elif not (named["dev"] and named["test"]):  # one held-out file: half of it searches see, half they do not
+    elif not (named["dev"] and named["test"]):  # one held-out file: half for dev, half for test
         held = documents["dev"] if named["dev"] else documents["test"]
         count = sum(1 for _ in held)
         documents["dev"] = Documents(held.files, piece, 0, count // 2)
@@ -176,7 +176,7 @@ def _files(name: str, files: list[Path], root: Path | None) -> Corpus:
 
 
 def _cutting(documents: Documents) -> str:
-    """How plain text becomes documents, for who finds fewer than expected."""
+    """How plain text is cut into documents, as a sentence for error messages."""
     if not any(".txt" in path.name for path in documents.files):
         return ""
     return f" A .txt file is cut at blank lines, {documents.piece:,} characters apart or more; .jsonl has a document a line."

@@ -1,4 +1,4 @@
-"""Documents of text files, read again at every iteration: one a line of JSON, or what lies between blank lines."""
+"""Documents of text files, read again at every iteration: one per line of JSON, or the text between blank lines."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _text_of(path: Path, number: int, line: str) -> str:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object's pairs, unless it says twice what its text is."""
+    """An object's pairs; an error where the key ``text`` appears twice."""
     if [key for key, _ in pairs].count("text") > 1:
         raise ValueError('the key "text" stands twice')
     return dict(pairs)

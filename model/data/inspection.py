@@ -1,11 +1,11 @@
-"""Inspection: are the bytes of the held-out text counted right, and does the training text hold some of it?
+"""Inspection: are the bytes of the held-out text counted correctly, and does the training text contain some of it?
 
-Done once for every corpus and tokenizer, when tokens are made, and kept beside them. An exported script does without.
+It is done once for every corpus and tokenizer, when tokens are made, and kept beside them. Exported scripts do not do it.
 
 What a byte is. Bits per byte are divided by the bytes of the decoded text, as the challenge does. That is the original text
 apart from what the challenge's own normalisation changes: compatibility characters (NFKC), and white space. A tokenizer that
-changes more makes text cheap. Two examples are unknown pieces where nothing spells them and a normaliser that folds case or
-deletes characters. It is refused where the bytes lost or added are more than `CHANGED` of the text.
+changes more gives a score that is too good, for example if it has no bytes for unknown pieces, or folds case, or deletes
+characters. It is refused if the bytes lost or added are more than `CHANGED` of the text.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ Documents = Sequence[np.ndarray]
 def inspect(
     corpus: Corpus | ShardCorpus, tokenizer: Tokenizer, dev: Documents, test: Documents, path: Path, allow_overlap: bool
 ) -> dict[str, Any]:
-    """Inspect a corpus and its held-out tokens, or read what was found before.
+    """Inspect a corpus and its held-out tokens, or read the result of an earlier inspection.
 
     Args:
         corpus: what the tokens were made from.
         tokenizer: what made them.
         dev: documents of dev, each beginning with BOS.
         test: documents of test.
-        path: file in which what was found is kept.
-        allow_overlap: whether held-out text in the training text is only noted.
+        path: file for the result.
+        allow_overlap: only note held-out text in the training text, instead of refusing it.
 
     Returns:
         bytes: for each split {documents, tokens, counted, original, changed}, in bytes (original and changed are None for
         shards, which have no original); overlap: see `golflab.model.data.overlap.overlap`; notes: sentences for the record.
 
     Raises:
-        ValueError: bytes are not counted right, text is lost, shards do not fit their tokenizer, or there is overlap.
+        ValueError: bytes are counted wrongly, text is lost, shards do not fit their tokenizer, or there is overlap.
     """
     facts = _kept(path)
     if facts is None:
@@ -135,7 +135,7 @@ def _cut_off(tokenizer: Tokenizer, document: np.ndarray) -> bool:
 
 
 class _Changes:
-    """What decoding does not give back, beyond compatibility characters and white space."""
+    """What is lost or added by decoding, apart from compatibility characters and white space."""
 
     def __init__(self) -> None:
         self.lost, self.added, self.spaces = Counter[str](), Counter[str](), 0
@@ -236,7 +236,7 @@ def refuse_overlap(name: str, found: dict[str, Any], allow: bool) -> list[str]:
 
 
 def check_round_trip(corpus: ShardCorpus, tokenizer: Tokenizer, documents: Documents) -> None:
-    """Encode again what some whole documents decode to: another tokenizer of the same size gives other tokens.
+    """Decode some whole documents and encode them again; with the wrong tokenizer of the same size the tokens differ.
 
     Raises:
         ValueError: more than half of them come back different.

@@ -1,4 +1,4 @@
-"""What a folder of official shards says about itself: byte sidecars, and a manifest of the held-out part."""
+"""Files that come with official shards: byte sidecars, and a manifest of the held-out part."""
 
 from __future__ import annotations
 

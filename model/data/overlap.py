@@ -1,10 +1,10 @@
-"""Overlap: how much of the held-out text the training text holds, too.
+"""Overlap: how much of the held-out text is also in the training text.
 
-A model that has seen the text it is scored on is scored too well. Two things are looked for: whole documents, and windows.
-The windows of a held-out document lie end to end; the training text is looked at from every position, so that a copy is
-found wherever it stands. Windows are compared by 64-bit hashes: of a million held-out windows and ten billion positions one
-is taken for a copy by mistake about once in 1,800 looks. What is kept in memory: 8 bytes for every document, about 70 bytes
-for every held-out window, and a few megabytes.
+A model gets too good a score on text that it was trained on. Both whole documents and windows are searched for. The windows of
+a held-out document lie end to end, and every position of the training text is compared, so that a copy is found wherever it
+is. Windows are compared by 64-bit hashes: with a million held-out windows and ten billion positions, one inspection in about
+1,800 reports a copy that is none. Memory: 8 bytes for every document, about 70 bytes for every held-out window, and a few
+megabytes.
 
 Text is compared without regard to case and white space, in bytes; shards are compared in tokens.
 """
@@ -64,7 +64,7 @@ def overlap(train: Iterable[np.ndarray], held_out: Mapping[str, Iterable[np.ndar
 
 
 def worst(found: dict[str, Any]) -> tuple[float, str]:
-    """The largest share of a split's documents or windows that the training text holds, and that split."""
+    """The largest share of a split's documents or windows that are also in the training text, and that split."""
     shares = [
         (told[f"{what}_in_train"] / max(1, told[what]), split)
         for split, told in found["splits"].items()
@@ -123,7 +123,7 @@ def _random() -> np.ndarray:
 
 
 class _Table:
-    """Says of most hashes, quickly, that they are not among those wanted."""
+    """A quick test that most hashes are not among those searched for."""
 
     def __init__(self, wanted: np.ndarray) -> None:
         bits = max(12, min(26, len(wanted).bit_length() + 6))
@@ -142,7 +142,7 @@ def _digest(document: np.ndarray) -> int:
 
 def _noted(documents: Iterable[np.ndarray], digests: array[int]) -> Iterator[np.ndarray]:
     for document in documents:
-        if len(document):  # nothing is no copy of nothing
+        if len(document):  # an empty document is no copy of another empty one
             digests.append(_digest(document))
             yield document
 

@@ -46,15 +46,15 @@ class TokenData:
 
 
 def prepare(data: Data, vocabulary: int, cache: Path, local_disk: Path | None = None, *, inspected: bool = True) -> TokenData:
-    """Turn a recipe's data into token arrays; what was made once is memory-mapped from ``cache`` afterwards.
+    """Turn a recipe's data into token arrays; they are kept in ``cache`` and memory-mapped from there.
 
     Any number of processes may call it at once: one works, the others wait. With ``local_disk`` the arrays are copied there
-    once per node and mapped from there. Bytes and overlap are inspected once and kept with the tokens; an exported script,
-    which travels without that, does not ask for it.
+    once per node and mapped from there. Bytes and overlap are inspected once, and the result is kept with the tokens;
+    an exported script does not contain the inspection and passes ``inspected=False``.
 
     Raises:
-        ValueError: an unusable corpus, shard or tokenizer, a tokenizer of another vocabulary, bytes that are not counted
-            right, or held-out text that stands in the training text.
+        ValueError: an unusable corpus, shard or tokenizer, a tokenizer of another vocabulary, bytes that are counted
+            wrongly, or held-out text that is also in the training text.
     """
     corpus = load_corpus(data.corpus)
     cache.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def _code() -> str:
 def _from_text(
     corpus: Corpus, tokenizer: Tokenizer, fingerprint: str, look: Look, folder: Path, local_disk: Path | None
 ) -> TokenData:
-    """Encode what the cache does not hold; the held-out part is looked at before the long training part is encoded."""
+    """Encode what the cache does not hold; the held-out part is inspected before the long training part is encoded."""
 
     def tokens(split: str) -> Path:
         path = folder / f"{split}.bin"

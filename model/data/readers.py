@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 BLOCK = 1 << 20  # bytes read at once
-PORTION = 1 << 11  # compressed bytes expanded at once: even a bomb makes no more than 64 MB of them
+PORTION = 1 << 11  # compressed bytes expanded at once; at the largest ratio they become 64 MB
 LONGEST = 1 << 24  # bytes a line may have
 EXPANSION = 1_000  # times its size a compressed file may hold; text compresses 3 to 30 times, repeated text 300 times
 KINDS = (".txt", ".jsonl")

@@ -6,7 +6,6 @@ little-endian uint16. Shards are memory-mapped: workers on one machine share the
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from golflab.model.system.files import atomic
+from golflab.model.system.files import atomic, locked
 
 MAGIC, VERSION, HEADER_BYTES = 20240520, 1, 1024
 BOS = 1  # id every document begins with, here and in the challenge; a tokenizer that has another exchanges the two
@@ -71,8 +70,7 @@ def stage(path: Path, local_disk: Path | None) -> Path:
     name = hashlib.sha256(f"{path.resolve()} {told.st_size} {told.st_mtime_ns}".encode()).hexdigest()[:16]
     local_disk.mkdir(parents=True, exist_ok=True)
     copy = local_disk / f"{name}-{path.name}"
-    with open(copy.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(copy.with_suffix(".lock")):
         if copy.exists() and copy.stat().st_size == told.st_size:
             return copy
         temporary = copy.with_suffix(".tmp")  # one writer: the lock is held
@@ -90,7 +88,7 @@ class Stream:
 
     Args:
         parts: token arrays, (tokens,) uint16, in order.
-        bos: what the parts call BOS; whoever reads the stream finds `BOS` in its place, and the other way round.
+        bos: id of BOS in the parts; in what is read from the stream, this id and `BOS` are exchanged.
     """
 
     def __init__(self, parts: Sequence[np.ndarray], bos: int = BOS) -> None:

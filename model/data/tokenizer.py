@@ -1,4 +1,4 @@
-"""Text to token ids and back, and the bytes every token stands for.
+"""Converts text to token ids and back; knows the bytes that every token stands for.
 
 SentencePiece with the challenge's settings, trained once per corpus and vocabulary, or any ``.model`` file.
 """

@@ -1,7 +1,7 @@
-"""How a text is walked through: score a stretch, perhaps learn from it, score the next.
+"""Adapters score a text stretch by stretch, and may learn from each stretch before they score the next.
 
-`Adapter` is the plain walk, which learns nothing; techniques in the slot `adapt` build subclasses of it. Whatever they
-do, a target is scored once, before anything learns from it, and the model is given back as it came.
+`Adapter` itself learns nothing; techniques in the slot `adapt` build subclasses of it. In all of them a target is scored once,
+before anything learns from it, and the model's weights are restored at the end.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from golflab.model.evaluation.reader import Reader, Scored
 from golflab.model.evaluation.windows import rounds
 from golflab.model.network.gpt import GPT
 
-CHUNK = 32_768  # inputs scored between two chances to learn, to save and to report
+CHUNK = 32_768  # inputs in a stretch; between two stretches it may learn, save and report
 
 
 class Adapter:
-    """The plain walk: stretches of `chunk` inputs, nothing learned between them."""
+    """Scores stretches of `chunk` inputs and learns nothing between them."""
 
     chunk = CHUNK
 
@@ -31,14 +31,14 @@ class Adapter:
         Args:
             reader: the model and the text.
             plan: (windows, 3), see `golflab.model.evaluation.windows`.
-            skip: stretches an earlier, interrupted walk has already scored.
-            state: what `state` returned after them.
+            skip: stretches that an earlier, interrupted evaluation has already scored.
+            state: the return value of `state` after them.
         """
         for windows in rounds(plan, self.chunk)[skip:]:
             yield reader.score(windows)
 
     def state(self) -> dict[str, Tensor]:
-        """What the next stretch depends on besides the model and the text, to go on after a crash."""
+        """What the next stretch depends on besides the model and the text, to continue after an interruption."""
         return {}
 
 
@@ -122,7 +122,7 @@ class ChunkLearner(Adapter):
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """Put the averaged weights in for the time of scoring."""
+        """Use the averaged weights while scoring."""
         if not self.average:
             yield
             return
@@ -134,7 +134,7 @@ class ChunkLearner(Adapter):
             _copy(raw, self.learning)
 
     def state(self) -> dict[str, Tensor]:
-        """Learning weights, their average, and the optimiser's tensors, each under its number."""
+        """Weights that learn, their average, and the optimizer's tensors, each under its number."""
         kept = {f"weight.{i}": p.detach() for i, p in enumerate(self.learning)}
         kept |= {f"average.{i}": mean for i, mean in enumerate(self.average)}
         for i, p in enumerate(self.learning):
@@ -152,7 +152,7 @@ class ChunkLearner(Adapter):
 
 @contextmanager
 def borrowed(model: nn.Module, learning: list[nn.Parameter]) -> Iterator[None]:
-    """Let only ``learning`` learn, and put everything back afterwards: values, gradients and who may learn."""
+    """Let only ``learning`` learn; restore values, gradients and ``requires_grad`` of all parameters afterwards."""
     before = [(p, p.requires_grad) for p in model.parameters()]
     values = [p.detach().clone() for p in learning]
     try:

@@ -1,4 +1,4 @@
-"""A text on its way through a model: which inputs are read at once, and what each target costs."""
+"""Scores windows of a text with a model: which inputs are read at once, and the nats of each target."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Text:
 
 
 class Scored(NamedTuple):
-    """What one stretch was worth: inputs (n,) int64, nats of their targets (n,) float64, entropies (n,) or None."""
+    """Scores of one stretch: inputs (n,) int64, nats of their targets (n,) float64, entropies (n,) or None."""
 
     inputs: np.ndarray
     nats: np.ndarray
@@ -83,17 +83,17 @@ class Reader:
         """Nats, and entropies if wanted, of the targets that the windows score, from each one's first on: (n, width), float64.
 
         The head runs on a few positions at a time, and the last block only on those that score. Windows may begin to score at
-        different offsets: what is read from the smallest one on is then moved to the left, and the end of a row means nothing.
+        different offsets. Rows are then shifted to the left, and the end of a row has no meaning.
         """
         at = batch[:, :1] + np.arange(length)
-        inside = np.minimum(at, self.text.inputs - 1)  # what pads a short window stands behind all it scores
+        inside = np.minimum(at, self.text.inputs - 1)  # padding of a short window comes after everything that it scores
         ids = torch.from_numpy(self.text.tokens[inside]).to(self.device)
         targets = torch.from_numpy(self.text.tokens[inside + 1]).to(self.device)
         offsets = batch[:, 2] - batch[:, 0]
         offset = int(offsets.min())
         x, targets = self.model.hidden(ids, offset), targets[:, offset:]
         shape, cell = targets.shape, self._cell(batch, offset, targets.size(1))
-        if self.model.output.delta is None:  # only per-document corrections of the head need to know the documents
+        if self.model.output.delta is None:  # only corrections of the head per document use the documents
             x, targets = x.flatten(0, 1)[None], targets.flatten()[None]
             cell = None if cell is None else (0, cell[0] * shape[1] + cell[1])
         step = max(1, LOSS_ROWS // len(x))
@@ -133,7 +133,7 @@ class Reader:
 def _charged(logits: Tensor, targets: Tensor) -> Tensor:
     """Nats of the targets (n,t) under logits (n,t,V), float64.
 
-    Float32 logarithms are off by about 4e-9 of the total, all in one direction; what is left of that here is 1e-10.
+    Float32 logarithms would be wrong by about 4e-9 of the total, all in one direction. Here the error is 1e-10.
     """
     top = logits.detach().amax(-1)
     mass = (logits - top[..., None]).exp().sum(-1, dtype=torch.float64)

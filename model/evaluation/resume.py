@@ -1,4 +1,4 @@
-"""What an interrupted evaluation had finished, so that the next one goes on from there."""
+"""The finished part of an interrupted evaluation, from which the next one continues."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from golflab.model.recipe import digest
 from golflab.model.system.tensors import read_tensors, write_tensors
 
 SAVE_EVERY = 5.0  # seconds between two saves, at least
-SAVE_SHARE = 0.05  # of the time may go into saving: a text of 62 million tokens makes a file of a gigabyte
+SAVE_SHARE = 0.05  # largest share of the time that saving may take: the file of a text of 62 million tokens has a gigabyte
 
 
 class Saved:
@@ -25,7 +25,7 @@ class Saved:
         path: the file.
         tokens: the text.
         model: with the weights that score it.
-        told: everything else that decides the scores. Leftovers of another text, model or way of scoring are ignored.
+        told: everything else that decides the scores. A file of another text, model or way of scoring is ignored.
     """
 
     def __init__(self, path: Path, tokens: np.ndarray, model: nn.Module, told: list[str]) -> None:
@@ -36,7 +36,7 @@ class Saved:
         self.key = digest([content.hexdigest(), told])
 
     def load(self, nats: np.ndarray, entropy: np.ndarray) -> tuple[int, dict[str, Tensor] | None]:
-        """Fill in what is known; return the number of finished stretches and the adapter's state, or 0 and None."""
+        """Load the scores of the file; return the number of finished stretches and the adapter's state, or 0 and None."""
         found = read_tensors(self.path)
         if found is None or found[1].get("key") != self.key:
             return 0, None
@@ -46,7 +46,7 @@ class Saved:
         return int(told["finished"]), state
 
     def save(self, nats: np.ndarray, entropy: np.ndarray, finished: int, state: Callable[[], dict[str, Tensor]]) -> None:
-        """Write everything down, unless that was done a moment ago."""
+        """Write the file, unless that was done a moment ago."""
         began = time.monotonic()
         if began < self.due:
             return
@@ -57,5 +57,5 @@ class Saved:
         self.due = ended + max(SAVE_EVERY, (ended - began) / SAVE_SHARE)
 
     def remove(self) -> None:
-        """The evaluation is over: nothing is left to resume."""
+        """Remove the file, since the evaluation is complete."""
         self.path.unlink(missing_ok=True)

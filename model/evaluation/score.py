@@ -1,9 +1,9 @@
-"""Documents to bits, exactly.
+"""Scores documents: the exact bits of each.
 
 All documents are one long text, each beginning with BOS. Every token but the very first is a target and is scored once;
 bits belong to the document the target lies in, and a BOS stands for no bytes. Logarithms are summed in float64.
 
-`Evaluator` is how a recipe scores text, behind the small interface that `golflab.model.audit.judge` judges. `evaluate` turns
+`Evaluator` scores text as a recipe says; it has the interface that `golflab.model.audit.judge` audits. `evaluate` turns
 documents into a `Score`.
 """
 
@@ -30,7 +30,7 @@ from golflab.model.system.progress import Progress
 
 @dataclass(frozen=True)
 class Score:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Attributes:
         bits: (documents,) float64.
@@ -70,16 +70,16 @@ class Evaluator:
 
     Args:
         model: with the weights that are to be scored.
-        tokenizer: gives BOS and the bytes of every token.
+        tokenizer: has the id of BOS and the bytes of every token.
         recipe: whose evaluate stage is used.
         batch_tokens: inputs read at once; None picks what suits the device.
     """
 
     def __init__(self, model: GPT, tokenizer: Tokenizer, recipe: Recipe, batch_tokens: int | None = None) -> None:
         self.model, self.tokenizer, self.recipe = model, tokenizer, recipe
-        self.plan: Plan = _built(recipe, "windows")
-        self.adapter: Adapter = _built(recipe, "adapt") or Adapter()
-        self.temperature, self.mixer = _built(recipe, "temperature"), _built(recipe, "mixer")
+        self.plan: Plan = recipe.build("windows")
+        self.adapter: Adapter = recipe.build("adapt") or Adapter()
+        self.temperature, self.mixer = recipe.build("temperature"), recipe.build("mixer")
         on_gpu = next(model.parameters()).device.type == "cuda"
         self.batch_tokens = batch_tokens or (131_072 if on_gpu else 8_192)
         self.vocabulary = recipe.shape.vocabulary
@@ -123,11 +123,6 @@ class Evaluator:
         return Reader(self.model, text, self.temperature, entropy, self.batch_tokens, probe)
 
 
-def _built(recipe: Recipe, slot: str) -> Any:
-    tenant = recipe.tenant(slot)
-    return None if tenant is None else tenant.build(recipe.shape)
-
-
 _SLOTS = ("windows", "adapt", "temperature", "mixer")
 
 
@@ -145,14 +140,13 @@ def evaluate(
     """Score documents with a recipe's evaluate stage.
 
     Args:
-        model: with the weights that are to be scored; it is given back unchanged.
+        model: with the weights that are scored; it is not changed.
         documents: (tokens,) integer arrays, each beginning with BOS.
         tokenizer: what made them.
         recipe: whose windows, adapter, temperature and mixer are used.
         progress: called with (targets scored, targets in all, bits per byte so far); None shows a bar after two seconds.
         limit: score only the first documents that hold this many tokens together.
-        resume: file to keep finished stretches in, so that an interrupted evaluation goes on where it was; it is
-            removed at the end.
+        resume: file for finished stretches, from which an interrupted evaluation continues; it is removed at the end.
         batch_tokens: inputs read at once; None picks what suits the device.
 
     Raises:
@@ -189,7 +183,7 @@ def score_of(nats: np.ndarray, text: Text, seconds: float) -> Score:
 
 
 def collect(walk: Iterator[Scored], inputs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Put what a walk scored in the order of the text; NaN where it scored nothing."""
+    """Put scores into the order of the text; NaN where nothing was scored."""
     nats, entropy = np.full(inputs, np.nan), np.full(inputs, np.nan)
     for scored in walk:
         _fill(nats, entropy, scored)
@@ -207,7 +201,7 @@ def _fill(nats: np.ndarray, entropy: np.ndarray, scored: Scored) -> None:
 def _walk_through(
     evaluator: Evaluator, text: Text, progress: Callable[[int, int, float], None] | None, resume: Path | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Walk through the text, reporting and saving on the way."""
+    """Score the text stretch by stretch, with reports and saves between them."""
     saved = _saved(resume, evaluator, text)
     nats, entropy = np.full(text.inputs, np.nan), np.full(text.inputs, np.nan)
     skip, state = saved.load(nats, entropy) if saved else (0, None)
@@ -231,7 +225,7 @@ def _walk_through(
 
 
 def _saved(path: Path | None, evaluator: Evaluator, text: Text) -> Any:
-    """What keeps an evaluation that may be interrupted; an exported script has no need of it and travels without."""
+    """The file for an evaluation that may be interrupted; exported scripts do not contain this part."""
     if path is None:
         return None
     from golflab.model.evaluation.resume import Saved

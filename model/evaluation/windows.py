@@ -31,7 +31,7 @@ def slide(begin: int, end: int, length: int, stride: int) -> np.ndarray:
 
 
 def lay(inputs: int, begins: np.ndarray, length: int, stride: int, isolated: bool) -> np.ndarray:
-    """`slide` over the whole text or, isolated, over every document by itself, so that no window looks across its BOS."""
+    """`slide` over the whole text or, isolated, over every document by itself, so that no window crosses a BOS."""
     if inputs < 1:
         return np.zeros((0, 3), dtype=np.int64)
     edges = [0, *(int(b) for b in begins if 0 < b < inputs), inputs] if isolated else [0, inputs]

@@ -1,8 +1,8 @@
-"""Starts a program where only the paths of a plan exist: new Linux namespaces, no network, no other process, no privileges.
+"""Starts a program in new Linux namespaces: only the paths of a plan exist, and no network, other process or privilege.
 
 Run as a script by a Python without libraries: ``python -I -S isolation_enter.py plan.json``. It needs no root: a user
-namespace lends it the right to mount, and the program loses that right as it starts. It ends with 97 where the system
-refuses something; then the program did not start.
+namespace gives it the right to mount, and the program loses that right when it starts. If the system refuses something, the
+exit status is 97 and the program did not start.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def show(root: str, path: str) -> None:
 
 
 def bind(source: str, target: str) -> None:
-    """Show what is at one path at another one, too, and let nobody write there."""
+    """Bind what is at one path to another one, read-only."""
     mount(source, target, None, BIND | RECURSIVE)
     told = os.statvfs(target).f_flag
     kept = sum(flag for bit, flag in KEPT.items() if told & bit)

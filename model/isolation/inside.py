@@ -1,6 +1,6 @@
-"""What the audit's fresh process does: it reads a request, loads the evaluator, scores a text, answers.
+"""The audit's fresh process: it reads a request, loads the evaluator, scores a text and answers.
 
-It runs alone, with Python and NumPy: nothing else of this project is needed, or there.
+It needs Python and NumPy only; nothing else of golflab is available to it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ READY = "ready"  # the first line of the answer: what fails from here on is the 
 
 
 class Watch:
-    """Collects what Python's audit hooks tell (PEP 578); a hook cannot be removed, so there is one, to be switched off."""
+    """Collects events of Python's audit hooks (PEP 578). A hook cannot be removed, so there is one that can be switched off."""
 
     def __init__(self) -> None:
         self.on, self.hooked = False, False
@@ -48,7 +48,7 @@ class Watch:
             self.programs.append(f"the program {os.fsdecode(arguments[0] or '')}"[:200])
 
     def _make(self, path: Any) -> None:
-        """Remember what this process makes itself: it may read that again."""
+        """Remember files that this process creates: it may read them again."""
         if isinstance(path, str | bytes | os.PathLike) and not os.path.exists(path):
             self.made.append(os.path.realpath(os.fsdecode(path)))
 
@@ -126,7 +126,7 @@ def serve() -> None:
     request = json.load(sys.stdin)
     answer = os.fdopen(os.dup(1), "w")
     nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0)  # what the evaluator reads is empty, and what it prints is no answer
+    os.dup2(nothing, 0)  # the evaluator's standard input is empty, and its output is not part of the answer
     os.dup2(2, 1)
     print(READY, file=answer, flush=True)
     nats: list[float] = []
@@ -141,7 +141,7 @@ def serve() -> None:
                 evaluator = getattr(importlib.import_module(module), function)(*request["arguments"])
                 tokens = np.array(request["tokens"], dtype=np.int64)
                 nats = by_input(evaluator.score(tokens), len(tokens) - 1)[0].tolist()
-        except BaseException as failure:  # whatever it is, what it opened before is told
+        except BaseException as failure:  # whatever the error is, the files opened before are reported
             error = f"{type(failure).__name__}: {failure}"
     read = read_bytes() - started
     told: dict[str, Any] = {"nats": nats, "error": error, "seen": seen, "there": WATCH.there, "programs": WATCH.programs}

@@ -1,7 +1,7 @@
-"""What an evaluator's fresh process may see: Python, the libraries everyone has, and the files that were declared.
+"""What an evaluator's fresh process may see: Python, common libraries, and the files that were declared.
 
-A file of a library is shown where its installation record lists it with the size it has. Compiled Python files are never
-shown: nobody can tell what is in them, and Python makes them anew from the sources. Any other file has to be declared.
+A file of a library may be seen if its installation record lists it with its present size. Compiled Python files may not: their
+content cannot be checked, and Python makes them again from the sources. All other files must be declared.
 """
 
 from __future__ import annotations

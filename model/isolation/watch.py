@@ -1,8 +1,7 @@
 """Judges which files an evaluator reads: in this process while it scores, or in a fresh one from its loading on.
 
-The fresh process sees only what was declared, where the system can do that; or a tracer follows it and its children. Where
-neither can be had, Python's own audit hooks are all there is: what they see is a breach, and what they do not see proves
-nothing.
+The fresh process sees only declared files, if the system has namespaces; or strace records what it and its children open. If
+neither is available, only Python's own audit hooks are left: what they find is a breach, but finding nothing proves nothing.
 """
 
 from __future__ import annotations
@@ -23,11 +22,12 @@ import numpy as np
 import golflab
 from golflab.model.isolation import inside
 from golflab.model.isolation.inside import READY, by_input
-from golflab.model.isolation.namespaces import MECHANISMS, Ran, of_system, run
+from golflab.model.isolation.namespaces import MECHANISMS, Ran, run
+from golflab.model.isolation.tracing import of_system
 from golflab.model.isolation.view import LIBRARIES, view
 
 if TYPE_CHECKING:
-    from golflab.model.audit.judge import Package
+    from golflab.model.audit.verdict import Package
 
 __all__ = ["Fresh", "by_input", "verdict_of_files", "watch", "watch_fresh"]
 
@@ -68,12 +68,12 @@ def verdict_of_files(fresh: Fresh, package: Package) -> tuple[str, str]:
     """State and evidence of condition 7: ``breach``, ``unchecked`` or ``pass``.
 
     Args:
-        fresh: what `watch_fresh` told.
-        package: what it was asked about.
+        fresh: result of `watch_fresh`.
+        package: that was loaded.
     """
     if fresh.opened:
         more = " …" if len(fresh.opened) > 3 else ""
-        return "breach", f"a fresh process read or needs {', '.join(fresh.opened[:3])}{more}, declared nowhere"
+        return "breach", f"a fresh process read or needs {', '.join(fresh.opened[:3])}{more}, not declared"
     if fresh.error:
         return "unchecked", f"a fresh process did not load and score it: {fresh.error}"
     if fresh.unchecked:
@@ -96,8 +96,8 @@ def watch_fresh(
     Args:
         package: what is loaded.
         tokens: (n,) ids.
-        expected: (n-1,) nats as scored elsewhere; where the isolated process gives others and one that sees everything
-            does not, something undeclared makes the difference.
+        expected: (n-1,) nats as scored elsewhere; if the isolated process gives other scores, and a process that sees
+            everything does not, then something undeclared is needed.
         mechanisms: ways to isolate it, the best first.
     """
     asked = _Asked(package, tokens)
@@ -167,7 +167,7 @@ class _Asked:
         """What a run says."""
         fresh = Fresh(np.zeros(0), list(ran.opened), ran.problem, mechanism, "", ran.seconds)
         if not answer.strip():
-            fresh.error = ran.problem or "it ended without a word"
+            fresh.error = ran.problem or "it ended without a message"
             return fresh
         told = json.loads(answer.strip().splitlines()[-1])
         fresh.nats, fresh.error = np.array(told["nats"], dtype=np.float64), told["error"]

@@ -1,4 +1,4 @@
-"""Blueprint: every parameter a recipe's model has, without building it: no memory, no numbers."""
+"""Blueprint: every parameter that a recipe's model has, without the memory for it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 def blueprint(recipe: Recipe) -> tuple[ParameterInfo, ...]:
     """Every parameter of the recipe's model, in its order; none where its techniques cannot work together.
 
-    Techniques ask it which of their knobs can matter (`Technique.canonical`), while the recipe is being made.
+    Techniques use it in `Technique.canonical`, to find which of their knobs have an effect, while the recipe is made.
     """
     built = tuple(t for t in recipe.techniques if t.stage() == "model" and t.slot not in ("init", "table_init"))
-    return _blueprint(Recipe(recipe.shape, techniques=built))  # the rest adds no parameter
+    return _blueprint(Recipe(recipe.shape, techniques=built))  # other techniques add no parameter
 
 
 @functools.lru_cache(maxsize=512)
@@ -29,7 +29,7 @@ def _blueprint(recipe: Recipe) -> tuple[ParameterInfo, ...]:
 
     try:
         recipe.check()
-    except ValueError:  # whoever runs the recipe will be told why
+    except ValueError:  # running the recipe will report why
         return ()
     with torch.device("meta"):
         return tuple(parameters_of(GPT(recipe)))

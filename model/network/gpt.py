@@ -1,13 +1,12 @@
-"""The forward pass, once, top to bottom. Wherever a technique may sit, a slot of that name is called.
+"""The forward pass, written once, from top to bottom. Where a technique can act, the slot of that name is called.
 
 B batch, T positions, D width, H query heads, K key/value heads, d head width, F hidden units, V vocabulary, L layers.
-An empty slot costs nothing and changes nothing: the expression is simply absent.
+An empty slot has no cost and no effect: its expression is absent.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +15,6 @@ from torch.nn import functional as F
 from golflab.model.network.kernels import LOSS_ROWS, causal_attention, head_loss, rms_norm
 from golflab.model.network.layers import Linear, Table, Weighted
 from golflab.model.recipe import Recipe
-
-
-def _fill(recipe: Recipe, slot: str, layer: int | None = None) -> Any:
-    """What the tenant of a slot that holds one builds here, or None."""
-    tenant = recipe.tenant(slot)
-    return None if tenant is None else tenant.build(recipe.shape, layer)
 
 
 class Attention(nn.Module):
@@ -36,13 +29,13 @@ class Attention(nn.Module):
         self.key = Linear(shape.width, kv_width, "attention")
         self.value = Linear(shape.width, kv_width, "attention")
         self.out = Linear(shape.width, shape.width, "attention", start="zeros")
-        self.value_mix = _fill(recipe, "value_mix", layer)
-        self.qk_norm = _fill(recipe, "qk_norm", layer)
-        self.rotary = _fill(recipe, "rotary", layer)
-        self.q_gain = _fill(recipe, "q_gain", layer)
-        self.attend = _fill(recipe, "attend", layer) or causal_attention
-        self.attn_out = _fill(recipe, "attn_out", layer)
-        self.head_gate = _fill(recipe, "head_gate", layer)
+        self.value_mix = recipe.build("value_mix", layer)
+        self.qk_norm = recipe.build("qk_norm", layer)
+        self.rotary = recipe.build("rotary", layer)
+        self.q_gain = recipe.build("q_gain", layer)
+        self.attend = recipe.build("attend", layer) or causal_attention
+        self.attn_out = recipe.build("attn_out", layer)
+        self.head_gate = recipe.build("head_gate", layer)
 
     def forward(self, h: Tensor, extra: Tensor | None, first: Tensor | None, start: int = 0) -> tuple[Tensor, Tensor]:
         """Attend from positions ``start``… to all positions up to themselves.
@@ -51,7 +44,7 @@ class Attention(nn.Module):
             h: (B,T,D), normalised.
             extra: (B,T,K,d) added to the values, or None.
             first: (B,T,K,d), the values of the first layer, or None in it.
-            start: first position that is wanted.
+            start: first position that is returned.
 
         Returns:
             The branch (B,T-start,D) and this layer's own values (B,T,K,d), before they are mixed with the first layer's.
@@ -85,7 +78,7 @@ class MLP(nn.Module):
     def __init__(self, recipe: Recipe, layer: int) -> None:
         super().__init__()
         self.up = Linear(recipe.shape.width, recipe.shape.hidden, "mlp")
-        self.activation = _fill(recipe, "activation", layer)
+        self.activation = recipe.build("activation", layer)
         self.down = Linear(recipe.shape.hidden, recipe.shape.width, "mlp", start="zeros")
 
     def forward(self, h: Tensor) -> Tensor:
@@ -98,15 +91,15 @@ class Block(nn.Module):
 
     def __init__(self, recipe: Recipe, layer: int) -> None:
         super().__init__()
-        self.enter = _fill(recipe, "enter", layer)
-        self.norm = _fill(recipe, "norm", layer)
+        self.enter = recipe.build("enter", layer)
+        self.norm = recipe.build("norm", layer)
         self.attention = Attention(recipe, layer)
-        self.attention_scale = _fill(recipe, "branch_scale", layer)
-        self.mix = _fill(recipe, "mix", layer)
+        self.attention_scale = recipe.build("branch_scale", layer)
+        self.mix = recipe.build("mix", layer)
         self.mlp = MLP(recipe, layer)
-        self.mlp_scale = _fill(recipe, "branch_scale", layer)
-        self.leave = _fill(recipe, "leave", layer)
-        self.wiring = _fill(recipe, "wiring", layer)
+        self.mlp_scale = recipe.build("branch_scale", layer)
+        self.leave = recipe.build("leave", layer)
+        self.wiring = recipe.build("wiring", layer)
 
     def forward(
         self, x: Tensor, x0: Tensor, extra: Tensor | None, first: Tensor | None, start: int = 0
@@ -158,14 +151,14 @@ class GPT(nn.Module):
         self.table = Table(shape.vocabulary, shape.width)
         self.untied = None if shape.tied else Linear(shape.width, shape.vocabulary, "head", start="zeros")
         self.embed = nn.ModuleDict({t.name: t.build(shape) for t in recipe.tenants("embed")})
-        self.stem = _fill(recipe, "stem")
-        self.value_add = _fill(recipe, "value_add")
-        self.path = _fill(recipe, "path")
+        self.stem = recipe.build("stem")
+        self.value_add = recipe.build("value_add")
+        self.path = recipe.build("path")
         skips, virtual = recipe.tenant("skips"), shape.layers if self.path is None else self.path.span
         self.skips = None if skips is None else skips.build(dataclasses.replace(shape, layers=virtual))
         self.blocks = nn.ModuleList(Block(recipe, layer) for layer in range(shape.layers))
-        self.exit = _fill(recipe, "exit")
-        self.cap = _fill(recipe, "logits")
+        self.exit = recipe.build("exit")
+        self.cap = recipe.build("logits")
         self.order, self.span = list(range(shape.layers)), shape.layers  # blocks in their order; steps that skips span
         self.set_progress(0.0)
 
@@ -175,14 +168,14 @@ class GPT(nn.Module):
         return self.table if self.untied is None else self.untied
 
     def set_progress(self, progress: float) -> None:
-        """Tell the model how far training is, in [0, 1]; depth recurrence switches on by it. Evaluation is at 1."""
+        """Set the progress of the training, in [0, 1], at which depth recurrence switches on. Evaluation uses 1."""
         if self.path is not None:
             self.order, self.span = self.path(progress)
 
     def hidden(self, ids: Tensor, start: int = 0) -> Tensor:
         """Final normalised states of positions ``start``…: ids (B,T) -> (B,T-start,D).
 
-        Only the last block can leave earlier positions out: all others feed its keys and values.
+        Only the last block can omit earlier positions: the others provide its keys and values.
         """
         x = self.table(ids, self.dtype)
         for add in self.embed.values():
@@ -199,7 +192,7 @@ class GPT(nn.Module):
                 x = self.skips(x, outputs, step, self.span)
             block = self.blocks[layer]
             last = step == len(self.order) - 1
-            cut = start if last and block.mix is None else 0  # a mixer looks back, so it needs the positions before
+            cut = start if last and block.mix is None else 0  # a mixer also needs the positions before
             x, values = block(x, x0, extra[layer], first, cut)
             first = values if first is None else first
             outputs.append(x)

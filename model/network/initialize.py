@@ -1,6 +1,6 @@
-"""Every tensor drawn from (seed, its name), so that two models share the tensors they have in common.
+"""Every tensor is drawn from the seed and its name, so that equal names in two models start with equal values.
 
-With ordinary seeding one more module shifts every draw after it; an ablation would then compare two random seeds.
+With ordinary seeding, one more module changes all draws after it, and an ablation would compare two random seeds.
 """
 
 from __future__ import annotations
@@ -24,12 +24,10 @@ def generator(seed: int, name: str) -> torch.Generator:
 def initialize(model: nn.Module, recipe: Recipe) -> nn.Module:
     """Fill every parameter of ``model`` in place and return it.
 
-    The tenants of the slots ``init`` (matrices) and ``table_init`` (the token table) replace the default draw, but for
-    matrices whose own technique insists on their start (`Weighted.fixed`).
+    The techniques in the slots ``init`` (matrices) and ``table_init`` (the token table) replace the default draw, except for
+    matrices whose own technique fixes their start (`Weighted.fixed`).
     """
-    matrix_init, table_init = (
-        None if (tenant := recipe.tenant(slot)) is None else tenant.build(recipe.shape) for slot in ("init", "table_init")
-    )
+    matrix_init, table_init = recipe.build("init"), recipe.build("table_init")
     for name, module in model.named_modules():
         if isinstance(module, Scale):
             module.weight.copy_(torch.tensor(module.start).expand(module.weight.shape))

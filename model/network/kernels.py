@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# PyTorch's rms_norm takes the accumulation type's epsilon when told none: float32's, for bfloat16 inputs too.
+# Without an epsilon PyTorch's rms_norm uses that of the accumulation type: float32's, for bfloat16 inputs too.
 EPSILON = torch.finfo(torch.float32).eps
 
 QUERY_BLOCKS = 4  # more blocks skip more of the masked triangle and make smaller matrix products
-LOSS_ROWS = 1024  # rows of logits alive at once: 4 MB at 1,024 ids, so that they stay in the cache
+LOSS_ROWS = 1024  # rows of logits in memory at once: 4 MB at 1,024 ids, so that they stay in the processor's cache
 
 
 class LogitMap(Protocol):
-    """What fills the slot ``logits``: a map of the output layer's values and its derivative."""
+    """What a technique in the slot ``logits`` builds: a map of the output layer's values, and its derivative."""
 
     def __call__(self, z: Tensor) -> Tensor:
         """(N,V) -> (N,V)."""
@@ -199,7 +199,7 @@ def _exclusive_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class _HeadLoss(torch.autograd.Function):
-    """Output matrix, logit map and cross-entropy in portions; the gradient is made while the logits are still here."""
+    """Output matrix, logit map and cross-entropy in portions; the gradient is computed while the logits are in memory."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, cap: LogitMap | None) -> Tensor:
@@ -245,7 +245,7 @@ def head_loss(x: Tensor, weight: Tensor, targets: Tensor, cap: LogitMap | None) 
         x: (N,D) final hidden states.
         weight: (V,D) output matrix in the type of ``x``.
         targets: (N,) ids.
-        cap: the tenant of the slot ``logits``, or None.
+        cap: what the technique in the slot ``logits`` builds, or None.
     """
     if _by_hand(x):
         return _HeadLoss.apply(x, weight, targets, cap)

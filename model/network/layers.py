@@ -1,10 +1,10 @@
-"""The three kinds of parameter. Every parameter of a model lives in one of them and is sorted by that type, never by name.
+"""The three kinds of parameter. Every parameter of a model is in one of them; the kind, not the name, decides its treatment.
 
 `Linear`: matrices; Muon updates them and they are stored on few bits. `Table`: rows looked up by an id; Adam, the
 table's own bits. `Scale`: gains, gates and other control tensors; Adam, kept in float.
 
-`Linear` and `Table.project` are the one seam through which quantisation-aware training (`fake`), test-time adapters
-(`delta`) and Hessians (`observe`) reach the forward pass, so that there is one forward pass for all of them.
+Quantisation-aware training (`fake`), test-time adapters (`delta`) and Hessians (`observe`) act through attributes of `Linear`
+and `Table` only, so that all of them share one forward pass.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from torch.nn import functional as F
 
 
 class Weighted(nn.Module):
-    """A (rows, columns) matrix and its seams.
+    """A (rows, columns) matrix, and the functions that other parts of golflab can attach to it.
 
     Attributes:
         weight: (rows, columns), float32 master copy.
         role: what it does: ``attention``, ``mlp``, ``table``, ``head``, ``bigram`` or ``value``; bits are chosen by it.
         start: how `initialize` draws it: ``uniform`` (±1/√columns), ``zeros``, or a float, the normal's deviation.
-        fixed: whether its technique insists on ``start``, as a knob of it says so: no technique of the slot `init` draws it.
+        fixed: whether its technique fixes ``start`` by a knob, so that no technique in the slot `init` draws it.
         fake: weight -> the weight the forward pass sees (quantisation-aware training), or None.
         delta: (input, output) -> output (test-time LoRA), or None.
         observe: called with every input (Hessians), or None.
@@ -107,7 +107,7 @@ class Scale(nn.Module):
 
 @dataclass(frozen=True)
 class ParameterInfo:
-    """What the optimiser, the quantiser and the byte bill need to know about a parameter."""
+    """What optimizer, quantiser and byte bill need to know about a parameter."""
 
     name: str
     kind: str

@@ -22,7 +22,7 @@ class Rotary(nn.Module):
     def _extend(self, length: int, device: torch.device | None) -> None:
         if (
             device is None and torch.get_default_device().type == "meta"
-        ):  # only shapes are wanted; filling them takes two fifths of a forecast
+        ):  # only shapes are needed; filling the tables would take two fifths of the time of a forecast
             shape = length, 1, self.dims // 2
             self.register_buffer("cos", torch.empty(shape), persistent=False)
             self.register_buffer("sin", torch.empty(shape), persistent=False)

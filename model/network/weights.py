@@ -1,4 +1,4 @@
-"""Trained weights in a model, as it is packed and scored: at the end of its training."""
+"""Puts trained weights into a model in its final state, in which it is packed and scored."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from golflab.model.recipe import Recipe
 
 
 def empty_model(recipe: Recipe, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> GPT:
-    """A recipe's model without weights, at the end of its training: what switches on in mid-training is on."""
+    """A recipe's model without weights in its final state: what switches on during training is on."""
     model = GPT(recipe, dtype).to(device)
     model.set_progress(1.0)
     return model

@@ -1,4 +1,4 @@
-"""The exported script: the code that travels with the weights (`script`), and what it does when it is run (`standalone`).
+"""The exported script: how it is made (`script`), and what it does when it is run (`standalone`).
 
 It imports every room but `audit`.
 """

@@ -1,8 +1,8 @@
-"""Script: the code that must travel with the weights, as one Python file.
+"""Script: the code that is submitted with the weights, as one Python file.
 
-The file carries the recipe, in the open, and the source of exactly the modules its run needs, without comments and
-docstrings, compressed into one string. Run, it unpacks them into a temporary folder and hands over to
-`golflab.model.submission.standalone`. Its length is the recipe's code bytes; the same recipe always gives the same bytes.
+The file contains the recipe as text, and the source of exactly the modules that it needs, without comments and docstrings,
+compressed into one string. When it runs, it unpacks them into a temporary folder and calls
+`golflab.model.submission.standalone`. Its length is the recipe's code bytes. The same recipe always gives the same bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from golflab.model.slots import SLOTS, STAGES
 from golflab.model.system.sources import ROOT, closure, path_of, source
 
 START = "golflab.model.submission.standalone"
-# Only search, report and export use these; what a run imports from them lazily, a travelling run does without.
+# Only search, report and export use these modules; an exported script runs without them.
 LEFT_BEHIND = {
     "golflab.model.submission.script",
     "golflab.model.evaluation.resume",
@@ -108,12 +108,12 @@ def _modules(recipe: Recipe) -> frozenset[str]:
 
 
 def carried(recipe: Recipe) -> frozenset[str]:
-    """Dotted names of the modules that travel: what the start module and the recipe's techniques import."""
+    """Dotted names of the modules in the script: what the start module and the recipe's techniques import."""
     return _closure({START, *_modules(recipe)})
 
 
 def _closure(names: set[str]) -> frozenset[str]:
-    # `technique.find` looks into every stage's folder, so all of them exist, most of them empty.
+    # `technique.find` searches every stage's folder, so all of them must exist; most are empty.
     return (
         closure(names, without=LEFT_BEHIND)
         | {f"golflab.model.techniques.{stage}" for stage in STAGES}
@@ -123,7 +123,7 @@ def _closure(names: set[str]) -> frozenset[str]:
 
 @functools.lru_cache(maxsize=1024)
 def _packed(modules: frozenset[str]) -> str:
-    """The modules' stripped sources as one base-85 string; like beside like, so that the compressor sees repetition."""
+    """The modules' stripped sources as one base-85 string; similar ones side by side, which compresses better."""
     order = sorted(modules, key=lambda name: (name.count("."), name))
     files = {"golflab/__init__.py": ""}  # not the one that was installed, if any
     files |= {f"golflab/{path_of(name).relative_to(ROOT).as_posix()}": _stripped(name) for name in order}
@@ -138,7 +138,7 @@ def _stripped(name: str) -> str:
 
 
 class _Stripper(ast.NodeTransformer):
-    """Drops what only a reader needs. Annotations of class fields stay: dataclasses are made of them."""
+    """Removes what only readers need. Annotations of class fields stay, since dataclasses need them."""
 
     def visit_Module(self, node: ast.Module) -> ast.AST:
         return self._without_docstring(node)

@@ -1,7 +1,7 @@
 """What an exported script does when it is run: score an artifact in a fresh process, or train a new one.
 
-`golflab.model.submission.script` packs this module and everything it imports into one file. Nothing of the search, the stage
-cache or the records travels with it.
+`golflab.model.submission.script` packs this module and everything it imports into one file. It contains nothing of the search,
+the stage cache or the records.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _score(recipe: Recipe, options: argparse.Namespace, code_bytes: int) -> dict
 
 
 def _said(split: str, options: argparse.Namespace) -> str:
-    """What the score is of, and how that relates to the record beside the script, which is about the recipe's split."""
+    """Which text was scored, and how the score relates to the record beside the script, which is of the recipe's split."""
     if options.text is not None:
         return f"bpb is of {options.text}; record.json has the score of the {split} part."
     if options.split == split:

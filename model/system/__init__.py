@@ -1,5 +1,5 @@
-"""What everything else stands on: whole files and locks, tensors on disk, progress bars, the device, the machine,
+"""The lowest layer: files and locks, tensors on disk, progress bars, the device, the machine, and what code imports.
 
-and import closures of source code (`sources`, `slot_names`).
+`sources` finds import closures of source code; `slot_names` reads the slot of every technique without importing it.
 It imports no other room.
 """

@@ -1,4 +1,4 @@
-"""Place: where a run computes, and in what precision."""
+"""Place: the device of a run, and the type of its activations."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Place:
 
 
 def _bfloat16_is_faster() -> bool:
-    """Whether the processor multiplies bfloat16: 2.3 times faster with AVX512_BF16 or AMX, several times slower without.
+    """Whether the processor multiplies bfloat16: with AVX512_BF16 or AMX it is 2.3 times faster, without several times slower.
 
-    Asked of the processor, not timed: a busy machine must not train other weights than a quiet one.
+    It is read from the processor's features, not timed: a busy machine must train the same weights as a quiet one.
     """
     told: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(told.get("avx512_bf16") or told.get("amx_bf16"))

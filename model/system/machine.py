@@ -1,4 +1,4 @@
-"""The machine a run is on: what its record says of it, and under which conditions its results can be used again."""
+"""The machine of a run: its description in the record, and the conditions under which results can be used again."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from golflab.model.system.device import Place
 
 @dataclass(frozen=True)
 class Conditions:
-    """What changes a stage's result beside recipe, data and code.
+    """What changes a stage's result, apart from recipe, data and code.
 
     Attributes:
         device: ``cpu`` or ``cuda``: products are summed in another order.
         dtype: type of activations and products.
         processes: how many train together: each sums its own share of a batch.
         compiled: whether the training is compiled: fused operations round less often.
-        pace: what decides how much a training does in a second; only trainings bounded by seconds depend on it.
+        pace: device, cores and threads, which decide the steps per second; only trainings bounded by seconds depend on it.
     """
 
     device: str
@@ -37,7 +37,7 @@ class Conditions:
 
     @staticmethod
     def of_record(machine: dict[str, str]) -> Conditions | None:
-        """Those a record tells of; None for a record that was written before they were kept."""
+        """The conditions in a record; None for an old record without them."""
         if not {"device_type", "compiled", "pace"} <= set(machine):
             return None
         processes = int(machine.get("processes", "1"))
@@ -59,7 +59,7 @@ def describe(place: Place, compiled: bool) -> dict[str, str]:
 
 
 def pace(place: Place) -> str:
-    """The device's name, and the cores and threads this process may use: machines that agree in it are of one kind."""
+    """The device's name, and the cores and threads this process may use: machines with equal values are of one kind."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{_name(place)}, {cores} cores, {torch.get_num_threads()} threads"
 
@@ -73,7 +73,7 @@ def _dtype(place: Place) -> str:
 
 
 def _processor() -> str:
-    """The processor's name, as exactly as the system tells it."""
+    """The processor's name, as exactly as the system reports it."""
     table = Path("/proc/cpuinfo")
     lines = table.read_text(errors="replace").splitlines() if table.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

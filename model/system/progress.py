@@ -14,8 +14,8 @@ class Progress:
     """A progress bar that shows itself after `PATIENCE` seconds. Use it as a context manager.
 
     Args:
-        what: what is going on, as the user reads it.
-        total: units in all; None if nobody knows.
+        what: name of the work, for the user.
+        total: units in all; None if unknown.
     """
 
     def __init__(self, what: str, total: float | None) -> None:
@@ -33,7 +33,7 @@ class Progress:
             self._bar.stop()
 
     def update(self, done: float, note: str = "") -> None:
-        """Tell how many units are done in all, and anything worth showing beside the bar."""
+        """Set how many units are done in all, and a text beside the bar."""
         if self._silent:
             return
         if self._bar is None and time.monotonic() - self.began > PATIENCE:

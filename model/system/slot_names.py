@@ -1,4 +1,4 @@
-"""Which slot each technique fills, read off the sources without importing them: an analysis needs it and imports no torch."""
+"""The slot of each technique, read from the sources without importing them, for analyses, which import no torch."""
 
 from __future__ import annotations
 

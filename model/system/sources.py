@@ -1,9 +1,9 @@
-"""Which code a piece of code can run, read off its sources: import closures, and a hash of what is in them.
+"""Import closures: which code a module can run, found by reading sources, and a hash of that code.
 
-The stage cache's keys and the script that travels are both made of closures, so that neither keeps a list of modules by hand.
+The keys of the stage cache and the exported script both follow from closures, so that neither needs a list of modules.
 A closure holds every module of this package that is imported anywhere in a source, inside functions too, and so on from
-there. It may hold more than is ever run, never less, except for modules whose names are made at run time: techniques are
-looked up by name (`golflab.model.technique.find`), so whoever asks for a closure names them.
+there. It may contain more than is ever run, but never less. The exception are modules whose names are made at run time:
+techniques are found by name (`golflab.model.technique.find`), so callers must name their modules.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def path_of(name: str) -> Path:
 
 @functools.cache
 def source(name: str) -> bytes:
-    """The source of a module, as it was when this process first asked."""
+    """The source of a module, as it was when this process first read it."""
     return path_of(name).read_bytes()
 
 
@@ -63,8 +63,8 @@ def closure(names: Collection[str], without: Collection[str] = (), read: Read = 
 def code_hash(names: Collection[str], read: Read = source) -> str:
     """Hex digits that change with any source in the closure of ``names``, and with the version of any library it imports.
 
-    A file that was written after this process began may not be what the process runs: the module can have been imported
-    before. Nothing that depends on it is shared with other processes; its hash is this process's own.
+    A file that was written after this process began may differ from the code that runs, because the module may have been
+    imported before. Its hash is then this process's own, so that no result that depends on it is shared.
     """
     return _code_hash(frozenset(names), read)
 
@@ -81,14 +81,14 @@ def _code_hash(names: frozenset[str], read: Read) -> str:
 
 
 def edited() -> list[str]:
-    """Modules, of those asked for so far, whose file was written while this process ran."""
+    """Modules hashed so far whose file was written while this process ran."""
     return sorted(_EDITED)
 
 
 @functools.cache
 def _is_newer(name: str) -> bool:
     written = path_of(name).stat().st_mtime
-    if _BEGAN < written <= time.time():  # a time to come is a wrong clock and no edit
+    if _BEGAN < written <= time.time():  # a time in the future means a wrong clock, not an edit
         _EDITED.add(name)
     return name in _EDITED
 

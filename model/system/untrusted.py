@@ -1,4 +1,4 @@
-"""Reading files that somebody else may have spoiled: never without end, and with a reason where it cannot be done."""
+"""Reads files that may be damaged or hostile: with limits, and with a reason where a file is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compiling a training: all of it, or an error; never a part of it without a word."""
+"""Compiling a training: either all of it is compiled, or there is an error."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch import Tensor
 from golflab.model.network.gpt import GPT
 
 BACKEND = "inductor"
-MOST_GRAPHS = 64  # of one recipe: every mix of late quantisation, recurrence, gradients and unequal micro-batches is one
+MOST_GRAPHS = 64  # of one recipe: one for each combination of late quantisation, recurrence, gradients and size of micro-batch
 
 Forward = Callable[[Tensor, Tensor], Tensor]  # ids (B,T), targets (B,T) -> mean loss ()
 
 
 @contextlib.contextmanager
 def compiling() -> Iterator[None]:
-    """Hold the compiler to one recipe.
+    """Give one training a compiler of its own.
 
-    The compiler counts graphs by the code they come from, which all recipes share, and at a limit it gives up without a
-    word: a long-lived worker would train its first recipes compiled and all later ones not. So every training begins
-    with an empty count, the limit holds one recipe's graphs, and reaching it is an error. At the end everything compiled is
-    let go, and the memory with it.
+    The compiler counts graphs by the code they come from, which all recipes share. At a limit it stops compiling without an
+    error, so a long-lived worker would compile its first recipes and no others. Therefore every training begins with an empty
+    count, the limit is large enough for the graphs of one recipe, and reaching it is an error. At the end everything that was
+    compiled is released, with its memory.
     """
-    import torch._dynamo  # takes half a second, and only a compiled training needs it
+    import torch._dynamo  # importing it takes half a second, and only a compiled training needs it
 
     torch.compiler.reset()
     try:
@@ -36,10 +36,10 @@ def compiling() -> Iterator[None]:
 
 
 def compile_all(model: GPT, parts: list[tuple[Tensor, Tensor]], fake: Any) -> tuple[Forward, list[str]]:
-    """Compile every graph a run will use and prime it, so that the clock measures training only.
+    """Compile every graph that a run will use before the clock starts, so that the clock measures training only.
 
-    Late quantisation and depth recurrence switch graphs in mid-run, and micro-batches of unequal size have graphs of their own;
-    a compilation there would cost the clock its seconds.
+    Late quantisation and depth recurrence change the graph in mid-run, and micro-batches of another size have graphs of their
+    own. Compiling those during the run would take seconds of training.
 
     Args:
         model: on its device.
@@ -47,7 +47,7 @@ def compile_all(model: GPT, parts: list[tuple[Tensor, Tensor]], fake: Any) -> tu
         fake: the controller of quantisation-aware training, or None.
 
     Returns:
-        The compiled forward pass, and a list that holds an entry for every graph, those still to come included.
+        The compiled forward pass, and a list with an entry for every graph; graphs that are compiled later are added to it.
     """
     import torch._dynamo
 

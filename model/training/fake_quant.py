@@ -1,7 +1,7 @@
-"""Quantisation-aware training: the forward pass sees rounded weights, the gradient passes as if it did not.
+"""Quantisation-aware training: the forward pass uses rounded weights; the gradient ignores the rounding.
 
-The grid is the export's own: bits and scales come from the techniques in the recipe's slots `bits` and `clip`, through the same
-functions that write the file. A `Rule` says how a training rounds that does otherwise, as several published ones did.
+The grid is that of the export: bits and scales come from the techniques in the slots `bits` and `clip`, by the same functions
+that write the file. A `Rule` describes trainings that round differently from their export, as several published ones did.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ QUANTILE = 0.9995  # of |w| in a row: the clip that #849 trains with
 
 @dataclass(frozen=True)
 class Rule:
-    """How, and which matrices, training rounds.
+    """Which matrices training rounds, and how.
 
     Attributes:
         scales: ``export``, those of the slot `clip`, held in fp16 as in the file; or the row's largest |w| (``row_max``) or
@@ -76,7 +76,7 @@ class Rule:
 
 
 class FakeQuant:
-    """Puts a rounding between the matrices and the forward pass once the multiplier has fallen to a threshold; never off again.
+    """Rounds matrices in the forward pass while the multiplier is at or below a threshold.
 
     Args:
         rounder: how weights are rounded while training.
@@ -92,10 +92,7 @@ class FakeQuant:
 
     def attach(self, model: nn.Module, recipe: Recipe) -> None:
         """Find the matrices that training rounds."""
-        bits, clip = recipe.tenant("bits"), recipe.tenant("clip")
-        assert bits is not None
-        assert clip is not None
-        clip_of = clip.build(recipe.shape)
+        bits, clip_of = recipe.tenant("bits"), recipe.build("clip")
         for info in parameters_of(model):
             if info.kind != "linear" or (self.roles and info.role not in self.roles):
                 continue
@@ -135,13 +132,13 @@ def straight_through(weight: Tensor, grid: Grid, scales: Callable[[Tensor], Tens
 def whole_run(threshold: float, recipe: Recipe) -> float:
     """A threshold on the learning-rate multiplier; 1 where the recipe's schedule already starts at or below it."""
     schedule = recipe.tenant("schedule")
-    # Both start at their largest multiplier and fall; of a schedule of another shape nothing is known.
+    # Both schedules start at their largest multiplier and fall; nothing is known of others.
     falling = schedule is not None and schedule.name in ("warmdown", "cosine")
     return 1.0 if falling and schedule.build(recipe.shape)(0.0) <= threshold else threshold  # type: ignore[union-attr]
 
 
 def simplest_reach(rule: Rule, recipe: Recipe) -> dict[str, Any]:
-    """The first of all ``where`` and ``bits`` that round the same matrices on the same grids as ``rule`` does in ``recipe``."""
+    """The simplest ``where`` and ``bits`` with which the same matrices are rounded on the same grids as by ``rule``."""
     bits = recipe.tenant("bits")
     linears = [info for info in blueprint(recipe) if info.kind == "linear"] if rule.where != "stored" else []
     if bits is None or not linears:

@@ -1,4 +1,4 @@
-"""Optimisers: parameters are dealt to Muon and Adam by their kind, and matrices of equal shape are updated together."""
+"""Optimizers: the kind of a parameter decides between Muon and Adam; matrices of equal shape are updated together."""
 
 from __future__ import annotations
 
@@ -196,16 +196,16 @@ class Adam:
 
 
 class Optimizers:
-    """Every optimiser of a run; each parameter is in exactly one.
+    """All optimizers of a run; each parameter is in exactly one.
 
-    The tenant of ``matrix_update`` builds the optimiser of the matrices, that of ``groups`` says which groups Adam has and
-    may claim matrices for it.
+    The technique in the slot ``matrix_update`` builds the optimizer of the matrices. The technique in the slot ``groups`` says
+    which groups Adam has, and may give it matrices too.
     """
 
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
         named = dict(model.named_parameters())
         infos = parameters_of(model)
-        groups_of, betas, eps = _built(recipe, "groups")
+        groups_of, betas, eps = recipe.build("groups")
         groups: list[AdamGroup] = groups_of(infos)
         taken = [name for group in groups for name in group.names]
         matrices = [(i.name, named[i.name]) for i in infos if i.name not in set(taken)]
@@ -213,19 +213,19 @@ class Optimizers:
             raise RuntimeError("The optimiser groups must hold every table and scale once, and no parameter twice.")
         self.parts: list[Any] = [Adam(named, groups, betas, eps)]
         if matrices:
-            self.parts.insert(0, _built(recipe, "matrix_update")(matrices))
+            self.parts.insert(0, recipe.build("matrix_update")(matrices))
         if recipe.tenant("clip_grad") is not None:
-            # What clips must see averaged gradients, all of them: otherwise each process would clip by a norm of its own.
+            # Clipping needs all gradients averaged: otherwise each process would clip by its own norm.
             for part in self.parts:
                 part.reduces = []
-        # Gradients an optimiser averages over the processes by itself; the training loop averages all others.
+        # Gradients that an optimizer averages over the processes itself; the training loop averages all others.
         self.own_reduction = {id(p) for part in self.parts for p in getattr(part, "reduces", ())}
 
     def step(self, multiplier: float, progress: float) -> None:
         """One step of all optimisers with the schedule's multiplier at this progress in [0, 1]."""
         for part in self.parts:
             part.begin()
-        for part in reversed(self.parts):  # Adam first: a sharded Muon communicates meanwhile
+        for part in reversed(self.parts):  # Adam first, while a sharded Muon communicates
             part.step(multiplier, progress)
 
     def state(self) -> dict[str, Tensor]:
@@ -236,9 +236,3 @@ class Optimizers:
         """Take `state`'s output back."""
         for part in self.parts:
             part.load(state)
-
-
-def _built(recipe: Recipe, slot: str) -> Any:
-    tenant = recipe.tenant(slot)
-    assert tenant is not None
-    return tenant.build(recipe.shape)

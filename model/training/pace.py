@@ -1,4 +1,4 @@
-"""Whether a training bounded by seconds is the one that would be done here and now: a few of its steps are tried."""
+"""Whether a cached training that was bounded by seconds can be used: a few steps show if this process is as fast."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ from typing import Any
 
 from golflab.model.recipe import Recipe
 
-SAME_PACE = 1.25  # a training serves a run that would do at most this many times more or less
-SHARE, SECONDS = 0.05, 10.0  # what is tried of it: this share, and at most what took so long
+SAME_PACE = 1.25  # a cached training is used if this process would do at most this many times more or fewer steps
+SHARE, SECONDS = 0.05, 10.0  # how much of it is tried: this share of its steps, and at most so many seconds
 FEWEST_STEPS = 6
 
 
-def to_try(part: Recipe, told: dict[str, Any]) -> Recipe | None:
-    """A short training that shows the pace; None where the one that is there is too short to be compared with.
+def short_training(part: Recipe, facts: dict[str, Any]) -> Recipe | None:
+    """A short training to measure the speed of this process; None where the cached training is too short for a comparison.
 
     Args:
-        part: what a training sees of the recipe.
-        told: facts of the training that is there.
+        part: the recipe as a training sees it (`golflab.model.stages.training_part`).
+        facts: of the cached training.
     """
     batch = part.schedule.batch_tokens
-    done = told["tokens"] // batch
-    steps = min(done, max(FEWEST_STEPS, int(done * min(SHARE, SECONDS / max(told["seconds"], 1e-9)))))
-    seconds = 4 * steps * step_seconds(part, told)  # a process as slow as this is known by then
+    done = facts["tokens"] // batch
+    steps = min(done, max(FEWEST_STEPS, int(done * min(SHARE, SECONDS / max(facts["seconds"], 1e-9)))))
+    seconds = 4 * steps * step_seconds(part, facts)  # a process that is slower than this has shown it by then
     return part.with_(tokens=steps * batch, seconds=seconds) if steps >= 2 and seconds > 0 else None
 
 
-def step_seconds(part: Recipe, told: dict[str, Any]) -> float:
-    """Seconds a step of the training that is there took."""
-    return told["seconds"] / max(1, told["tokens"] // part.schedule.batch_tokens)
+def step_seconds(part: Recipe, facts: dict[str, Any]) -> float:
+    """Seconds per step of the cached training."""
+    return facts["seconds"] / max(1, facts["tokens"] // part.schedule.batch_tokens)
 
 
-def tried(curve: list[dict[str, float]]) -> float:
-    """Seconds a step of a training took here, by its curve, without the first point: much is done once. Infinity if unknown."""
+def measured_step_seconds(curve: list[dict[str, float]]) -> float:
+    """Seconds per step, from a curve without its first point, which includes one-time work; infinity if unknown."""
     if len(curve) < 2:
         return float("inf")
     first, last = curve[0], curve[-1]
     return (last["seconds"] - first["seconds"]) / (last["step"] - first["step"])
 
 
-def alike(here: float, there: float) -> bool:
-    """Whether two paces lead to the same work."""
+def is_same_pace(here: float, there: float) -> bool:
+    """Whether two speeds, in seconds per step, are close enough."""
     return there / SAME_PACE <= here <= there * SAME_PACE

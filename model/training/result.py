@@ -1,4 +1,4 @@
-"""What a training leaves, and which averages of its weights ride along in it."""
+"""The result of a training, and which averages of its weights are kept."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class TrainingFailed(RuntimeError):
 
 @dataclass
 class Trained:
-    """What training leaves: last weights, every average that rode along, and how it went.
+    """The result of a training: the last weights, every average that was kept, and how it went.
 
     Attributes:
         weights: last weights by parameter name, float32 on the CPU.
-        averages: averaged weights by `average_key`; an average that collected nothing is missing.
+        averages: averaged weights by `average_key`; an average that collected no weights is missing.
         curve: dictionaries with step, tokens, seconds and the mean loss in nats since the last point.
         tokens: tokens trained on.
         seconds: seconds on the training clock.
         stopped: why the run was stopped at a rung; empty if it was not.
         notes: what a reader of the record should know: a checkpoint that could not be read or written.
-        rungs: the points at which it was measured and went on, as whoever measured completed them.
+        rungs: the rungs at which it was measured and went on, with what was measured.
         graphs: how many graphs were compiled; 0 where it was not compiled.
     """
 
@@ -80,12 +80,12 @@ def average_key(average: Technique) -> str:
     return json.dumps({average.name: average.settings()}, sort_keys=True)
 
 
-def riding(recipe: Recipe) -> list[Technique]:
-    """The averages kept in a training: the usual ones always, so that they share it, and the recipe's own.
+def kept_averages(recipe: Recipe) -> list[Technique]:
+    """The averages that a training keeps: the usual ones, so that recipes with one of them share it, and the recipe's own.
 
-    An exported script carries only its own average, so the usual ones are those that are there.
+    An exported script carries only its own average, so there the usual ones are those whose files are present.
     """
     there = [cls for cls in catalogue().values() if cls.slot == "average"]
-    usual = [cls(**knobs) for cls in there for knobs in getattr(cls, "rides", ())]
+    usual = [cls(**knobs) for cls in there for knobs in getattr(cls, "always_kept", ())]
     own = recipe.tenant("average")
     return usual if own is None or own in usual else [*usual, own]

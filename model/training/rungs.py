@@ -1,4 +1,4 @@
-"""What is measured of a training in progress: its weights are really quantised and packed, and score some held-out text."""
+"""What is measured at a rung: the weights are quantised and packed for their size, and score some held-out text."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from golflab.model.recipe import Recipe
 from golflab.model.training.result import TrainingFailed
 
 RUNG_TOKENS = 16_384  # text scored at a rung
-RUNG_STRETCH = 1_024  # of which this many make a document, so that a few long ones still give pairs to compare
+RUNG_STRETCH = 1_024  # tokens of one document there, so that a few long documents still give enough pairs to compare
 
 
 def measure(
     recipe: Recipe, model: GPT, documents: Iterable[np.ndarray], tokenizer: Tokenizer, code_bytes: int
 ) -> tuple[dict[str, Any], list[float]]:
-    """Measure a model in training, which is left as it is.
+    """Measure a model in training; the model is not changed.
 
-    Plain rounding and plain scoring: Hessians and adapters cost more than the run's next steps, and change bytes by little.
+    Rounding and scoring are plain: Hessians and adapters take longer than many training steps and change the size little.
 
     Args:
         recipe: whose quantise and pack stages are used.

@@ -1,8 +1,8 @@
-"""Clean: what the stage cache holds, by kind, and what of it nobody has needed for a while is removed.
+"""Clean: removes files of the stage cache that were not used for a while, and counts them by kind.
 
-Only files are removed that carry the names this program gives, in the folders it gives them. What a run needs stays: entries
-whose lock is held, checkpoints of trials that have not ended, and while an experiment runs all that was used since it began.
-Whatever is removed can be computed again.
+Only files with golflab's own names in its own folders are removed. Files that a run needs stay: entries whose lock is held,
+checkpoints of trials that have not ended and, while an experiment runs, all files used since it started. Everything that is
+removed can be computed again.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from golflab.search.ledger.storage import Presence
+from golflab.search.ledger.drivers import Presence
 from golflab.search.terminal.show import table
 
 KEY = "[0-9a-f]{12}"
-# Kind -> folders of the cache, and what its files are called.
+# Kind -> folders of the cache, and pattern of its file names.
 KINDS = {
     "trainings": (("train",), rf"{KEY}\.stage"),
     "artifacts": (("pack",), rf"{KEY}\.stage"),
@@ -30,22 +30,22 @@ KINDS = {
     "locks and notes": (("train",), rf"{KEY}(\.lock|-{KEY}\.unrecorded)"),
     "unfinished files": (("train", "pack", "evaluate", "data"), r"\..+\.([0-9a-f]{32}|[0-9]+)\.tmp"),
 }
-UNFINISHED_SECONDS = 3600.0  # a file that is being written is younger than that
+UNFINISHED_SECONDS = 3600.0  # a file that is still being written is younger than this
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass
 class Kind:
-    """What there is of one kind, and what of it was (or would be) removed.
+    """The files of one kind, and those of them that were (or would be) removed.
 
     Attributes:
         name: of the kind.
-        files: how many.
-        bytes: all of them hold.
-        oldest: seconds since the longest unused one was used.
-        kept: files that are old enough but needed.
-        removed: files removed.
-        freed: bytes they held.
+        files: number of files.
+        bytes: of all files.
+        oldest: seconds since the last use of the file that was unused for longest.
+        kept: files that are old enough, but needed.
+        removed: files that were removed.
+        freed: bytes of these.
     """
 
     name: str
@@ -61,7 +61,7 @@ def seconds_of(age: str) -> float:
     """Read an age: ``7d``, ``12h``, ``90m``, ``30s``.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is no age.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", age.strip())
     if found is None:
@@ -70,19 +70,19 @@ def seconds_of(age: str) -> float:
 
 
 def clean(runs: Path, older_than: float, dry_run: bool = False) -> list[Kind]:
-    """Remove what was not used for a while from the stage cache of a folder of experiments.
+    """Remove files that were not used for a while from the stage cache of a folder of experiments.
 
     Args:
         runs: the folder of experiments; the cache is ``cache`` in it.
         older_than: seconds; younger files stay.
-        dry_run: remove nothing, only say what would be.
+        dry_run: remove nothing, only count.
 
     Raises:
         ValueError: there is no cache.
     """
     cache, now = runs / "cache", time.time()
     if not cache.is_dir():
-        raise ValueError(f"{runs} holds no stage cache (it would be {cache}); give the folder of experiments with --runs.")
+        raise ValueError(f"{runs} has no stage cache (it would be {cache}); give the folder of experiments with --runs.")
     since, resumable = _began(runs, now), _unended(runs)
     found = []
     for name, (folders, pattern) in KINDS.items():
@@ -103,7 +103,7 @@ def clean(runs: Path, older_than: float, dry_run: bool = False) -> list[Kind]:
 
 
 def _files(cache: Path, folders: tuple[str, ...], pattern: str) -> Iterator[Path]:
-    """Our own files: of these names, no links, in folders that are no links."""
+    """Golflab's own files: with these names, and no links in their path."""
     for folder in (cache / name for name in folders):
         if folder.is_dir() and not folder.is_symlink():
             named = (path for path in sorted(folder.iterdir()) if re.fullmatch(pattern, path.name))
@@ -116,13 +116,13 @@ def _recipe_of(path: Path) -> str:
 
 
 def _unended(runs: Path) -> set[str]:
-    """Recipes of the trials, in any experiment, that have begun and have no record."""
+    """Recipes of all trials that have started and have no record."""
     trials = (p for kind in ("trials", "shorter") for p in runs.glob(f"*/{kind}/*") if p.is_dir())
     return {p.name for p in trials if not (p / "record.json").exists()}
 
 
 def _began(runs: Path, now: float) -> float:
-    """When the first of the experiments that run now began; infinity where none does."""
+    """Start of the oldest running experiment; infinity if none is running."""
     began = float("inf")
     for folder in {p.parent for p in runs.glob("*/drivers")}:
         if Presence.any_alive(folder):
@@ -131,7 +131,7 @@ def _began(runs: Path, now: float) -> float:
 
 
 def _removed(path: Path, dry_run: bool) -> bool:
-    """Remove a file (or only say that it could be), unless a run holds the lock of its stage."""
+    """Remove a file, unless a run holds the lock of its stage; return whether it was (or could be) removed."""
     with contextlib.ExitStack() as stack:
         lock = path.parent / f"{path.name[:12]}.lock"
         if path.suffix in (".stage", ".checkpoint", ".lock") and lock.exists():

@@ -1,4 +1,4 @@
-"""The command line's part that takes care of experiments: which there are, copy, rename, delete, repair."""
+"""Commands that manage experiments: list, copy, rename, delete and repair."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from golflab.search.terminal import show
 from golflab.search.terminal.plain import say
 
 app = typer.Typer()
-NewName = Annotated[str, typer.Argument(help="The new name: a folder beside the other one.")]
+NewName = Annotated[str, typer.Argument(help="The new name: that of a folder next to the old one.")]
 
 
 @app.command("list")
 def list_(runs: Runs = Path("runs"), as_json: Json = False) -> None:
-    """List the experiments: how each stands, trials done and wanted, the best score, and when it was last written to."""
-    from golflab.search.upkeep.folders import Listed, listed
+    """List the experiments: state, trials done and wanted, the best score, and when each was last written to."""
+    from golflab.search.upkeep.listing import Listed, listed
 
     found = listed(runs.resolve())
     if as_json:
@@ -49,7 +49,7 @@ def _ago(seconds: float) -> str:
 
 @app.command()
 def copy(name: Name, new: NewName, runs: Runs = Path("runs"), as_json: Json = False) -> None:
-    """Copy an experiment: one of its own with the same study and records, which goes on without touching the other."""
+    """Copy an experiment with its study and records. The copy continues on its own and does not touch the original."""
     from golflab.search.upkeep import folders
 
     done = folders.copy(name, new, runs.resolve())
@@ -67,7 +67,7 @@ def copy(name: Name, new: NewName, runs: Runs = Path("runs"), as_json: Json = Fa
 
 @app.command()
 def rename(name: Name, new: NewName, runs: Runs = Path("runs"), as_json: Json = False) -> None:
-    """Give an experiment another name. It goes on under that; a running one is not renamed."""
+    """Rename an experiment. It must not be running."""
     from golflab.search.upkeep import folders
 
     folder = folders.rename(name, new, runs.resolve())
@@ -79,13 +79,13 @@ def delete(
     name: Name,
     runs: Runs = Path("runs"),
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be deleted.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete an experiment after saying what goes with it. The stage cache and what you put into its folder stay."""
+    """Delete an experiment, after printing what will be deleted. The stage cache and your own files in its folder stay."""
     from golflab.search.upkeep import folders
 
-    what = folders.doomed(name, runs.resolve())
+    what = folders.deletion(name, runs.resolve())
     for line in what.sentences():
         say(err, line)
     if not dry_run:
@@ -102,8 +102,8 @@ def delete(
 
 @app.command()
 def repair(name: Name, runs: Runs = Path("runs"), storage: Storage = None, trust: Trust = False, as_json: Json = False) -> None:
-    """Build a study that is lost or damaged again: from the records, and from what its journal still tells."""
-    from golflab.search.upkeep.folders import existing
+    """Rebuild a lost or damaged study from the records and the readable part of its journal."""
+    from golflab.search.upkeep.listing import existing
     from golflab.search.upkeep.repair import rebuild
 
     done = rebuild(existing(name, runs.resolve()), storage, trust)

@@ -1,4 +1,4 @@
-"""Export: a trial as what is handed in, the script and the weights, with the recipe and the record beside them."""
+"""`golflab export` and `golflab audit`: a trial is written as a submission, or tested against the rules."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from golflab.model.recipe import Recipe, counted_code
 from golflab.model.record import Record, look_through
 from golflab.model.system.files import write_atomic
+from golflab.search.ledger.book import best_of
 from golflab.search.upkeep.status import recipe_numbered
 
 
@@ -23,23 +24,21 @@ def find_trial(folder: Path, which: str, tell: Callable[[str], None] = lambda se
     Args:
         folder: of the experiment.
         which: of its trials.
-        tell: is told in a sentence of damaged records, which are left out.
+        tell: called with a sentence if records are damaged; these are left out.
 
     Raises:
-        ValueError: no experiment, no such trial, several that begin so, none that completed, or its record is damaged.
+        ValueError: no experiment, no such trial, several trials with this beginning, no complete one, or a damaged record.
     """
     looked = look_through(folder / "trials")
     found = [record for _, record in looked.records]
     if looked.damaged:
         tell(looked.said())
     if not found:
-        raise ValueError(f"{folder} holds no finished trial.")
+        raise ValueError(f"{folder} has no finished trial.")
     if which == "best":
-        fitting = [r for r in found if r.fits]
-        if not fitting:
+        if (best := best_of(found)) is None:
             raise ValueError(f"No trial of {folder.name} completed within its limit.")
-        record = min(fitting, key=lambda r: r.bpb or 0.0)
-        return Recipe.from_json(record.spec), record
+        return Recipe.from_json(best.spec), best
     if which.isdecimal() and len(which) < len(found[0].recipe) and (folder / "experiment.json").exists():
         which = recipe_numbered(folder, int(which))
     if spoiled := [said for said in looked.damaged if said.startswith(f"trials/{which}")]:
@@ -53,7 +52,7 @@ def find_trial(folder: Path, which: str, tell: Callable[[str], None] = lambda se
     return Recipe.from_json(matching[0].spec), matching[0]
 
 
-MEASURED = ("bpb", "bpb_float", "bytes", "code_bytes", "tokens")  # what may be another number than the search's
+MEASURED = ("bpb", "bpb_float", "bytes", "code_bytes", "tokens")  # numbers that may differ from the search's
 
 
 def export(
@@ -61,15 +60,15 @@ def export(
 ) -> dict[str, int]:
     """Write ``train_gpt.py``, ``model.bin``, ``recipe.json`` and ``record.json``; return each file's bytes.
 
-    ``record.json`` describes the files beside it: they are made and measured now. Where that gives other numbers than the
-    search had (the code has changed since, or the training was gone and was done again), it keeps those under ``search``.
+    ``record.json`` describes the files next to it: they are made and measured now. The search's numbers may differ, because the
+    code has changed or the training had to be repeated; then ``record.json`` has them under ``search``.
 
     Args:
-        recipe: a complete trial's; what of it is no longer in the stage cache is computed again.
+        recipe: of a complete trial; stages that are no longer in the stage cache are computed again.
         record: of that trial.
         cache: the stage cache of its runs.
         to: folder, created if missing.
-        tell: is told in a sentence where a number differs.
+        tell: called with a sentence for each number that differs.
 
     Raises:
         ValueError: the trial did not complete, or does not now, or the folder cannot be written.
@@ -84,7 +83,7 @@ def export(
     made, blob = again(recipe, cache, record)
     before = {key: getattr(record, key) for key in MEASURED if getattr(record, key) != getattr(made, key)}
     for key, value in before.items():
-        tell(f"{key} of what is exported: {_shown(getattr(made, key))}; the search had {_shown(value)}.")
+        tell(f"{key} of the export: {_shown(getattr(made, key))}; the search had {_shown(value)}.")
     contents = {
         "train_gpt.py": script(recipe),
         "model.bin": blob,
@@ -97,7 +96,7 @@ def export(
 
 
 def said_of_splits(recipe: Recipe) -> str:
-    """What the exported script scores, and how that relates to the record beside it."""
+    """Which part of the corpus the exported script scores, and which one the record next to it."""
     split = recipe.data.split
     own = "" if split == "test" else f", unless --split {split} is given"
     return f"record.json has the score of the {split} part of the corpus; train_gpt.py scores the test part{own}."
@@ -108,13 +107,13 @@ def _shown(value: float | None) -> str:
 
 
 def judge(target: str, scale: str, runs: Path, entry: dict[str, Any] | None = None, **options: Any) -> Any:
-    """Audit a preset, a trial (``NAME/TRIAL``), the folder of an export, or a stranger's ``file.py:factory``.
+    """Audit a preset, a trial (``NAME/TRIAL``), the folder of an export, or another entry's ``file.py:factory``.
 
     Args:
-        target: what is judged.
+        target: what is audited.
         scale: of a preset.
         runs: folder of experiments.
-        entry: of `golflab.model.audit.entry.Entry`: files, corpus, text and tokenizer; for a stranger's entry only.
+        entry: of `golflab.model.audit.entry.Entry`: files, corpus, text and tokenizer; only for another entry.
         options: seed and budget.
 
     Raises:
@@ -130,8 +129,8 @@ def judge(target: str, scale: str, runs: Path, entry: dict[str, Any] | None = No
         return audit_entry(Entry(target, **entry), runs / "cache" / "data", **options)
     if entry:
         raise ValueError(
-            f"audit: --{', --'.join(sorted(entry))} go with a stranger's entry, file.py:factory; a recipe says itself what its "
-            f"files and its text are, and {target!r} is one."
+            f"audit: --{', --'.join(sorted(entry))} are only for another entry, file.py:factory; {target!r} is a recipe, "
+            "which has its own files and text."
         )
     folder = Path(target)
     if (folder / "model.bin").is_file() and (folder / "recipe.json").is_file():
@@ -151,18 +150,19 @@ def judge_bytes(tokenizer: Path, tables: Path, corpus: str) -> Any:
 
     Args:
         tokenizer: SentencePiece model.
-        tables: byte tables; see `golflab.model.audit.accounting.read_tables`.
+        tables: byte tables; see `golflab.model.audit.experiments.accounting.read_tables`.
         corpus: text, which is encoded; or token shards, which the tokenizer must have made.
 
     Returns:
-        A `golflab.model.audit.judge.Audit` of one verdict.
+        A `golflab.model.audit.verdict.Audit` of one verdict.
 
     Raises:
         ValueError: a file cannot be used, or tokenizer, tables and corpus do not go together.
     """
-    from golflab.model.audit.accounting import judge_tables, read_tables
     from golflab.model.audit.entry import read_tokenizer
-    from golflab.model.audit.judge import Audit, Power, Verdict
+    from golflab.model.audit.experiments.accounting import judge_tables, read_tables
+    from golflab.model.audit.power import Power
+    from golflab.model.audit.verdict import Audit, Verdict
     from golflab.model.data.corpus import ShardCorpus, load_corpus
     from golflab.model.data.shards import exchanged, read_shard, split_documents
 

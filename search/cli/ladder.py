@@ -27,7 +27,7 @@ from golflab.search.cli.arguments import (
     err,
     out,
 )
-from golflab.search.cli.outcome import finish, watched
+from golflab.search.cli.searches import conclude, watched
 from golflab.search.design import ladder as designs
 from golflab.search.terminal import show
 from golflab.search.terminal.plain import say
@@ -207,7 +207,7 @@ def ladder(
     options |= {"address": address, "cpus": cpus, "gpus_per_trial": gpus_per_trial, "processes": processes}
     options |= {"local_disk": local_disk, "trials": len(recipes), "rungs": False, "float_score": False}
     checked = sweep.asked(options, recipes)
-    finish(watched(checked, lambda watcher: sweep.run_plan(recipes, watcher, **options)), as_json)
+    conclude(watched(checked, lambda watcher: sweep.run_plan(recipes, watcher, **options)), as_json)
 
 
 def _numbers(text: str) -> list[float]:

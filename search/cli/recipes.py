@@ -1,4 +1,4 @@
-"""The command line's other half: single recipes, what there is, and data."""
+"""Commands about single recipes, lists of what there is, and data."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ def variants(
     without: Without = None,
     choice: Annotated[
         list[str] | None,
-        typer.Option(help="What a slot may hold in place of the default grid: bits=int8_rows,int6_rows:table=6 or prune=none."),
+        typer.Option(
+            help="Techniques to try in a slot instead of the default ones: bits=int8_rows,int6_rows:table=6 or prune=none."
+        ),
     ] = None,
     score_tokens: Annotated[int, typer.Option(help="Tokens of the split to score.", min=2)] = 32_768,
     scale: Scale = "proxy",
@@ -79,7 +81,7 @@ def variants(
     runs: Runs = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Train once (or find the training), then quantise, pack and score in every combination: bytes against bits per byte."""
+    """Train once (or find the training), then quantise, pack and score it in many ways: bytes against bits per byte."""
     from golflab.analysis.files import write_whole
     from golflab.analysis.report import variants as page
     from golflab.search.cli.run_one import recipe_of
@@ -113,7 +115,7 @@ def cost(
     limit: Limit = None,
     as_json: Json = False,
 ) -> None:
-    """Print what a preset will weigh, tensor by tensor, before anything is trained."""
+    """Print the forecast bytes of a preset, tensor by tensor, before anything is trained."""
     from golflab.model.compression.forecast import bill, inventory, marginal
     from golflab.model.submission.script import exact_code_bytes
     from golflab.search.cli.run_one import recipe_of
@@ -127,11 +129,11 @@ def cost(
 @app.command()
 def clean(
     runs: Runs = Path("runs"),
-    older_than: Annotated[str, typer.Option(help="Remove what nobody has used for so long: 7d, 12h, 90m.")] = "7d",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    older_than: Annotated[str, typer.Option(help="Remove files that were not used for this long: 7d, 12h, 90m.")] = "7d",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be removed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what the stage cache holds, and remove what has not been used for a while; what runs need stays."""
+    """Show the files of the stage cache, and remove those that were not used for a while and that no run needs."""
     from golflab.search.cli import clean as cleaning
 
     kinds = cleaning.clean(runs.resolve(), cleaning.seconds_of(older_than), dry_run)
@@ -155,7 +157,7 @@ def presets(as_json: Json = False) -> None:
 
 @app.command()
 def techniques(as_json: Json = False) -> None:
-    """List every technique: where it sits, what it does, its knobs and who uses it."""
+    """List every technique: its stage and slot, what it does, its knobs, and the presets that use it."""
     from golflab.spaces.catalogue import describe
 
     rows = describe()
@@ -181,7 +183,7 @@ def spaces(as_json: Json = False) -> None:
 
 @data_app.command("info")
 def data_info(corpus: Annotated[str, typer.Argument(help="sotu, or a path.")] = "sotu", as_json: Json = False) -> None:
-    """Say what a corpus holds: documents and bytes per split, and how much held-out text the training text holds, too."""
+    """Describe a corpus: documents and bytes per split, and how much held-out text is in the training text, too."""
     from golflab.search.cli.data import describe
 
     told = describe(corpus)
@@ -190,10 +192,10 @@ def data_info(corpus: Annotated[str, typer.Argument(help="sotu, or a path.")] = 
 
 @data_app.command("get")
 def data_get(
-    to: Annotated[Path, typer.Option(help="Folder the shards and the tokenizer go to; --corpus takes it.")],
-    vocabulary: Annotated[int, typer.Option(help="Token ids of the official tokenizer.")] = 1024,
+    to: Annotated[Path, typer.Option(help="Folder for the shards and the tokenizer; give it to --corpus afterwards.")],
+    vocabulary: Annotated[int, typer.Option(help="Vocabulary size of the official tokenizer.")] = 1024,
     shards: Annotated[int, typer.Option(help="Training shards, 200 MB each.")] = 1,
-    hub: Annotated[str, typer.Option(help="Data set on the Hugging Face hub (HF_ENDPOINT names another hub).")] = "",
+    hub: Annotated[str, typer.Option(help="Data set on the Hugging Face hub (HF_ENDPOINT selects another hub).")] = "",
 ) -> None:
     """Download the challenge's token shards and their tokenizer."""
     from golflab.search.cli.data import HUB, get
@@ -205,8 +207,8 @@ def data_get(
 @data_app.command("build")
 def data_build(
     corpus: Annotated[str, typer.Argument(help="sotu, or the path of text, jsonl or jsonl.zst.")],
-    to: Annotated[Path, typer.Option(help="Folder the shards and the tokenizer go to.")],
-    vocabulary: Annotated[int, typer.Option(help="Token ids of the tokenizer that is trained.")] = 1024,
+    to: Annotated[Path, typer.Option(help="Folder for the shards and the tokenizer.")],
+    vocabulary: Annotated[int, typer.Option(help="Vocabulary size of the tokenizer that is trained.")] = 1024,
     allow_overlap: AllowOverlap = False,
 ) -> None:
     """Train a tokenizer on a corpus and write token shards in the challenge's format."""

@@ -1,4 +1,4 @@
-"""One recipe, from the command line's words to its record."""
+"""`golflab run`: one recipe, from the arguments of the command line to its record."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from golflab.spaces.presets import preset
 
 
 def recipe_of(name: str, scale: str, on: Sequence[str] = (), off: Sequence[str] = (), **changes: Any) -> Recipe:
-    """A preset with techniques switched off, others on, and fields changed (those that are None stay).
+    """A preset with techniques switched off and on, and fields changed (a field that is None stays).
 
     Raises:
-        ValueError: an unknown name, a knob out of range, or a combination that cannot be.
+        ValueError: an unknown name, a knob out of range, or an impossible combination.
     """
     recipe = preset(name, scale)
     reference = preset(name, "full").shape
@@ -31,8 +31,8 @@ def recipe_of(name: str, scale: str, on: Sequence[str] = (), off: Sequence[str] 
         technique = parse(text)
         rival = named.setdefault(technique.slot, technique.name)
         if not SLOTS[technique.slot].many and (rival != technique.name):
-            raise ValueError(f"{rival} and {technique.name} both fill the slot {technique.slot!r}, which holds one; name one.")
-        plain = technique == find(technique.name)()  # knobs left alone follow the scale
+            raise ValueError(f"{rival} and {technique.name} both fill the slot {technique.slot!r}; name only one of them.")
+        plain = technique == find(technique.name)()  # default knobs are rescaled
         recipe = recipe.with_(technique.rescale(reference, recipe.shape) if plain else technique)
     return recipe.with_(**{key: value for key, value in changes.items() if value is not None}).check()
 
@@ -44,7 +44,7 @@ def run_one(recipe: Recipe, runs: Path, console: Console) -> Record:
         ValueError: the folder cannot be written, or the recipe's data cannot be used.
     """
     from golflab.model.run import run
-    from golflab.search.engine.trainable import Log
+    from golflab.search.engine.session import Log
     from golflab.search.experiment.checks import writable
 
     folder = runs / "single" / "trials" / recipe.hash
@@ -52,8 +52,7 @@ def run_one(recipe: Recipe, runs: Path, console: Console) -> Record:
     folder.mkdir(parents=True, exist_ok=True)
     log = Log(folder / "log.txt")
     log(f"{recipe} (seed {recipe.seed})")
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with progress_bar(console) as progress:
         bar = progress.add_task("training", total=1.0)
 
         def step(point: dict[str, Any]) -> None:
@@ -64,8 +63,13 @@ def run_one(recipe: Recipe, runs: Path, console: Console) -> Record:
         return log.end(run(recipe, folder, runs / "cache", on_step=step))
 
 
+def progress_bar(console: Console) -> Progress:
+    """A `rich` progress bar with a description and the remaining time; it disappears at the end."""
+    return Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console, transient=True)
+
+
 def share_done(recipe: Recipe, point: dict[str, Any]) -> float:
-    """Fraction of the schedule that is done: by tokens or by the clock, whichever bound is nearer."""
+    """Fraction of the schedule that is done, by tokens or by time, whichever is larger."""
     schedule = recipe.schedule
     bounds = [(point.get("tokens", 0), schedule.tokens), (point.get("seconds", 0.0), schedule.seconds)]
     return max(spent / bound for spent, bound in bounds if bound)

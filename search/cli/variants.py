@@ -1,4 +1,4 @@
-"""Many artifacts of one training, from the command line's words to a table."""
+"""`golflab variants`: many artifacts of one training, from the arguments of the command line to a table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from golflab.model.compression.finish import calibration
@@ -17,7 +16,7 @@ from golflab.model.network.weights import load_weights
 from golflab.model.recipe import Recipe
 from golflab.model.run import OnStep, Training, training
 from golflab.model.variants import CHOICES, Ruler, Variant, combinations, ranked, variants
-from golflab.search.cli.run_one import share_done
+from golflab.search.cli.run_one import progress_bar, share_done
 from golflab.search.experiment.checks import writable
 
 SCORE_TOKENS = 32_768
@@ -25,16 +24,16 @@ SCORE_TOKENS = 32_768
 
 @dataclass(frozen=True)
 class Table:
-    """What `finish` found.
+    """The result of `finish`.
 
     Attributes:
         recipe: the training's recipe.
         training: its key in the stage cache.
         bpb_float: bits per byte before quantisation, on the text all rows are scored on.
         tokens: targets of that text.
-        stretches: parts it was cut into; paired errors come from their differences.
+        stretches: parts of that text; errors come from paired differences over them.
         rows: of `golflab.model.variants.ranked`; ``pandas.DataFrame(table.rows)`` is the table.
-        skipped: reason -> combinations that cannot be.
+        skipped: reason -> number of impossible combinations.
     """
 
     recipe: Recipe
@@ -95,7 +94,7 @@ def finish(
         on_variant: called with (done, of how many, the newest).
 
     Raises:
-        ValueError: the recipe cannot be trained, or no combination can be.
+        ValueError: the recipe cannot be trained, or no combination is possible.
     """
     recipes, skipped = possible(combinations(recipe, choices))
     done = training(recipe, cache, on_step=on_step)
@@ -116,12 +115,11 @@ def finish_watched(
     """`finish` with a progress bar on standard error.
 
     Raises:
-        ValueError: ``folder``, where the results will go, cannot be written; or see `finish`.
+        ValueError: ``folder``, which will get the results, cannot be written; or see `finish`.
     """
     writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with progress_bar(console) as progress:
         bar = progress.add_task("training", total=1.0)
 
         def step(point: dict[str, Any]) -> None:
@@ -134,10 +132,10 @@ def finish_watched(
 
 
 def possible(recipes: Any) -> tuple[list[Recipe], dict[str, int]]:
-    """The recipes whose techniques can work together, and why the others cannot.
+    """The possible recipes, and the reasons why the others are not.
 
     Raises:
-        ValueError: none can.
+        ValueError: none is possible.
     """
     good, skipped = [], dict[str, int]()
     for recipe in recipes:
@@ -146,12 +144,12 @@ def possible(recipes: Any) -> tuple[list[Recipe], dict[str, int]]:
         except ValueError as reason:
             skipped[str(reason)] = skipped.get(str(reason), 0) + 1
     if not good:
-        raise ValueError(f"variants: none of these combinations can be: {next(iter(skipped), 'no technique is named.')}")
+        raise ValueError(f"variants: none of these combinations is possible: {next(iter(skipped), 'no technique is named.')}")
     return good, skipped
 
 
 def _calibration(done: Training) -> Callable[[Recipe], dict[str, Tensor] | None]:
-    """What collects the Hessians a recipe's rounding needs, of the trained weights."""
+    """A function that collects the Hessians of the trained weights, which some roundings need."""
 
     def calibrate(recipe: Recipe) -> dict[str, Tensor] | None:
         load_weights(done.model, done.weights)

@@ -1,8 +1,8 @@
-"""A first search, sized for this machine: from nothing to a ranked report in about four minutes.
+"""A first search, sized for this machine: a ranked report in about four minutes.
 
-A few seconds of training measure the pace. Of a short list of designs, each of which identifies every effect it reports, the
-richest one that fits into the time is taken; the leanest one always runs to its end, however slow the machine. A design is
-bounded by runs, never by the clock.
+A few seconds of training measure the speed of the machine. Then the largest design of a short list is taken that can be done in
+the time. Each design identifies all effects that it reports. On a slow machine the smallest design is taken, and it runs to its
+end: a design is limited by its runs, never by the time.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 
 from golflab.model.recipe import Recipe
 from golflab.search.design import matrices as designs
-from golflab.search.design.ablate import detectable
+from golflab.search.design.power import detectable
 from golflab.spaces.catalogue import FIRST
 from golflab.spaces.space import Space
 
-# What every training is finished with. Codecs change bytes only; a clip and a rounding are tried where bits are few.
+# Further ways to finish every training. Codecs change only bytes; a clip and a rounding are compared at few bits.
 FINISH = (
     *("int6_rows", "int5_rows", "int4_rows", "mse_clip@int5_rows", "gptq@int5_rows", "ema", "swa", "sliding_window"),
     *("zstd_codec", "lzma_codec"),
@@ -32,7 +32,7 @@ MINUTES = 4.2
 # Bytes. Chosen so that most combinations of the space fit and the largest does not, which shows what a refusal looks like.
 LIMIT = 57_000
 PACE_STEPS = 16
-STARTING = 25.0  # seconds for Ray and its workers to start on a core that trains 20,000 tokens of `nano` a second
+STARTING = 25.0  # seconds that Ray and its workers need to start, on a core that trains 20,000 tokens of `nano` per second
 STARTING_PACE = 20_000.0
 
 
@@ -43,17 +43,18 @@ Blocks = list[list[designs.Combination]]  # the runs of a design by the seed the
 class Design:
     """A design that a first search may run.
 
-    Its runs are blocked by seed: in each block every technique is on in half of the runs, so a seed's own shift cancels. What a
-    technique is worth differs from seed to seed, too. With one seed alone that would be invisible, and the errors too small.
+    Its runs are blocked by seed: in each block every technique is on in half of the runs, so that the effect of the seed
+    cancels. The effect of a technique differs between seeds, too. With a single seed this could not be seen, and errors would
+    be too small.
 
     Attributes:
-        name: as it is called in the literature.
+        name: of the design in the literature.
         techniques: how many vary, the first of `golflab.spaces.catalogue.FIRST`.
         runs: of the design.
-        blocks: seeds among which the runs are shared out.
+        blocks: number of seeds; each has an equal share of the runs.
         build: names, number of runs and of blocks -> combinations by block.
-        proposals: trials of the search that follows it.
-        seeds: fresh seeds on which the best found is compared with the preset.
+        proposals: trials of the search that follows.
+        seeds: fresh seeds for the comparison of the best recipe with the preset.
     """
 
     name: str
@@ -76,12 +77,12 @@ class Design:
 
     @property
     def df(self) -> int:
-        """Degrees of freedom that are left for the error."""
+        """Degrees of freedom of the error."""
         return self.runs - self.techniques - self.blocks
 
     @property
     def smallest(self) -> float:
-        """Smallest effect that shows at 5 % with power 0.8, bits per byte."""
+        """Smallest detectable effect (5 % level, 80 % power), bits per byte."""
         return 2 * NOISE / math.sqrt(self.runs) * detectable(self.df)
 
     def plan(self, preset: Recipe, space: Space) -> list[Recipe]:
@@ -114,7 +115,7 @@ def _padded(names: Sequence[str], columns: int) -> list[str]:
     return [*names, *(f"spare {k}" for k in range(len(names), columns))]
 
 
-# From rich to lean.
+# From the largest to the smallest.
 DESIGNS = (
     Design("folded Plackett-Burman", 6, 24, 3, _folded, 6, 3),
     Design("folded Plackett-Burman", 5, 16, 2, _folded, 4, 2),
@@ -125,10 +126,10 @@ DESIGNS = (
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast this machine is.
+    """The speed of this machine.
 
     Attributes:
-        seconds_per_run: a whole run's, training and all that follows.
+        seconds_per_run: of a whole run, training and everything after it.
         workers: runs at the same time.
         tokens_per_second: of one worker's training.
     """
@@ -138,22 +139,22 @@ class Pace:
     tokens_per_second: float
 
     def minutes(self, design: Design) -> float:
-        """What a design will take, search and confirmation included."""
+        """Expected minutes for a design, its search and the confirmation."""
         rounds = sum(math.ceil(n / self.workers) for n in (design.runs + design.proposals, 2 * design.seeds))
         starting = STARTING * max(1.0, STARTING_PACE / self.tokens_per_second)
         return (starting + rounds * self.seconds_per_run) / 60
 
     def choose(self, minutes: float = MINUTES) -> Design:
-        """The richest design that is done in ``minutes``; the leanest where none is."""
+        """The largest design that can be done in ``minutes``, or the smallest if none can."""
         return next((design for design in DESIGNS if self.minutes(design) <= minutes), DESIGNS[-1])
 
 
 def measure(recipe: Recipe, cache: Path, finish: Sequence[str], workers: int) -> Pace:
-    """Time a few steps and everything that follows a training, in as many processes as will work at the same time.
+    """Time a few training steps and everything after a training, in as many processes as there will be workers.
 
     Args:
-        recipe: the preset; its data are prepared in ``cache`` first, which is not timed.
-        cache: the stage cache. Nothing of what is measured stays there.
+        recipe: the preset. Its data are prepared in ``cache`` first; this is not timed.
+        cache: the stage cache. The results of the measurement are not stored there.
         finish: what every training is finished with.
         workers: processes.
     """
@@ -162,7 +163,7 @@ def measure(recipe: Recipe, cache: Path, finish: Sequence[str], workers: int) ->
     prepare(recipe.data, recipe.shape.vocabulary, cache / "data")
     steps = recipe.schedule.steps or PACE_STEPS
     short = recipe.with_(tokens=recipe.schedule.batch_tokens * min(PACE_STEPS, steps))
-    context = multiprocessing.get_context("spawn")  # a fork would take over half of torch's threads
+    context = multiprocessing.get_context("spawn")  # a forked process would inherit torch in a broken state
     with tempfile.TemporaryDirectory(prefix="golflab-pace-") as folder:
         ours = Path(folder) / "cache"
         ours.mkdir()
@@ -176,7 +177,7 @@ def measure(recipe: Recipe, cache: Path, finish: Sequence[str], workers: int) ->
 
 
 def _timed(body: dict[str, Any], cache: str, finish: tuple[str, ...]) -> tuple[float, float]:
-    """Seconds of training and of all that follows, in a process of its own that has done the same before, as a worker has."""
+    """Seconds of training and of everything after it, in a new process. A shorter run comes first, to warm up."""
     import torch
 
     from golflab.model.run import run
@@ -193,20 +194,20 @@ def _timed(body: dict[str, Any], cache: str, finish: tuple[str, ...]) -> tuple[f
 
 
 def announce(pace: Pace, design: Design, preset: Recipe, minutes: float = MINUTES) -> list[str]:
-    """What will run and what it will be able to tell, in sentences, before anything starts."""
+    """What will run and what it can show, in sentences, before anything starts."""
     lines = [
         f"This machine trains {pace.tokens_per_second:,.0f} tokens per second on each of {pace.workers} worker(s): a run takes "
         f"about {pace.seconds_per_run:.0f} s.",
-        f"1. Design: {design.runs} runs ({design.name}) of {design.techniques} techniques: {', '.join(design.names)}. An "
-        f"effect of {design.smallest:.4f} bits per byte or more will show (5 %, 80 % power, if one run's noise is {NOISE}).",
-        f"2. Each training is finished in {len(FINISH)} further ways, which cost no training: {', '.join(FINISH)}.",
+        f"1. Design: {design.runs} runs ({design.name}) of {design.techniques} techniques: {', '.join(design.names)}. Smallest "
+        f"detectable effect: {design.smallest:.4f} bits per byte (5 % level, 80 % power, if one run's noise is {NOISE}).",
+        f"2. Each training is finished in {len(FINISH)} further ways, which need no training: {', '.join(FINISH)}.",
         f"3. Search: {design.proposals} proposals around the best combination, within {preset.limit:,} bytes.",
-        f"4. Confirmation: the best found against the preset, {design.seeds} fresh seed(s) each, on text that no search sees.",
+        f"4. Confirmation: the best recipe against the preset, {design.seeds} fresh seed(s) each, on text that no search sees.",
     ]
     expected = pace.minutes(design)
     if expected > minutes:
         lines.append(
-            f"This machine needs about {expected:.0f} minutes for it. That is the smallest plan; it will run to its end."
+            f"This machine needs about {expected:.0f} minutes for this. It is the smallest plan, and it will run to its end."
         )
     else:
         lines.append(f"{design.total} trainings, about {expected:.1f} minutes.")

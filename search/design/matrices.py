@@ -17,13 +17,13 @@ Allowed = Callable[[Combination], bool]
 
 
 def leave_one_out(names: Sequence[str]) -> list[Combination]:
-    """Everything on, then everything but one: each effect in the company of all others. ``n + 1`` runs."""
+    """Everything on, then everything but one: each effect together with all others. ``n + 1`` runs."""
     full = frozenset(names)
     return [full, *(full - {name} for name in names)]
 
 
 def add_one_in(names: Sequence[str]) -> list[Combination]:
-    """Nothing on, then one alone: each effect in the company of none. ``n + 1`` runs."""
+    """Nothing on, then one alone: each effect without any other. ``n + 1`` runs."""
     return [frozenset(), *(frozenset({name}) for name in names)]
 
 
@@ -58,7 +58,7 @@ def plackett_burman(names: Sequence[str]) -> list[Combination]:
 def folded_plackett_burman(names: Sequence[str]) -> list[Combination]:
     """`plackett_burman` and its mirror image: main effects orthogonal and free of every two-technique interaction.
 
-    88 runs for 40 techniques. Runs come in mirrored couples, one after the other, so that stopping early loses least.
+    88 runs for 40 techniques. A run and its mirror image come one after the other, so that stopping early loses least.
     """
     first = plackett_burman(names)
     full = frozenset(names)
@@ -76,9 +76,9 @@ def d_optimal(
 ) -> list[Combination]:
     """The ``runs`` allowed combinations that tell the effects apart best, by coordinate exchange (Meyer and Nachtsheim, 1995).
 
-    Rows change one technique at a time, or one in against one out where the byte limit leaves no room, while that raises the
-    determinant of the information matrix and stays allowed. Of several starts the design is kept that is best by the
-    same measure with the aliasing of main effects by pairs counted against it.
+    A row changes in one technique, or in two (one in, one out) if the byte limit leaves no room, as long as this increases the
+    determinant of the information matrix and the row stays allowed. Of several starts the design with the smallest
+    `main_effect_loss` is kept, which also counts the aliasing of main effects by pairs.
 
     Args:
         names: techniques that vary.
@@ -87,7 +87,7 @@ def d_optimal(
         existing: combinations already run; the new ones complement them.
         seed: of the starts.
         starts: independent attempts.
-        interactions: how much variance per pair, relative to a run's, the aliasing penalty assumes.
+        interactions: assumed variance of a pair's coefficient, relative to a run's variance.
 
     Returns:
         the new combinations.
@@ -98,7 +98,7 @@ def d_optimal(
     done = np.array([[1.0, *(1.0 if n in run else -1.0 for n in names)] for run in existing]).reshape(-1, len(names) + 1)
     if runs < 1 or runs + len(done) < len(names) + 2:
         raise ValueError(
-            f"D-optimal: {runs} new runs and {len(done)} old ones cannot tell {len(names)} techniques apart; "
+            f"D-optimal: {runs} new runs and {len(done)} old ones cannot identify {len(names)} effects; "
             f"{len(names) + 2 - len(done)} new ones are needed."
         )
     generator = np.random.default_rng(seed)
@@ -120,7 +120,7 @@ def d_optimal(
 
 
 def main_effect_loss(rows: np.ndarray, interactions: float) -> float:
-    """Mean squared error of the main effects, in units of a run's variance: noise plus what pairs of that variance leak in.
+    """Mean squared error of the main effects, in units of a run's variance: noise plus bias by pairs.
 
     Args:
         rows: (runs, 1 + n) of ±1, the first column the mean.
@@ -188,13 +188,13 @@ def _feasible_rows(count: int, runs: int, fits: Callable[[np.ndarray], bool], ge
             row[j] = 1
             if fits(row):
                 alive = True
-            elif alive:  # from a possible combination never step to an impossible one
+            elif alive:  # a possible combination stays possible
                 row[j] = -1
         if alive and fits(row):
             rows.append(row)
         if len(rows) == runs:
             return np.array(rows)
-    raise ValueError("D-optimal: hardly any combination is possible. Raise the byte limit, or take out techniques that clash.")
+    raise ValueError("D-optimal: hardly any combination is possible. Raise the byte limit, or leave out techniques that clash.")
 
 
 def _exchange(

@@ -1,20 +1,20 @@
-"""What a search's runs will be able to tell, said before any of them starts."""
+"""What the runs of a search will be able to show, before any of them starts."""
 
 from __future__ import annotations
 
 import math
 
-from golflab.search.design.ablate import detectable, usual_noise
-from golflab.search.engine.budget import UNBOUNDED
+from golflab.search.design.power import detectable, usual_noise
+from golflab.search.engine.standing import UNBOUNDED
 from golflab.search.experiment.options import Options
 from golflab.spaces.space import Space
 
 
 def prospects(options: Options, space: Space) -> list[str]:
-    """What so many trials will say about so many techniques, in sentences.
+    """What this number of trials can show about the techniques of a space, in sentences.
 
-    The figures are those of a balanced set of runs. A search tries what scored well more often than the rest, so its effects
-    are known worse than that, and the report says how well.
+    The numbers hold for a balanced set of runs. A search tries good combinations more often than others, so the errors of its
+    effects are larger. The report says how large.
 
     Args:
         options: of the search.
@@ -22,10 +22,10 @@ def prospects(options: Options, space: Space) -> list[str]:
     """
     count = sum(len(rivals) for rivals in space.choices.values())
     if not count:
-        return ["No technique varies in this space, so the report will have no effects to show."]
+        return ["No technique varies in this space, so the report will show no effects."]
     need, ablation = count + 2, f"`golflab ablate {options.preset or 'baseline'} --design screen`"
     if options.trials >= UNBOUNDED:
-        return [f"{count} techniques vary. Their effects can be told apart from {need} complete runs on."]
+        return [f"{count} techniques vary. Their effects can be told apart after {need} complete runs."]
     if options.trials < need:
         return [
             f"{options.trials} trials cannot tell the {count} techniques of this space apart: at least {need} complete runs "
@@ -35,6 +35,6 @@ def prospects(options: Options, space: Space) -> list[str]:
     noise = usual_noise(options.recipe())
     smallest = 2 * noise / math.sqrt(options.trials) * detectable(max(1, options.trials - count - 1))
     return [
-        f"{options.trials} trials of {count} techniques: at best an effect of {smallest:.4f} bits per byte will show (5 %, "
-        f"80 % power, if one run's noise is {noise:g}). {ablation} measures effects without a search's bias."
+        f"{options.trials} trials of {count} techniques: the smallest detectable effect is at least {smallest:.4f} bits per "
+        f"byte (5 % level, 80 % power, if one run's noise is {noise:g}). {ablation} measures effects without a search's bias."
     ]

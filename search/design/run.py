@@ -29,15 +29,15 @@ def ablate(
     Args:
         preset: its name.
         design: leave-one-out, add-one-in, pairs or screen: see `golflab.search.design.ablate.plan`.
-        techniques: what to vary; by default what the preset has on.
+        techniques: those that vary; by default all that the preset has on.
         seeds: runs of every combination, with the same seeds in all of them.
-        iso_size: give the bytes that a removed technique frees back to the MLP.
-        watcher: a `golflab.search.engine.searcher.Watcher` that hears what happens.
+        iso_size: widen the MLP by the bytes that a removed technique frees.
+        watcher: a `golflab.search.engine.searcher.Watcher` that is called for every event.
         **options: other fields of `golflab.search.experiment.options.Options`, as ``scale``, ``tokens``, ``name`` and ``runs``.
-            The byte limit binds only where ``limit`` is given.
+            The byte limit holds only if ``limit`` is given.
 
     Raises:
-        ValueError: an unknown design or technique, nothing to vary, or an option that cannot be.
+        ValueError: an unknown design or technique, nothing to vary, or an invalid option.
     """
     binding = options.get("limit") is not None
     recipe = Options(**options | {"preset": preset}).recipe()

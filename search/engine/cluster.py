@@ -1,4 +1,4 @@
-"""The cluster: this machine, or one that is already running; what a worker is given; and keeping Ray quiet."""
+"""Connecting to a Ray cluster: one that is started on this machine, or one that is already running."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import golflab
 from golflab.search.engine.lookup import LAST, workers_path
+from golflab.search.engine.resources import Cluster
 from golflab.search.engine.scratch import scratch
 
-# Before the allocator starts, in every worker: large blocks stay mapped (2 to 15 % of a training step), in one arena, or every
-# trial's thread would keep its own (10 GB after 24 trials); few compiled kernels are kept, of which every length of
-# text needs its own; and one thread a trial, since two trials of one thread beat one trial of two.
+# Environment of every worker. The allocator keeps large blocks mapped (saves 2 to 15 % of a training step) and has one arena,
+# because otherwise every trial's thread keeps its own (10 GB after 24 trials). Few compiled kernels are cached, because every
+# length of text needs its own. Each trial has one thread: two trials with one thread are faster than one trial with two.
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -34,9 +34,9 @@ WORKER_ENVIRONMENT = {
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
-# Ray reads these when it is imported or starts: no usage reports, no loggers and result files of Tune's, no snapshots
-# of an experiment whose state is not Tune's, and Ctrl-C left to us. Ray's workers would run at nice 15: one busy program
-# beside them would leave them 3 % of a core, and no forecast of the time would hold.
+# Ray reads these when it is imported or starts. They switch off usage reports, Tune's loggers and result files, its snapshots
+# (the state is in the ledger) and its handling of Ctrl-C. Ray's workers would run at nice 15: one busy program on the
+# machine would leave them 3 % of a core, and no estimate of the time would hold.
 DRIVER_ENVIRONMENT = {
     "RAY_worker_niceness": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -48,102 +48,22 @@ DRIVER_ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-# Ray's own switch for a machine that is not to be seen from outside: every process listens on the loopback interface only. Ray
-# leaves it off on Linux. Read when Ray is imported.
+# Ray's own switch to make every process listen on the loopback interface only, so that the machine cannot be reached from
+# outside. On Linux it is off by default. Ray reads it when it is imported.
 LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-PATIENCE = 10.0  # seconds in which something must listen at a cluster's address
-ANSWER = 30.0  # seconds in which it must then have answered, the import of Ray on a busy machine included
-NO_TOKEN = ("InvalidAuthToken", "AuthenticationError")  # words in what Ray says when it wants a token
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """What there is to run on.
-
-    Attributes:
-        cpus: CPU cores of the cluster.
-        gpus: GPUs of the cluster.
-        scratch: an empty folder for what Tune insists on writing, removed at the end.
-        borrowed: whether the connection was there before, and stays: what was started on it must be ended.
-        nodes: CPU cores and GPUs of each node; empty: all on one.
-        local: whether it is this machine alone.
-    """
-
-    cpus: float
-    gpus: float
-    scratch: str
-    borrowed: bool = False
-    nodes: Sequence[tuple[float, float]] = ()
-    local: bool = True
-
-    @property
-    def cores_per_gpu(self) -> float:
-        """Cores that each GPU of the node with the fewest can have to itself; infinite where there are no GPUs."""
-        nodes = self.nodes or [(self.cpus, self.gpus)]
-        return min((cpus / gpus for cpus, gpus in nodes if gpus and cpus), default=float("inf"))
-
-    def workers(self, bundle: dict[str, float], processes: int = 1) -> int:
-        """Trials that can run at the same time, where each has so many processes and each process these resources.
-
-        Raises:
-            ValueError: not even one can.
-        """
-        cpus, gpus = bundle["CPU"], bundle.get("GPU", 0.0)
-        where = "this machine" if self.local else "this cluster"
-        if gpus * processes > self.gpus + 1e-9:
-            has = f"{self.gpus:g}" if self.gpus else "none"
-            wants = f"{gpus * processes:g} GPU" + ("s" if gpus * processes > 1 else "")
-            raise ValueError(f"Each trial needs {wants} (--gpus-per-trial {gpus * processes:g}) but {where} has {has}.")
-        fit = sum(_fit(node, cpus, gpus) for node in self.nodes or [(self.cpus, self.gpus)]) // processes
-        if fit < 1:
-            raise ValueError(
-                f"A trial wants {cpus * processes:g} CPUs and {gpus * processes:g} GPUs; {where} has {self.cpus:g} and "
-                f"{self.gpus:g}. Ask for fewer --processes."
-            )
-        return fit
-
-
-def _fit(node: tuple[float, float], cpus: float, gpus: float) -> int:
-    """Processes with so many CPU cores and GPUs that a node has room for; several processes never share a GPU's rest."""
-    fit = int(node[0] / cpus + 1e-9)
-    if not gpus:
-        return fit
-    on_gpus = int(node[1] + 1e-9) * int(1 / gpus + 1e-9) if gpus < 1 else int(node[1] / gpus + 1e-9)
-    return min(fit, on_gpus)
-
-
-def placement(workers: int, bundle: dict[str, float], processes: int, gpus: float) -> str:
-    """What will run where, in words: ``8 workers, one GPU each``.
-
-    Args:
-        workers: trials at the same time.
-        bundle: resources of each process of a trial.
-        processes: of a trial.
-        gpus: of the cluster.
-    """
-    each = bundle.get("GPU", 0.0)
-    told = f"{workers} worker" + ("s" if workers > 1 else "")
-    if processes > 1:
-        told += f" of {processes} processes, {'one GPU' if each else _amount(bundle['CPU'], 'core')} for each process"
-    else:
-        told += f", {_amount(each, 'GPU') if each else _amount(bundle['CPU'], 'core')}" + (" each" if workers > 1 else "")
-    if gpus and not each:
-        told += f"; no trial uses a GPU (there {'are' if gpus > 1 else 'is'} {gpus:g}; --gpus-per-trial 0)"
-    return told
-
-
-def _amount(number: float, what: str) -> str:
-    return f"one {what}" if number == 1 else f"{number:g} of a {what}" if number < 1 else f"{number:g} {what}s"
+PATIENCE = 10.0  # seconds to wait for a connection to a cluster's address
+ANSWER = 30.0  # seconds to wait for the cluster's answer, including the import of Ray on a busy machine
+NO_TOKEN = ("InvalidAuthToken", "AuthenticationError")  # words in Ray's error if a token is missing or wrong
 
 
 def connected() -> bool:
-    """Whether this process is connected to a cluster already; never imports Ray to find out."""
+    """Whether this process is connected to a cluster. It does not import Ray."""
     ray = sys.modules.get("ray")
     return ray is not None and bool(ray.is_initialized())
 
 
 def cores() -> int:
-    """Cores of this machine that this process may run on."""
+    """CPU cores of this machine that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -151,15 +71,15 @@ def cores() -> int:
 def cluster(
     address: str | None = None, cpus: int | None = None, starting: Callable[[str], None] | None = None
 ) -> Iterator[Cluster]:
-    """Connect to a cluster, starting a local one unless one is given or already connected; stop what was started.
+    """Connect to a cluster. A local one is started, and stopped at the end, unless there is an address or a connection.
 
     Args:
         address: of a running cluster (``auto`` finds it); None starts one on this machine.
         cpus: cores to use of this machine; None uses those this process may run on.
-        starting: told in words what begins, before anything does that takes seconds.
+        starting: called with a text before something that takes seconds.
 
     Raises:
-        ValueError: no cluster answers at ``address``, or it wants a token.
+        ValueError: no cluster answers at ``address``, or it needs a token.
     """
     for key, value in DRIVER_ENVIRONMENT.items():
         os.environ.setdefault(key, value)
@@ -188,40 +108,40 @@ COMMON: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False
 
 
 def _connect(address: str) -> None:
-    """Connect to a running cluster, whose nodes run this driver's code, whatever they have installed.
+    """Connect to a running cluster. Its nodes run this driver's code, whatever they have installed.
 
     Raises:
-        ValueError: why not, in one sentence.
+        ValueError: no connection; the message has the reason in one sentence.
     """
     if why := unreachable(address):
         raise ValueError(why)
     import ray
 
-    own = {} if address.startswith("ray://") else {"job_config": _no_folders_first()}  # a client sends none of its folders
+    own = {} if address.startswith("ray://") else {"job_config": _no_folders_first()}  # a Ray client sends no folders
     try:
         with tempfile.TemporaryDirectory(prefix="golflab-code-") as folder:
             environment = {"env_vars": WORKER_ENVIRONMENT | {LAST: workers_path()[LAST]}, "py_modules": [_gathered(folder)]}
             ray.init(address=address, runtime_env=environment, **own, **COMMON)
-    except Exception as error:  # Ray raises whatever met it: another version, a runtime environment, a lost connection
+    except Exception as error:  # Ray raises many types: another version, the runtime environment, a lost connection
         raise ValueError(f"The cluster at {address} cannot be used: {_first_line(str(error))}") from error
 
 
 def _gathered(folder: str) -> str:
-    """Golflab's code as the one package that a wheel would hold, copied into a folder; its path."""
+    """Copy golflab's code into a folder, as the one package that a wheel would contain; return the package's path."""
     package = Path(folder) / "golflab"
     own = Path(golflab.__file__).resolve().parent
     shutil.copytree(own, package, ignore=_UNSENT)
     for wing in golflab.WINGS:
-        if not (package / wing).is_dir():  # a checkout: the four lie beside the package
+        if not (package / wing).is_dir():  # a checkout: the four packages lie next to this one
             shutil.copytree(own.parent / wing, package / wing, ignore=_UNSENT)
     return str(package)
 
 
 def unreachable(address: str) -> str:
-    """Why no cluster can be used at an address, in one sentence; empty if one can.
+    """Why the cluster at an address cannot be used, in one sentence; an empty text if it can.
 
-    Ray waits minutes for an address where nothing answers, and does not tell a missing token from a missing cluster. So a
-    first connection is tried in a process of its own, which can be ended.
+    Ray waits minutes if nothing answers, and its error does not distinguish a missing token from a missing cluster. So a first
+    connection is tried in another process, which can be killed.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
@@ -237,14 +157,14 @@ def unreachable(address: str) -> str:
     said = _tried(address)
     if any(word in said for word in NO_TOKEN):
         return (
-            f"The cluster at {address} wants a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what `ray get-auth-token` "
+            f"The cluster at {address} needs a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what `ray get-auth-token` "
             "prints on the machine where `ray start` ran (there, RAY_AUTH_MODE=token is enough)."
         )
     return f"No Ray cluster answers at {address}: {said}" if said else ""
 
 
 def _tried(address: str) -> str:
-    """The last line of what another process says when it cannot connect; empty if it can."""
+    """The last line of the error of another process that tries to connect; empty if it can."""
     here_not_first = "import sys; sys.path[:] = [*filter(None, sys.path)]; "
     code = here_not_first + "import ray; ray.init(address=sys.argv[1], log_to_driver=False); ray.shutdown()"
     command = [sys.executable, "-c", code, address]
@@ -255,14 +175,14 @@ def _tried(address: str) -> str:
         for line in child.stderr or ():
             said += [line.strip()] if line.strip() else []
             if any(word in line for word in NO_TOKEN):
-                child.kill()  # it would try on for a while
+                child.kill()  # it would retry for a while
                 break
         patience.cancel()
     return said[-1] if child.returncode else ""
 
 
 def _start(cpus: int | None, folder: str) -> None:
-    """Start Ray on this machine, seen from nowhere else."""
+    """Start Ray on this machine, so that no other machine can reach it."""
     with _on_loopback_only():
         import ray
 
@@ -272,7 +192,9 @@ def _start(cpus: int | None, folder: str) -> None:
             try:
                 ray.init(address="local", num_cpus=cpus or cores(), include_dashboard=False, _temp_dir=folder, **options)
                 return
-            except Exception as error:  # Ray gives its processes thirty seconds, which a busy machine may exceed
+            except (
+                Exception
+            ) as error:  # Ray gives its processes thirty seconds to start, which may be too short on a busy machine
                 ray.shutdown()
                 if last:
                     said = f"Ray could not start on this machine; try again when it is less busy. {error}"
@@ -280,10 +202,10 @@ def _start(cpus: int | None, folder: str) -> None:
 
 
 def _no_folders_first() -> Any:
-    """Keep Ray from having workers look for modules in the driver's working folder, and in its script's, before all others.
+    """A job configuration with which workers do not look for modules in the driver's working folder first.
 
-    There is no public way: a runtime environment with another working folder would change what relative paths mean. The
-    workers look there last (`golflab.search.engine.lookup`).
+    There is no public way: a runtime environment with another working folder would change the meaning of relative paths. The
+    workers look in that folder last (`golflab.search.engine.lookup`).
     """
     from ray.job_config import JobConfig
 
@@ -297,7 +219,7 @@ def _no_folders_first() -> Any:
 
 @contextmanager
 def _on_loopback_only() -> Iterator[None]:
-    """Have Ray's processes that are started meanwhile listen on the loopback interface, whatever was imported before."""
+    """While this is active, Ray's processes are started so that they listen on the loopback interface only."""
     from ray._private import ray_constants
 
     before, enabled = os.environ.get(LOOPBACK_ONLY), ray_constants.ENABLE_RAY_CLUSTER
@@ -316,6 +238,6 @@ def _first_line(text: str) -> str:
 
 
 def _quieten() -> None:
-    """Leave the terminal to the live table: what goes wrong with a trial is in its record and its log."""
+    """Silence Ray's loggers, because the live table uses the terminal; a trial's errors are in its record and its log."""
     for name in ("ray", "ray.tune", "ray.train", "ray.data", "ray.air"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

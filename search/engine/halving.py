@@ -17,7 +17,7 @@ from golflab.model.recipe import Recipe
 from golflab.model.record import Record
 
 SHORTER = "shorter"  # folder of their records, beside ``trials``
-FEWEST_STEPS = 24  # of a shorter schedule, the first one excepted
+FEWEST_STEPS = 24  # of a shorter schedule; the longest of them may have fewer
 
 
 def shorter(recipe: Recipe, factor: int) -> list[Recipe]:
@@ -37,18 +37,18 @@ def shorter(recipe: Recipe, factor: int) -> list[Recipe]:
         found.insert(0, recipe.with_(tokens=steps * schedule.batch_tokens, seconds=seconds))
         steps //= factor
     if not found:
-        raise ValueError(f"halving={factor} leaves nothing of {schedule.steps} steps; use a smaller one.")
+        raise ValueError(f"halving={factor} is larger than the {schedule.steps} steps of the schedule; use a smaller one.")
     return found
 
 
 @dataclass(frozen=True)
 class Halving:
-    """A runner that runs the shorter schedules first, and asks after each whether to go on.
+    """A runner that runs the shorter schedules first, and asks after each of them whether to continue.
 
     Attributes:
         runner: runs one recipe, as `golflab.model.run.run` does.
-        alone: runs a recipe with a runner and returns its record whatever happens, or the one on disk:
-        `golflab.search.engine.trainable`'s.
+        alone: runs a recipe with a runner and always returns a record:
+        `golflab.search.engine.session.run_safely`.
         factor: each schedule is this many times as long as the one before it.
     """
 
@@ -65,10 +65,12 @@ class Halving:
         on_rung: Callable[[dict[str, Any]], str | None] | None = None,
         **settings: Any,
     ) -> Record:
-        """Run a recipe's shorter schedules and then itself; its record is ``pruned`` where it was not promoted."""
+        """Run the shorter schedules of a recipe and then itself; its record is ``pruned`` if it was not promoted."""
         curve: list[dict[str, Any]] = []
         for short in shorter(recipe, self.factor):
-            told = {key: value for key, value in settings.items() if key not in ("on_step", "micro_tokens")}  # it finds its own
+            told = {
+                key: value for key, value in settings.items() if key not in ("on_step", "micro_tokens")
+            }  # every schedule has its own
             done = self.alone(self.runner, short, folder.parent.parent / SHORTER / short.hash, cache, **told)
             if done.state != "complete":
                 return _ended(recipe, folder, "failed", f"with {short.schedule.tokens:,} tokens: {done.reason}", curve)
@@ -80,7 +82,7 @@ class Halving:
 
 
 def rung_of(done: Record, recipe: Recipe) -> dict[str, Any]:
-    """What a shorter schedule tells the pruner: its final score, as a rung of the whole recipe's trial."""
+    """The final score of a shorter schedule, as a rung of the trial for the pruner."""
     short = Recipe.from_json(done.spec).schedule
     part = (short.tokens or 0) / (recipe.schedule.tokens or 1)
     told = {"step": short.steps, "tokens": short.tokens, "seconds": done.seconds, "progress": part}

@@ -1,8 +1,8 @@
-"""A crew: the processes that train one trial together, one in each bundle of the trial's Ray placement group.
+"""The processes that train one trial together, one in each bundle of the trial's Ray placement group.
 
-The trial's own worker is the first of them: it alone quantises, packs, scores and writes. The others are actors that it keeps
-for as long as it lives, so that they, too, import torch once. They meet through ``torch.distributed``: NCCL where
-they have GPUs, gloo where not. When one of them is lost, the trial is lost, and Tune hands it out again.
+The trial's own worker has rank 0: it alone quantises, packs, scores and writes. The other ranks are actors that it keeps for as
+long as it lives, so that they, too, import torch once. They communicate by ``torch.distributed``, with NCCL on GPUs and gloo
+elsewhere. If one of them is lost, the trial is lost, and Tune hands it out again.
 """
 
 from __future__ import annotations
@@ -25,104 +25,104 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from golflab.model.recipe import Recipe
 from golflab.search.engine.lookup import take_up
 
-PATIENCE = timedelta(hours=1)  # with the first process, which measures at rungs while the others wait
-HIDING = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")  # empty: no GPU is seen
-VERDICT_SECONDS = 10.0  # how long to wait for the word of a process that may have broken the others' connection
+PATIENCE = timedelta(hours=1)  # how long the other ranks wait while rank 0 measures at a rung
+HIDING = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")  # if empty, a process sees no GPU
+VERDICT_SECONDS = 10.0  # how long to wait for the error of a rank that may have broken the others' connection
 
 
 class Lost(RuntimeError):
-    """The trial cannot go on here, through no fault of its recipe; it is to be handed out again."""
+    """The trial cannot go on here, and its recipe is not the cause: it must be handed out again."""
 
 
-class Hand:
-    """A further process of a trial."""
+class Member:
+    """A further process of a trial, with rank 1 or more."""
 
     def node(self) -> str:
-        """The name of the node it is on, once it is there."""
+        """The name of the node it is on, once it has started."""
         return node()
 
     def assist(
-        self, assistant: str, recipe: str, cache: Path, place: tuple[str, int, int, int], settings: dict[str, Any]
+        self, assistant: str, recipe: str, cache: Path, rendezvous: tuple[str, int, int, int], settings: dict[str, Any]
     ) -> None:
-        """Train along: ``place`` is the first process's host and port, this one's rank, and how many there are."""
-        host, port, rank, world = place
+        """Take part in a training; ``rendezvous`` is rank 0's host and port, this rank, and the number of ranks."""
+        host, port, rank, world = rendezvous
         device = own_device()
-        with _meeting(host, port, rank, world, device):
+        with _connected(host, port, rank, world, device):
             load(assistant)(Recipe.from_json(json.loads(recipe)), cache, device=device, **settings)
 
 
-class Crew:
+class ProcessGroup:
     """The further processes of one worker's trials.
 
     Args:
         bundle: resources of each process.
-        processes: how many in all, the worker included.
+        processes: number of ranks, the worker included.
         assistant: ``module:function`` that a further process calls with recipe, cache and `golflab.model.run.assist`'s
         settings.
     """
 
     def __init__(self, bundle: dict[str, float], processes: int, assistant: str) -> None:
         self._bundle, self.world, self._assistant = bundle, processes, assistant
-        self._hands: list[Any] = []
+        self._members: list[Any] = []
         self._tasks: list[Any] = []
 
-    def gather(self) -> list[str]:
+    def start(self) -> list[str]:
         """Start the further processes that are missing; return the nodes of all.
 
         Raises:
             Lost: one of them died.
         """
-        if not self._hands:
-            self._hands = [self._hired(rank) for rank in range(1, self.world)]
+        if not self._members:
+            self._members = [self._actor(rank) for rank in range(1, self.world)]
         try:
-            return [node(), *ray.get([hand.node.remote() for hand in self._hands])]
+            return [node(), *ray.get([member.node.remote() for member in self._members])]
         except RayError as error:
-            self.dismiss()
+            self.end()
             raise Lost(f"a process of the trial could not start: {_first_line(error)}") from error
 
-    def _hired(self, rank: int) -> Any:
+    def _actor(self, rank: int) -> Any:
         group = ray.util.get_current_placement_group()
         assert group is not None  # Tune starts every trial of several bundles in one
-        place = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
-        options = {"num_cpus": self._bundle["CPU"], "num_gpus": self._bundle.get("GPU", 0), "scheduling_strategy": place}
-        return ray.remote(Hand).options(**options).remote()
+        strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
+        options = {"num_cpus": self._bundle["CPU"], "num_gpus": self._bundle.get("GPU", 0), "scheduling_strategy": strategy}
+        return ray.remote(Member).options(**options).remote()
 
-    def dismiss(self) -> None:
+    def end(self) -> None:
         """End the further processes."""
-        for hand in self._hands:
+        for member in self._members:
             with suppress(Exception):
-                ray.kill(hand)
-        self._hands = []
+                ray.kill(member)
+        self._members = []
 
     @contextmanager
     def training(self, cache: Path, more: dict[str, Any], recipe: Recipe, settings: dict[str, Any]) -> Iterator[None]:
-        """What `golflab.model.run.run` enters around a training: all processes connected, each with its share.
+        """A context for one training, in which all ranks are connected; `golflab.model.run.run` enters it.
 
         Raises:
             Lost: one of the processes died.
             MemoryError: one of them ran out of memory.
         """
-        self.gather()
+        self.start()
         host = ray.util.get_node_ip_address()
-        door = _door(host)
+        store = _rendezvous_store(host)
         body = json.dumps(recipe.to_json())
         try:
             self._tasks = [
-                hand.assist.remote(self._assistant, body, cache, (host, door.port, rank, self.world), settings | more)
-                for rank, hand in enumerate(self._hands, 1)
+                member.assist.remote(self._assistant, body, cache, (host, store.port, rank, self.world), settings | more)
+                for rank, member in enumerate(self._members, 1)
             ]
-            with _meeting(host, door.port, 0, self.world, own_device()):
+            with _connected(host, store.port, 0, self.world, own_device()):
                 yield
             ray.get(self._tasks)
         except Exception as error:
             cause = self._cause(error)
-            self.dismiss()  # they wait for a process that will not come
+            self.end()  # the others wait for a rank that is gone
             raise cause from error
         finally:
             self._tasks = []
 
     def check(self) -> None:
-        """Look after the others while this process trains: one that is lost may leave it waiting for ever.
+        """Check the other ranks while this one trains: if one is lost, this one may wait for ever.
 
         Raises:
             Lost: one of them died.
@@ -132,18 +132,18 @@ class Crew:
                 raise error
 
     def _cause(self, error: Exception) -> Exception:
-        """Why a training ended: this process's error, unless it only heard that another one had gone."""
+        """Why a training ended: the error of rank 0, unless that only says that another rank is gone."""
         from torch.distributed import DistError
 
         if not (type(error) is RuntimeError or isinstance(error, (DistError, RayError))):
             return error
-        told = [_error_of(t) for t in ray.wait(self._tasks, num_returns=len(self._tasks), timeout=VERDICT_SECONDS)[0]]
-        serious = [e for e in told if e is not None and type(e) is not RuntimeError and not isinstance(e, DistError)]
+        errors = [_error_of(t) for t in ray.wait(self._tasks, num_returns=len(self._tasks), timeout=VERDICT_SECONDS)[0]]
+        serious = [e for e in errors if e is not None and type(e) is not RuntimeError and not isinstance(e, DistError)]
         return min(serious, key=lambda e: not isinstance(e, Lost), default=error)
 
 
 def _error_of(task: Any) -> Exception | None:
-    """How a process's part ended: None, its own error, or `Lost`."""
+    """How a rank ended: None, its own error, or `Lost`."""
     try:
         ray.get(task)
     except RayTaskError as error:
@@ -154,8 +154,8 @@ def _error_of(task: Any) -> Exception | None:
     return None
 
 
-def _door(host: str) -> Any:
-    """The store at which the processes meet. It listens at this address alone, where PyTorch would at all of the machine's."""
+def _rendezvous_store(host: str) -> Any:
+    """The key-value store by which the ranks connect. It listens at this address only; PyTorch's own listens at all."""
     from torch.distributed import TCPStore
 
     listening = socket.create_server((host, 0))
@@ -164,11 +164,11 @@ def _door(host: str) -> Any:
 
 
 @contextmanager
-def _meeting(host: str, port: int, rank: int, world: int, device: str) -> Iterator[None]:
-    """Be one of the processes that meet at this address."""
+def _connected(host: str, port: int, rank: int, world: int, device: str) -> Iterator[None]:
+    """Be one rank of the process group whose store is at this address."""
     import torch.distributed as dist
 
-    if host.startswith("127."):  # a local cluster: the name of this machine may stand for an address seen from outside
+    if host.startswith("127."):  # a local cluster: this machine's name may resolve to a public address
         loopback = "lo0" if sys.platform == "darwin" else "lo"
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
         os.environ.setdefault("NCCL_SOCKET_IFNAME", loopback)

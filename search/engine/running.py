@@ -1,7 +1,7 @@
-"""What a running trial is doing: a small file in its folder, written by its worker, read by the live table and by status.
+"""The progress of a running trial: a small file in its folder, written by its worker, read by the live table and by status.
 
-A file and no message to the driver, for the experiment's folder is shared by all nodes anyway, and a worker that tells its
-driver nothing costs it nothing. It is written at most once a second and removed when the run ends, however it ends.
+It is a file and not a message, because all nodes share the experiment's folder anyway, and messages would cost the driver
+time. It is written at most once a second and removed when the run ends.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Any
 
 FILE = "running.json"
-EVERY = 1.0  # seconds from one writing to the next, but for a new stage
-LARGEST = 10_000  # bytes of a file that is read: it lies in a folder that others may write to
+EVERY = 1.0  # seconds between two writes; a new stage is written at once
+LARGEST = 10_000  # bytes that are read at most, because others may write to the folder
 STAGES = ("waiting", "preparing", "compiling", "training", "measuring", "packing", "scoring", "finishing")
 NUMBERS = ("step", "steps", "loss", "tokens_per_second", "progress")
 
 
 class Reporter:
-    """Writes down what a run is doing; what `golflab.model.run.run` takes as ``on_stage`` and calls at every step.
+    """Writes the progress of a run; passed to `golflab.model.run.run` as ``on_stage``, which calls it at every step.
 
     Args:
         folder: of the trial.
-        clock: seconds that pass; a test passes its own.
+        clock: returns the time in seconds; tests pass their own.
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,16 +36,16 @@ class Reporter:
 
     def _begin(self) -> None:
         self._told: dict[str, Any] = {"stage": ""}
-        self._point: tuple[int, float] = (0, 0.0)  # tokens and seconds at the last point of the curve
+        self._point: tuple[int, float] = (0, 0.0)  # tokens and seconds at the last point of the training curve
         self._first: tuple[int, float] | None = None  # the first step, and when it began
 
     def __call__(self, stage: str, how_far: dict[str, Any]) -> None:
-        """Take in what is at work and how far it is; write it down if it is new, or a second has passed."""
+        """Update the stage and its progress; write them if the stage is new or a second has passed."""
         now = self._clock()
         first = stage == "training" and "step" in how_far and self._first is None
         if stage == self._told["stage"] and not first and now - self._written < EVERY:
             return
-        if stage == "preparing":  # a run begins: the next schedule, or another attempt
+        if stage == "preparing":  # a run starts: the next schedule, or another attempt
             self._begin()
         self._told["stage"] = stage
         self._told.pop("progress", None)
@@ -56,7 +56,7 @@ class Reporter:
         self._write(now)
 
     def point(self, point: dict[str, Any]) -> None:
-        """Take in a point of the training curve: the loss, and tokens a second of training since the last point."""
+        """Update the loss, and the tokens per second since the last point of the training curve."""
         self._told["loss"] = point.get("loss")
         tokens, seconds = point.get("tokens", 0), point.get("seconds", 0.0)
         if seconds > self._point[1]:
@@ -68,14 +68,14 @@ class Reporter:
         self._first = self._first or (step, now)
         self._told |= {"step": step, "steps": steps}
         done = step - self._first[0]
-        if not self._point[1] and done and now > self._first[1]:  # no point of the curve has told it yet
+        if not self._point[1] and done and now > self._first[1]:  # no point of the curve is known yet
             self._told["tokens_per_second"] = done * how_far["batch_tokens"] / (now - self._first[1])
         bound = how_far["seconds"]
         by_clock = max(self._point[1], now - self._first[1]) / bound if bound else 0.0
         self._told["progress"] = min(1.0, max(step / steps if steps else 0.0, by_clock))
 
     def _write(self, now: float) -> None:
-        """Put the file there whole. It need not survive a power cut, so it is not flushed; a full disk costs the file."""
+        """Write the file atomically. It need not survive a power cut, so it is not flushed; a full disk is ignored."""
         self._written = now
         temporary = self._path.with_name(f".{FILE}.{os.getpid()}.tmp")
         with contextlib.suppress(OSError):
@@ -88,13 +88,13 @@ class Reporter:
 
 
 def forget(folder: Path) -> None:
-    """Remove what an earlier attempt of a trial left there."""
+    """Remove the file of an earlier attempt of a trial."""
     with contextlib.suppress(OSError):
         (folder / FILE).unlink(missing_ok=True)
 
 
 def running_state(experiment: Path, recipe: str) -> dict[str, Any]:
-    """What a running trial of an experiment is doing.
+    """The progress of a running trial of an experiment.
 
     Args:
         experiment: its folder.
@@ -102,7 +102,7 @@ def running_state(experiment: Path, recipe: str) -> dict[str, Any]:
 
     Returns:
         ``stage`` (one of `STAGES`) and, as far as they are known, ``step``, ``steps``, ``loss``, ``tokens_per_second``, and
-        ``progress`` of the stage in [0, 1]. ``waiting`` alone where no worker has begun.
+        ``progress`` of the stage in [0, 1]. Only ``waiting`` if no worker has started.
     """
     waiting = {"stage": "waiting"}
     try:
@@ -118,11 +118,11 @@ def running_state(experiment: Path, recipe: str) -> dict[str, Any]:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe in its place holds nobody up
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # or a pipe of this name would block
 
 
 def stage_of(state: dict[str, Any]) -> str:
-    """A state's stage, and how far it is where that is known of nothing else: ``scoring 40%``."""
+    """The stage of a state; while scoring, with its progress: ``scoring 40%``."""
     share = f" {state['progress']:.0%}" if state["stage"] == "scoring" and "progress" in state else ""
     return f"{state['stage']}{share}"
 

@@ -1,4 +1,4 @@
-"""A folder for what Ray insists on writing: short-lived, with a path short enough for sockets, and never somebody else's."""
+"""A temporary folder for Ray's files, with a path that is short enough for its sockets."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PREFIX = "golf-lab-"  # not golflab-: earlier versions remove every folder that is called so
-MARKER = "golflab-scratch"  # a file in every scratch folder, locked while its driver lives
+PREFIX = "golf-lab-"  # not golflab-: earlier versions remove every folder with that prefix
+MARKER = "golflab-scratch"  # a file in every scratch folder, locked while its driver is alive
 MARKED = b"golflab: written for one search; removed when it ends.\n"
-LONGEST = 103  # bytes that the path of a socket may have (107 on Linux)
-RAY_ADDS = 66  # of them are Ray's: /session_YYYY-MM-DD_HH-MM-SS_microseconds_PID/sockets/plasma_store
-OURS = 1 + len(PREFIX) + 8  # and these ours: what `tempfile.mkdtemp` makes of the prefix
-SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # tried where the usual folder for temporary files has too long a path
+LONGEST = 103  # bytes that the path of a socket may have (Linux allows 107)
+RAY_ADDS = 66  # bytes that Ray appends: /session_YYYY-MM-DD_HH-MM-SS_microseconds_PID/sockets/plasma_store
+OURS = 1 + len(PREFIX) + 8  # bytes of our folder's name: what `tempfile.mkdtemp` appends to the prefix
+SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # used if the path of the usual folder for temporary files is too long
 
 
 @contextmanager
 def scratch(sockets: bool = True) -> Iterator[str]:
-    """A folder for as long as this driver lives; those of drivers that were killed are removed.
+    """A folder that exists until the end of this context; those of killed drivers are removed.
 
     Args:
-        sockets: whether Ray will put its sockets there, so that the path must be short.
+        sockets: whether Ray will create its sockets there, so that the path must be short.
 
     Raises:
-        ValueError: no folder with a path short enough can be written.
+        ValueError: no folder with a short enough path can be written.
     """
     base = _base(sockets)
     for left in base.glob(f"{PREFIX}*"):
@@ -60,7 +60,7 @@ def _base(sockets: bool) -> Path:
 
 
 def _remove_if_abandoned(folder: Path) -> None:
-    """Remove a scratch folder of this user's whose driver lives no more; leave everything else as it is."""
+    """Remove a scratch folder of this user if its driver is dead; leave everything else as it is."""
     with contextlib.suppress(OSError):
         here = folder.lstat()
         if not stat.S_ISDIR(here.st_mode) or here.st_uid != os.getuid():
@@ -70,12 +70,12 @@ def _remove_if_abandoned(folder: Path) -> None:
             return
         with open(folder / MARKER, "rb") as file:
             if file.read(len(MARKED) + 1) == MARKED:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while its driver lives
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its driver is alive
                 _remove(folder)
 
 
 def _remove(folder: Path) -> None:
-    """Remove a scratch folder, its marker last: what a process of Ray's still writes is found by the next driver."""
+    """Remove a scratch folder, its marker last. If one of Ray's processes still writes there, the next driver removes it."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             if path.name == MARKER:

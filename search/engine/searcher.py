@@ -1,4 +1,4 @@
-"""Ray Tune's two public interfaces over the ledger: a Searcher that asks and tells, a scheduler that asks the pruner."""
+"""Two of Ray Tune's public interfaces: a Searcher over the ledger, and a scheduler that asks the pruners."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
 
-RETRIES = 3  # of a trial whose worker was lost, after Tune's own
+RETRIES = 3  # of a trial whose worker was lost, after Tune's own retries
 
 
 class Halted(KeyboardInterrupt):
-    """Ends a search at once, as Ctrl-C does, for a reason; it must pass through Tune, which survives other exceptions."""
+    """Ends a search at once, as Ctrl-C does. It is a KeyboardInterrupt because Tune catches other exceptions."""
 
 
 @contextmanager
 def _halting() -> Iterator[None]:
-    """Halt the search where nothing more can be written down."""
+    """Halt the search if the disk is full."""
     try:
         yield
     except OSError as error:
@@ -41,18 +41,18 @@ def _halting() -> Iterator[None]:
 
 
 class Watcher:
-    """Hears what happens; a live table derives from it, and tests listen through it."""
+    """Called for every event of a search. The live table is a subclass."""
 
-    shown = 0  # trials of earlier drivers that it wants to hear of
+    shown = 0  # number of earlier trials that `opened` should get
 
     def opened(self, found: Opening) -> None:
-        """An experiment begins or goes on: what there is of it."""
+        """An experiment starts or continues, in this state."""
 
     def starting(self, what: str) -> None:
-        """Something begins that takes seconds: ``starting Ray``."""
+        """Something that takes seconds starts: ``starting Ray``."""
 
     def placed(self, what: str) -> None:
-        """Before anything runs: what will run where, in words."""
+        """Before anything runs: how trials are placed on the cluster, in words."""
 
     def tick(self) -> None:
         """Several times a second, while trials run."""
@@ -67,30 +67,30 @@ class Watcher:
         """A trial ended."""
 
     def expects(self, trials: int) -> None:
-        """So many more trials will come: the best found is confirmed."""
+        """This many more trials follow, because the best recipe is confirmed."""
 
     def note(self, text: str) -> None:
         """Something the user should know now."""
 
     def standing(self, spent: dict[str, float], rungs: list[Agreement], now: Standing | None = None) -> None:
-        """After each trial: trainings and seconds spent, how well rungs predict the end, and where the search stands."""
+        """After each trial: trainings and seconds spent, how well rungs predict the final score, and the progress."""
 
 
 class Stateless:
-    """Pickles as nothing: Tune writes its arguments to disk for a restore that is never used here."""
+    """Pickles without its state: Tune writes its arguments to disk for a restore that golflab does not use."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
 class LedgerSearcher(Stateless, Searcher):
-    """Hands out the ledger's proposals, orphans of an earlier driver first, and tells the ledger how they ended.
+    """Hands out the ledger's proposals, trials of dead drivers first, and tells the ledger how they ended.
 
     Args:
-        ledger: the one place where anything is kept.
-        watcher: hears what happens.
-        settings: what every trial's configuration holds (runner, cache).
-        may_start: asked before each proposal; a reason to start no more, or None.
+        ledger: holds all state.
+        watcher: called for every event.
+        settings: part of every trial's configuration (runner, cache, …).
+        may_start: called before each proposal; returns why no trial may start any more, or None.
     """
 
     def __init__(
@@ -128,15 +128,15 @@ class LedgerSearcher(Stateless, Searcher):
             self.ended_because = reason
             return None
         proposal = self._ledger.propose()
-        if proposal is None and (left := self._ledger.orphans()):  # of another driver, which has died since
+        if proposal is None and (left := self._ledger.orphans()):  # of another driver that has died since
             proposal, *more = left
             self._orphans += more
         if proposal is None and self._ledger.remaining():
-            self.ended_because = "no combination is left that fits and was not tried"
+            self.ended_because = "no combination that fits is left untried"
         return proposal
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tell the ledger: the record the worker returned, what the pruner decided, or that the worker was lost."""
+        """Tell the ledger how a trial ended: by its record, by the pruner, or because its worker was lost."""
         if "halt" in (result or {}):
             raise Halted(json.loads(result["halt"])["reason"])  # type: ignore[index]
         with _halting():
@@ -146,7 +146,7 @@ class LedgerSearcher(Stateless, Searcher):
         proposal = self._running.pop(trial_id, None)
         if proposal is None:
             return
-        lost = error and self._ledger.stopped(proposal.number) is None and not self._ledger.recorded(proposal)
+        lost = error and self._ledger.rungs.stopped(proposal.number) is None and not self._ledger.recorded(proposal)
         if lost and self._retries.setdefault(proposal.number, RETRIES) > 0:
             self._retries[proposal.number] -= 1
             self._ledger.lost(proposal.number)
@@ -157,7 +157,7 @@ class LedgerSearcher(Stateless, Searcher):
         self._watcher.finished(proposal.number, record)
 
     def lost_all(self) -> None:
-        """Hand out again what is running: the whole run of Tune was lost."""
+        """Hand out all running trials again, because Tune itself failed."""
         for trial_id in list(self._running):
             self.on_trial_complete(trial_id, error=True)
 
@@ -167,11 +167,11 @@ class LedgerSearcher(Stateless, Searcher):
             return Record(**json.loads(result["record"]))
         if (record := Record.read(folder)) is not None:  # it was finished when its worker was lost
             return record
-        reason = self._ledger.stopped(proposal.number)
-        state, why = ("pruned", reason) if reason else ("failed", "its worker was lost, again after every retry")
+        reason = self._ledger.rungs.stopped(proposal.number)
+        state, why = ("pruned", reason) if reason else ("failed", "its worker was lost, in every retry")
         body = Record(recipe.hash, recipe.seed, recipe.name, state, recipe.to_json(), reason=why)
         body.bytes_forecast = proposal.forecast or None
-        return self._ledger.cut(proposal.number, body)
+        return self._ledger.rungs.completed(proposal.number, body)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is in its storage already."""
@@ -181,7 +181,7 @@ class LedgerSearcher(Stateless, Searcher):
 
 
 class LedgerScheduler(Stateless, FIFOScheduler):
-    """Runs trials in order and stops those the study's pruner wants stopped."""
+    """Runs trials in order and stops those that the pruners stop."""
 
     def __init__(self, ledger: Ledger, watcher: Watcher) -> None:
         super().__init__()
@@ -190,29 +190,29 @@ class LedgerScheduler(Stateless, FIFOScheduler):
         self._ended: list[Trial] = []
 
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
-        """Remember who runs the trials."""
+        """Keep Tune's controller."""
         self._controller = tune_controller
 
     def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
-        """Have Tune forget the records of trials that ended before: it keeps every trial's last result for as long as it runs.
+        """Remove the records of earlier trials from Tune's memory: it keeps every trial's last result as long as it runs.
 
-        Not yet this one's, which the searcher is told of after the scheduler.
+        This trial's record stays until the next call, because the searcher is called after the scheduler.
         """
         for before in self._ended:
             before.last_result.pop("record", None)
         self._ended = [trial]
 
     def end_trials(self) -> None:
-        """End the workers of an interrupted search, as Tune itself does after any exception but an interrupt."""
+        """End the workers of an interrupted search; Tune does this itself only after other exceptions."""
         if self._controller is not None:
             self._controller.cleanup()
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
-        """Enter a rung into the ledger and return Tune's verdict."""
+        """Enter a rung into the ledger; return whether Tune must stop the trial."""
         if "rung" not in result:
             return TrialScheduler.CONTINUE
         rung = json.loads(result["rung"])
         number = trial.config["number"]
         self._watcher.rung(number, rung)
         with _halting():
-            return TrialScheduler.STOP if self._ledger.report(number, rung) else TrialScheduler.CONTINUE
+            return TrialScheduler.STOP if self._ledger.rungs.report(number, rung) else TrialScheduler.CONTINUE

@@ -1,8 +1,9 @@
-"""Where a search stands: what it was asked for, what is done and spent over all resumes, and how long it will go on."""
+"""What a search may spend, and its progress: what is done and spent over all resumes, and how long it will still take."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,27 +12,59 @@ from typing import TYPE_CHECKING
 from optuna.trial import FrozenTrial, TrialState
 
 from golflab.model.record import Record
-from golflab.search.engine.budget import UNBOUNDED, Budget
 
 if TYPE_CHECKING:
     from golflab.search.ledger.ledger import Ledger
 
-ENOUGH = 2  # trials that this driver must have finished before its own pace is believed rather than that of all resumes
+UNBOUNDED = 10_000  # number of trials of a search that only its budget limits
+ENOUGH = 2  # trials that this driver must have finished before its own pace is used instead of that of all resumes
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A limit on what a search may spend, besides its number of trials.
+
+    Attributes:
+        seconds: wall time, over all resumes.
+        trainings: runs that train; runs that reuse a training are free.
+        gpu_seconds: GPUs of a trial times its training seconds, summed.
+    """
+
+    seconds: float = math.inf
+    trainings: float = math.inf
+    gpu_seconds: float = math.inf
+
+    @staticmethod
+    def parse(text: str) -> Budget:
+        """Read ``2h``, ``90m``, ``300s``, ``50trainings`` or ``12gpuh``; several may be joined by commas.
+
+        Raises:
+            ValueError: the text is none of these.
+        """
+        found: dict[str, float] = {}
+        for part in filter(None, text.replace(" ", "").split(",")):
+            match = re.fullmatch(r"(\d+(?:\.\d+)?)(h|m|s|trainings?|gpuh)", part)
+            if match is None or float(match[1]) <= 0:
+                raise ValueError(f"budget={text!r} must read like 2h, 90m, 300s, 50trainings or 12gpuh.")
+            amount, unit = float(match[1]), match[2]
+            key = "trainings" if unit.startswith("training") else "gpu_seconds" if unit == "gpuh" else "seconds"
+            found[key] = amount * {"h": 3600, "m": 60, "gpuh": 3600}.get(unit, 1)
+        return Budget(**found)
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a search stands.
+    """The progress of a search.
 
     Attributes:
         done: trials that have ended.
-        target: trials wanted in all; None where only the budget bounds them.
-        seconds: on the clock, over all resumes.
+        target: trials wanted in all; None if only the budget limits them.
+        seconds: wall time, over all resumes.
         spent: trainings and seconds of training: `golflab.search.ledger.counts.spent`.
         budget: what it may spend.
-        gpus: of each trial.
-        left: about so many seconds more; None while nothing is known.
-        bound: what will end it: ``trials``, or the budget of ``time``, ``trainings`` or ``GPU hours``.
+        gpus: GPUs of each trial.
+        left: estimated seconds until the end; None while unknown.
+        bound: what will end the search: ``trials``, or the budget of ``time``, ``trainings`` or ``GPU hours``.
     """
 
     done: int = 0
@@ -46,14 +79,14 @@ class Standing:
 
 @dataclass(frozen=True)
 class Opening:
-    """What a driver finds when it begins.
+    """The state of an experiment when a driver starts.
 
     Attributes:
         name: of the experiment.
         folder: of the experiment.
         resume: the command that continues it.
-        budget: as it was asked for.
-        standing: where it stands.
+        budget: as the user wrote it.
+        standing: its progress.
         finished: numbers and records of the trials that ended last, and of the best one, in the order in which they ended.
     """
 
@@ -66,13 +99,13 @@ class Opening:
 
 
 def standing_of(ledger: Ledger, budget: Budget, seconds: float, gpus: float, here: tuple[int, float] = (0, 0.0)) -> Standing:
-    """Where a search stands.
+    """The progress of a search.
 
     Args:
         ledger: of the search.
         budget: what it may spend.
-        seconds: on the clock, over all resumes.
-        gpus: of each trial.
+        seconds: wall time, over all resumes.
+        gpus: GPUs of each trial.
         here: trials that this driver has finished, and the seconds since it began.
     """
     counts, spent = ledger.counts(), ledger.spent()
@@ -92,7 +125,7 @@ def _left(
     budget: Budget,
     here: tuple[int, float],
 ) -> dict[str, float]:
-    """Seconds until each bound is reached, as far as that is known."""
+    """Estimated seconds until each limit is reached, where they can be estimated."""
     pace = here[0] / here[1] if here[0] >= ENOUGH and here[1] > 0 else done / seconds if seconds > 0 else 0.0
     ahead: dict[str, tuple[float, float]] = {"trials": (target - done, pace)} if target is not None else {}
     if seconds > 0:

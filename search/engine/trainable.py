@@ -1,288 +1,58 @@
-"""What a worker does: run one recipe after another, reporting rungs and hearing whether to go on.
+"""GolfTrial: Ray Tune's view of a worker. It runs one recipe after another, reports rungs, and hears whether to go on.
 
-A worker is a long-lived process, so that torch is imported and data is mapped once, not once per trial. The run itself is a
-plain function that calls back at rungs; it runs in a thread, and the callback waits until Tune's next `step`, by which
-time the driver has asked the pruner.
+A worker is a long-lived process: torch is imported and data is mapped once, not once per trial. The run itself is a function
+that calls back at rungs. It runs in a thread, and the callback waits until Tune calls `step` again; by then the driver has
+asked the pruner.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import functools
-import gc
 import json
-import queue
-import threading
-import time
-import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
 from golflab.model.recipe import Recipe
-from golflab.model.record import Record, disk_full
-from golflab.model.system.files import write_atomic
+from golflab.model.record import Record
 from golflab.model.ways import Way
-from golflab.search.engine.guard import on_the_same_text
 from golflab.search.engine.halving import Halving
-from golflab.search.engine.process_group import Crew, Lost, load, node, own_device
-from golflab.search.engine.running import Reporter
-from golflab.search.ledger.forecast import Told
-
-RETRY = "retry.json"  # in a trial's folder: how it is to be run after it ran out of memory
-Runner = Callable[..., Record]
-OnRung = Callable[[dict[str, Any]], str | None]
-Message = tuple[str, dict[str, Any]]
-
-
-class Session:
-    """One run in a thread, held at each rung until it is told to go on or to stop.
-
-    Args:
-        runner: runs the recipe.
-        recipe: what is run.
-        folder: where its record, log and documents go.
-        cache: the stage cache.
-        watch: called about once a second while the run works; what it raises ends the waiting for it.
-        **settings: of the runner.
-    """
-
-    def __init__(
-        self,
-        runner: Runner,
-        recipe: Recipe,
-        folder: Path,
-        cache: Path,
-        watch: Callable[[], None] | None = None,
-        **settings: Any,
-    ) -> None:
-        self._out: queue.Queue[Message] = queue.Queue()
-        self._verdict: queue.Queue[str | None] = queue.Queue()
-        self._waiting, self._stop = False, ""
-        self._work, self._watch = (runner, recipe, folder, cache), watch
-        self._settings = settings
-        self._thread = threading.Thread(target=self._run, daemon=True, name=f"trial-{recipe.hash}")
-        self._thread.start()
-
-    def next(self) -> Message:
-        """Let the run go on and wait for its next rung (``rung``), its end (``record``) or its halt (``halt``).
-
-        Raises:
-            Lost: it has to be run again elsewhere.
-        """
-        if self._waiting:
-            self._waiting = False
-            self._verdict.put(None)
-        kind, body = self._heard()
-        self._waiting = kind == "rung"
-        if kind == "lost":
-            raise Lost(body["reason"])
-        return kind, body
-
-    def _heard(self) -> Message:
-        while self._watch is not None:
-            with contextlib.suppress(queue.Empty):
-                return self._out.get(timeout=1.0)
-            self._watch()
-        return self._out.get()
-
-    def stop(self, reason: str) -> None:
-        """End the run: at once if it waits at a rung, at its next rung otherwise."""
-        self._stop = reason
-        if self._waiting:
-            self._waiting = False
-            self._verdict.put(reason)
-            self._thread.join(timeout=60)
-
-    def _on_rung(self, rung: dict[str, Any]) -> str | None:
-        if self._stop:
-            return self._stop
-        self._out.put(("rung", rung))
-        return self._verdict.get()
-
-    def _run(self) -> None:
-        runner, recipe, folder, cache = self._work
-        try:
-            record = run_safely(runner, recipe, folder, cache, self._on_rung, **self._settings)
-        except Lost as lost:
-            self._out.put(("lost", {"reason": str(lost)}))
-        except OSError as full:
-            self._out.put(("halt", {"reason": disk_full(full) or str(full)}))
-        else:
-            give_back_memory()
-            self._out.put(("record", asdict(record)))
-
-
-def run_safely(
-    runner: Runner,
-    recipe: Recipe,
-    folder: Path,
-    cache: Path,
-    on_rung: OnRung | None = None,
-    processes: int = 1,
-    **settings: Any,
-) -> Record:
-    """Run a recipe and return its record: a crash becomes a failed record, with its traceback in the log.
-
-    A record already on disk is returned as it is: nothing finished is repeated. A run that exhausts the memory is tried
-    once more with half the tokens in flight, which changes nothing but rounding; a note in its folder keeps that for resumes.
-
-    Raises:
-        Lost: a process of the run is gone: it has to be run again.
-        OSError: the disk is full. That is no fault of the recipe, which is run again once there is room.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    if (record := Record.read(folder)) is not None:
-        return record
-    log = Log(folder / "log.txt")
-    nodes = settings.get("where", {}).get("nodes", "")
-    log(f"{recipe} (seed {recipe.seed})" + (f" on nodes {nodes}" if nodes else ""))
-    with _reporting(folder, settings.get("on_stage")) as told:
-        settings |= {"on_rung": log.heard(on_rung), "on_step": _both(log.point, told.point), "on_stage": told}
-        return _attempts(runner, recipe, folder, cache, log, processes, settings)
-
-
-def _attempts(
-    runner: Runner, recipe: Recipe, folder: Path, cache: Path, log: Log, processes: int, settings: dict[str, Any]
-) -> Record:
-    while True:
-        smaller = _in_flight(folder)
-        try:
-            return log.end(runner(recipe, folder, cache, **settings, **smaller))
-        except Lost as lost:
-            log(str(lost))
-            raise
-        except Exception as error:
-            if isinstance(error, OSError) and disk_full(error):
-                log(str(error))
-                raise
-            half = min(recipe.schedule.micro_tokens, recipe.schedule.batch_tokens // processes) // 2
-            if smaller or half < recipe.shape.context or not _out_of_memory(error):
-                return failed(recipe, folder, error, log)
-            log(f"out of memory; trying once more with {half} tokens in flight")
-            write_atomic(folder / RETRY, json.dumps({"micro_tokens": half}).encode())
-        # Out here the error is gone, and with it what its traceback kept in memory.
-
-
-@contextlib.contextmanager
-def _reporting(folder: Path, outer: Reporter | None) -> Iterator[Reporter]:
-    """What tells how far a run is: of a shorter schedule, that of the trial that it is a part of."""
-    told = outer or Reporter(folder)
-    try:
-        yield told
-    finally:
-        if outer is None:
-            told.close()
-
-
-def _both(*hearers: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
-    def heard(point: dict[str, Any]) -> None:
-        for hearer in hearers:
-            hearer(point)
-
-    return heard
-
-
-def _in_flight(folder: Path) -> dict[str, int]:
-    """``micro_tokens``, where an attempt has run out of memory."""
-    path = folder / RETRY
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def failed(recipe: Recipe, folder: Path, error: BaseException, log: Log) -> Record:
-    """Record a crash: the reason in the record, the traceback in the log."""
-    log("".join(traceback.format_exception(error)))
-    reason = f"{type(error).__name__}: {error}"
-    record = Record(recipe.hash, recipe.seed, recipe.name, "failed", recipe.to_json(), reason=reason, trained=False)
-    record.save(folder)
-    return record
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
-
-
-class Log:
-    """Appends lines with the time to a trial's log; a full disk silences it rather than ending the run."""
-
-    def point(self, point: dict[str, Any]) -> None:
-        """Write a point of the training curve."""
-        self(" ".join(f"{key}={value:.6g}" if isinstance(value, float) else f"{key}={value}" for key, value in point.items()))
-
-    def heard(self, on_rung: OnRung | None) -> OnRung | None:
-        """``on_rung``, with the rung and the verdict written down."""
-
-        def listening(rung: dict[str, Any]) -> str | None:
-            self.point({key: value for key, value in rung.items() if key != "documents"})
-            verdict = on_rung(rung) if on_rung else None
-            if verdict:
-                self(f"stopped: {verdict}")
-            return verdict
-
-        return listening if on_rung else None
-
-    def end(self, record: Record) -> Record:
-        """Write how it ended."""
-        self(f"{record.state} {record.reason} bpb={record.bpb} bytes={record.bytes}")
-        return record
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __call__(self, line: str) -> None:
-        try:
-            with open(self._path, "a") as file:
-                file.write(f"{time.strftime('%H:%M:%S')} {line.rstrip()}\n")
-        except OSError:
-            pass
-
-
-def give_back_memory() -> None:
-    """Return what a finished run has freed to the system: the allocator keeps it otherwise, up to the largest run's.
-
-    What is alive after the first run (torch, Ray, the data) mostly stays, and looking through it would take 0.1 s each time.
-    """
-    gc.collect()
-    if not gc.get_freeze_count():
-        gc.freeze()
-    with contextlib.suppress(OSError, AttributeError):  # not glibc
-        ctypes.CDLL(None).malloc_trim(0)
+from golflab.search.engine.process_group import ProcessGroup, load, node, own_device
+from golflab.search.engine.session import Session, on_the_same_text, run_safely
+from golflab.search.ledger.forecast import FixedForecast
 
 
 def _verdict(folder: Path) -> str:
-    """Why a run was stopped: the driver has written it down already, where it shares the folder."""
+    """Why a run was stopped: the driver has written it into the record, if it shares the folder."""
     record = Record.read(folder)
     return "stopped by the pruner" if record is None else record.reason
 
 
 class GolfTrial(tune.Trainable):
-    """Tune's view of a worker.
+    """The Ray Tune Trainable that runs trials.
 
-    Its configuration: runner, recipe (JSON text), forecast (low, mid and high bytes), folder, cache, processes, bundle (what
-    each process is given), halving, local_disk and texts (fingerprints by corpus). Tune keeps it for every trial, so that it
-    must be small.
+    Its configuration: runner, recipe (JSON text), forecast (low, mid and high bytes), folder, cache, processes, bundle
+    (resources of each process), halving, local_disk and texts (fingerprints by corpus). Tune keeps the configurations of all
+    trials in memory, so they must be small.
     """
 
     _session: Session | None
-    _crew: Crew | None = None
+    _group: ProcessGroup | None = None
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Note what is to be run; it starts with the first step, from which on Tune retries a trial that is lost."""
+        """Keep the configuration. The run starts at the first step, because Tune retries a lost trial only from then on."""
         self._next, self._session = config, None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Finish with the last recipe (the scheduler stopped it if it had not ended) and take another."""
+        """Stop the last recipe, if it has not ended, and take another one."""
         if self._session is not None:
             self._session.stop(_verdict(Path(self._next["folder"])))
         self.setup(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Return the next rung, the record and ``done``, or why the search must halt and ``done``."""
+        """Return the next rung; or ``done`` with the record, or with the reason why the search must halt."""
         if self._session is None:
             self._session = self._start(self._next)
         kind, body = self._session.next()
@@ -293,20 +63,20 @@ class GolfTrial(tune.Trainable):
         folder, cache, runner = Path(config["folder"]), Path(config["cache"]), config["runner"]
         local_disk = Path(config["local_disk"]) if config["local_disk"] else None
         settings: dict[str, Any] = {
-            "calibration": Told(recipe, config["forecast"]) if config["forecast"] else None,
+            "calibration": FixedForecast(recipe, config["forecast"]) if config["forecast"] else None,
             "local_disk": local_disk,
             "device": own_device(),
             "where": {"nodes": node()},
         }
         if (count := config["processes"]) > 1:
-            if self._crew is None:
-                self._crew = Crew(config["bundle"], count, f"{runner.partition(':')[0]}:assist")
-            nodes = self._crew.gather()
+            if self._group is None:
+                self._group = ProcessGroup(config["bundle"], count, f"{runner.partition(':')[0]}:assist")
+            nodes = self._group.start()
             settings |= {
                 "where": {"nodes": " ".join(sorted(set(nodes))), "processes": str(count)},
                 "processes": count,
-                "watch": self._crew.check,
-                "together": functools.partial(self._crew.training, cache, {"local_disk": local_disk}),
+                "watch": self._group.check,
+                "together": functools.partial(self._group.training, cache, {"local_disk": local_disk}),
             }
         measuring = json.loads(config["measuring"])
         if "ways" in measuring:
@@ -318,9 +88,9 @@ class GolfTrial(tune.Trainable):
         return Session(run, recipe, folder, cache, **settings)
 
     def cleanup(self) -> None:
-        """The worker goes away: what still runs continues from its checkpoint elsewhere, so it must leave no record here."""
-        if self._crew is not None:
-            self._crew.dismiss()
+        """The worker ends. A run in progress continues from its checkpoint elsewhere, so it leaves no record here."""
+        if self._group is not None:
+            self._group.end()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: training keeps its own checkpoints in the stage cache."""

@@ -1,4 +1,4 @@
-"""Failed trials, run again: each by a new trial that takes its place, since a finished trial of a study cannot be opened."""
+"""Failed trials are run again, each by a new trial that replaces it: a finished trial of a study cannot be changed."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from pathlib import Path
 from optuna.trial import TrialState, create_trial
 
 from golflab.model.record import Record
-from golflab.search.ledger import counts as tally
-from golflab.search.ledger.ledger import REFUSAL, Ledger
+from golflab.search.ledger.counts import INSTEAD_OF, OVER, REFUSED_EXAMPLE, standing
+from golflab.search.ledger.ledger import Ledger
 
-KEPT = ("asked", "not_fitting", "source", "recipe", REFUSAL)  # user attributes that the new trial has from the old one
+KEPT = ("asked", "not_fitting", "source", "recipe", REFUSED_EXAMPLE)  # user attributes that the new trial has from the old one
 
 
 def renew(ledger: Ledger) -> int:
-    """Enter every failed trial again, waiting for a driver, and set its record aside; return how many.
+    """Enter every failed trial again and set its record aside; return how many.
 
-    Counts are then of the new trials; what the old ones cost stays spent.
+    The new trials replace the old ones in the counts. The cost of the old ones stays in what was spent.
     """
     renewed = 0
     with ledger.presence.alone():
         for path in ledger.folder.glob("shorter/*/record.json"):
             set_aside(path.parent)
-        for trial in tally.standing(ledger.trials()):
+        for trial in standing(ledger.trials()):
             if trial.state != TrialState.FAIL or "recipe" not in trial.user_attrs:
                 continue
-            set_aside(ledger.trial_folder(ledger.recipe_of(trial).hash))
+            set_aside(ledger.trial_folder(trial.user_attrs["recipe"]))
             told = {key: trial.user_attrs[key] for key in KEPT if key in trial.user_attrs}
-            told |= {tally.INSTEAD_OF: trial.number, "driver": ""}
+            told |= {INSTEAD_OF: trial.number, "driver": ""}
             params, rules = trial.params, trial.distributions
             ledger.study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=rules, user_attrs=told))
             renewed += 1
@@ -45,9 +45,9 @@ def set_aside(folder: Path) -> None:
 
 
 def lost_reference(ledger: Ledger, recipe: str) -> str:
-    """Why an ablation can tell nothing any more: what all is compared with measured over the limit; else an empty text."""
+    """Why an ablation has become useless: its reference exceeds the byte limit. Otherwise an empty text."""
     trial = next((t for t in ledger.trials() if t.user_attrs.get("recipe") == recipe), None)
-    if trial is None or trial.state != TrialState.PRUNED or trial.constraints.get(tally.OVER, 0) <= 0:
+    if trial is None or trial.state != TrialState.PRUNED or trial.constraints.get(OVER, 0) <= 0:
         return ""
-    over = trial.constraints[tally.OVER]
-    return f"the reference is {over:,.0f} bytes over the limit, so that nothing can be compared with it; raise --limit"
+    over = trial.constraints[OVER]
+    return f"the reference is {over:,.0f} bytes over the limit, so nothing can be compared with it; raise --limit"

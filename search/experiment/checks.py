@@ -1,4 +1,4 @@
-"""What is checked before any work starts, and before anything of an experiment is created."""
+"""Checks that are made before any work starts and before anything of an experiment is created."""
 
 from __future__ import annotations
 
@@ -11,33 +11,42 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from optuna.distributions import CategoricalDistribution
+
 from golflab.model.recipe import Recipe
 from golflab.model.system.files import write_atomic
 from golflab.model.ways import Way
-from golflab.search.engine.budget import Budget
+from golflab.search.engine.standing import Budget
 from golflab.search.experiment.identity import absolute
 from golflab.search.experiment.options import Options, scale_of
 from golflab.search.ledger.database import check_address
+from golflab.search.ledger.problem import RecipeProblem
+from golflab.search.sampler.fitting import FittingSampler
+from golflab.search.sampler.proposal import Forecasts, chance
+from golflab.search.sampler.selection import REFUSED
 from golflab.spaces.presets import PRESETS
+from golflab.spaces.space import Space
 
 RESERVED = {"cache": "the stage cache", "single": "the records of `golflab run`", "variants": "what `golflab variants` leaves"}
 OURS = ("trials", "study.journal", "plan.json", "report.html", "drivers", "shorter", "tensorboard")  # in an experiment's folder
 
 
 def check_name(name: str) -> None:
-    """Check that an experiment can be called so.
+    """Check the name of an experiment.
 
     Raises:
-        ValueError: characters that cannot be, or a name that golflab needs itself.
+        ValueError: characters that are not allowed, or a name that golflab uses itself.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
         raise ValueError(f"name={name!r} must be 1 to 64 letters, digits, dots, dashes or underscores.")
-    if (what := RESERVED.get(name.lower())) is not None:  # in any case of letters: some file systems do not tell them apart
+    if (
+        what := RESERVED.get(name.lower())
+    ) is not None:  # upper and lower case alike, because some file systems do not distinguish them
         raise ValueError(f"name={name!r} is the folder of {what}; choose another --name.")
 
 
 def workable(options: Options) -> Options:
-    """Return the options if an experiment, new or old, can go on with them.
+    """Return the options if a new or old experiment can run with them.
 
     Raises:
         ValueError: what it got, what is allowed and what to do.
@@ -65,10 +74,10 @@ def workable(options: Options) -> Options:
 
 
 def settled(options: Options, plan: Sequence[Recipe] | None = None) -> Options:
-    """The options with everything filled in that was left to a preset or a space: what is kept is what runs.
+    """The options with all defaults of the preset and the space filled in, so that the file says what runs.
 
     Args:
-        options: as they were asked for.
+        options: as the user gave them.
         plan: the recipes of an experiment that runs a list.
     """
     recipe = plan[0] if plan and not options.proposes else options.recipe()
@@ -85,10 +94,10 @@ def settled(options: Options, plan: Sequence[Recipe] | None = None) -> Options:
 
 
 def fresh(options: Options) -> Options:
-    """Return the options if no experiment has their name yet, and nothing in its place would be taken for its own.
+    """Return the options if no experiment has this name yet and its folder holds no files that golflab would write.
 
     Raises:
-        ValueError: one has; the message says how to continue it.
+        ValueError: there is one; the message says how to continue it.
     """
     folder = options.folder
     if (folder / "experiment.json").exists():
@@ -97,14 +106,14 @@ def fresh(options: Options) -> Options:
         )
     if found := [name for name in OURS if (folder / name).exists() or (folder / name).is_symlink()]:
         raise ValueError(
-            f"{folder} is no experiment (it has no experiment.json) but holds {found[0]!r}, which a new one would take for its "
-            "own; choose another --name."
+            f"{folder} is not an experiment (it has no experiment.json), but it contains {found[0]!r}, a name that experiments "
+            "use; choose another --name."
         )
     return options
 
 
 def load(dotted: str) -> Callable[..., Any]:
-    """What ``module:name`` stands for.
+    """Import ``module:name``.
 
     Raises:
         ValueError: it cannot be imported.
@@ -117,21 +126,21 @@ def load(dotted: str) -> Callable[..., Any]:
 
 
 def writable(folder: Path, keep: bool = True) -> None:
-    """Create the folder, and raise a clear error unless it can be created and written.
+    """Check that a folder can be created and written to.
 
     Args:
-        folder: to write to.
-        keep: whether a folder that was not there before stays.
+        folder: to write to; it is created.
+        keep: whether it stays if it did not exist before.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: it cannot be written.
     """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / ".writable", b"")
         (folder / ".writable").unlink()
-        with contextlib.suppress(OSError):  # somebody else uses it by now
+        with contextlib.suppress(OSError):  # another process uses it by now
             for path in () if keep else missing:
                 path.rmdir()
     except OSError as error:
@@ -139,6 +148,50 @@ def writable(folder: Path, keep: bool = True) -> None:
 
 
 def free_name(runs: Path, wish: str) -> str:
-    """``wish``, or with a number behind it where an experiment of that name exists."""
+    """``wish``, with a number appended if an experiment of that name exists."""
     names = itertools.chain([wish], (f"{wish}-{n}" for n in itertools.count(2)))
     return next(name for name in names if not (runs / name).exists() and name.lower() not in RESERVED)
+
+
+# ---------------------------------------------------------------------- whether anything can fit
+
+
+def check_space(space: Space, forecaster: Forecasts, seed: int = 0) -> None:
+    """Check that some combination of a space may fit its limit. The preset is checked first, and usually fits.
+
+    Raises:
+        ValueError: no combination was found that may fit.
+    """
+    limit = space.preset.limit
+    if chance(forecaster(space.preset), limit) >= REFUSED:
+        return
+    if FittingSampler(RecipeProblem(space, forecaster), seed=seed).propose([], 0).params is None:
+        needs = _needs(space.preset, forecaster)
+        raise ValueError(f"limit={limit:,} bytes: no combination of the space {space.name!r} can fit; {needs}")
+
+
+def check_plan(recipes: Sequence[Recipe], forecaster: Forecasts) -> None:
+    """Check that some of a list of recipes may fit its limit.
+
+    Raises:
+        ValueError: none can.
+    """
+    if all(chance(forecaster(recipe), recipe.limit) < REFUSED for recipe in recipes):
+        raise ValueError(
+            f"limit={recipes[0].limit:,} bytes: none of the {len(recipes)} recipes can fit; {_needs(recipes[0], forecaster)}"
+        )
+
+
+def _needs(recipe: Recipe, forecaster: Forecasts) -> str:
+    told = forecaster(recipe)
+    return f"{recipe.name or 'the first'} is forecast at {told['low']:,.0f} to {told['high']:,.0f}. Raise --limit."
+
+
+def largest(space: Space, forecaster: Forecasts) -> dict[str, Any]:
+    """The combination with the largest forecast, by a greedy search over its choices; knobs keep the preset's values."""
+    params = space.params(space.preset)
+    for name, rule in space.distributions().items():
+        if isinstance(rule, CategoricalDistribution) and (name in space.choices or name.startswith("shape.")):
+            sizes = {value: forecaster(space.recipe(params | {name: value}))["mid"] for value in rule.choices}
+            params[name] = max(sizes, key=lambda value: sizes[value])
+    return params

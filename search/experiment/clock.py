@@ -1,4 +1,4 @@
-"""What a search has spent, whether more may start, and what ``experiment.json`` says of it."""
+"""What a search has spent, whether more trials may start, and the state in ``experiment.json``."""
 
 from __future__ import annotations
 
@@ -9,26 +9,25 @@ from typing import Any
 
 from golflab.model.recipe import Recipe
 from golflab.model.record import Record, disk_full
-from golflab.search.engine.budget import UNBOUNDED, Budget
-from golflab.search.engine.standing import Opening, Standing, finished_last, standing_of
+from golflab.search.engine.standing import UNBOUNDED, Budget, Opening, Standing, finished_last, standing_of
 from golflab.search.experiment.again import lost_reference
+from golflab.search.experiment.experiment_file import read_experiment, write_experiment
 from golflab.search.experiment.folder import Experiment
 from golflab.search.experiment.options import Options
 from golflab.search.ledger.ledger import Ledger
 from golflab.search.ledger.pruners import Agreement
-from golflab.search.ledger.storage import read_experiment, write_experiment
 from golflab.spaces.difference import short
 
 
 class Clock:
-    """Knows what has been spent, whether more may start, and keeps ``experiment.json`` current.
+    """Measures what has been spent, decides whether more trials may start, and keeps ``experiment.json`` up to date.
 
     Args:
         options: of the search.
-        ledger: what was asked for and what became of it.
+        ledger: of the search.
         planned: recipe hashes of the design that the search began with, or None.
-        own: what the experiment is.
-        compared: the recipe that all others are compared with, which the byte limit may stop; or an empty text.
+        own: identity of the experiment.
+        compared: hash of an ablation's reference, if the byte limit may stop it; else an empty text.
     """
 
     def __init__(
@@ -47,11 +46,11 @@ class Clock:
         self._started, self._lasted, self._warned = time.monotonic(), [0.0], False
 
     def seconds(self) -> float:
-        """On the clock, over all resumes."""
+        """Seconds of wall time, over all resumes."""
         return self._before + time.monotonic() - self._started
 
     def may_start(self) -> str | None:
-        """Why no further trial may start, or None. A trial is expected to take as long as the median one did."""
+        """Why no further trial may start, or None. A trial is expected to take the median time of the trials so far."""
         if reason := self.hopeless():
             return reason
         spent = self._ledger.spent()
@@ -63,11 +62,11 @@ class Clock:
         return None
 
     def hopeless(self) -> str:
-        """Why an ablation can tell nothing any more, or an empty text."""
+        """Why an ablation has become useless, or an empty text."""
         return lost_reference(self._ledger, self._compared) if self._compared else ""
 
     def too_slow(self) -> str:
-        """That the budget will not reach for all trials, once, as soon as the pace says so; else an empty text."""
+        """A warning that the budget is too small for all trials, once, as soon as the pace shows it; else an empty text."""
         done, left = self._ledger.target - self._ledger.remaining(), self._budget.seconds - self.seconds()
         if self._warned or self._options.trials >= UNBOUNDED or not math.isfinite(left) or len(self._lasted) < 4:
             return ""
@@ -76,18 +75,17 @@ class Clock:
             return ""
         self._warned = True
         return (
-            f"At this pace about {expected:.0f} of {self._options.trials} trials will be done within the budget of "
-            f"{self._options.budget}. What they can tell will be said in the report; `{self._options.resume_command} "
-            "--budget …` goes on."
+            f"At this pace the budget of {self._options.budget} is enough for about {expected:.0f} of "
+            f"{self._options.trials} trials. `{self._options.resume_command} --budget …` continues the search afterwards."
         )
 
     def standing(self) -> tuple[dict[str, float], list[Agreement], Standing]:
-        """What has been spent, how well rungs predict the end, and where the search stands."""
+        """What has been spent, how well rungs predict the final score, and the progress of the search."""
         now = self._now()
-        return now.spent, self._ledger.rungs(), now
+        return now.spent, self._ledger.agreements(), now
 
     def opening(self, shown: int) -> Opening:
-        """What this driver finds: where the search stands, and the trials that ended last."""
+        """The state when this driver starts: the progress of the search, and the trials that ended last."""
         o = self._options
         return Opening(o.name, self._folder, o.resume_command, o.budget, self._now(), finished_last(self._ledger, shown))
 
@@ -96,8 +94,8 @@ class Clock:
         return standing_of(self._ledger, self._budget, self.seconds(), self.gpus_per_trial, here)
 
     def wrap(self, watcher: Any) -> Any:
-        """The watcher, with this clock listening too."""
-        return Listening(watcher, self)
+        """A watcher that passes events on to this clock, too."""
+        return TimingWatcher(watcher, self)
 
     def lasted(self, seconds: float) -> None:
         """Note how long a trial took, and save the counts."""
@@ -105,7 +103,7 @@ class Clock:
         self.save("running")
 
     def save(self, state: str, reason: str = "") -> None:
-        """Write ``experiment.json``, if there is room for it: it only repeats what the ledger knows."""
+        """Write ``experiment.json``. A full disk is ignored, because the file only repeats what the ledger has."""
         try:
             self._write(state, reason)
         except OSError as error:
@@ -120,7 +118,7 @@ class Clock:
             | {
                 "state": state,
                 "reason": reason,
-                # A plan, or a search that only screens, never looks at a score before it proposes: no analysis need doubt that.
+                # A plan, and a search that only screens, propose without looking at scores, so their effects are unbiased.
                 "design": self._options.design or ("screen" if (self._options.screen or 0) >= self._options.trials else None),
                 "counts": self._ledger.counts(),
                 "spent": self._ledger.spent(),
@@ -132,16 +130,16 @@ class Clock:
         )
 
     def _refusal(self) -> dict[str, Any] | None:
-        """The first combination that was refused for its size: in words, and its forecast bytes."""
+        """The first combination that was refused for its size: in words, with its forecast bytes."""
         told = self._ledger.refusal()
         if told is None:
             return None
-        recipe, preset = Recipe.from_json(told["recipe"]), self._ledger.space.preset
+        recipe, preset = Recipe.from_json(told["recipe"]), self._ledger.problem.recipes.preset
         return {"words": short(recipe, preset), "recipe": recipe.hash, "bytes": told["bytes"], "limit": preset.limit}
 
 
-class Listening:
-    """A watcher that passes events on and times the trials."""
+class TimingWatcher:
+    """Times the trials and passes every event on to a `golflab.search.engine.searcher.Watcher`."""
 
     def __init__(self, watcher: Any, clock: Clock) -> None:
         self._watcher, self._clock = watcher, clock

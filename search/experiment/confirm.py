@@ -1,4 +1,4 @@
-"""Is the best found really better than the preset? Both are run again, on fresh seeds, and scored on the test part."""
+"""Confirmation: the best recipe of a search and the preset are run again on fresh seeds and scored on the test part."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from golflab.model.recipe import Recipe
 from golflab.model.record import Record
 from golflab.search.experiment.options import Options
 
-FIRST_SEED = 1000  # of the seeds that no trial has
-FOUND = "found"  # the label of the best found; `golflab.analysis.comparison.confirmed` looks for it
+FIRST_SEED = 1000  # no trial of a search has this seed or a larger one
+FOUND = "found"  # name of the best recipe in the confirmation; `golflab.analysis.comparison.confirmed` reads it
 
 
 def confirmation(options: Options, best: Record) -> tuple[Options, list[Recipe]]:
-    """The experiment that confirms a search's best: its options, and its recipes.
+    """The experiment that confirms the best recipe of a search: its options, and its recipes.
 
-    It lies inside the search's folder and shares its stage cache: a preset that was confirmed before is not trained again
-    when a longer search finds another best. Another seed packs into more or fewer bytes. That is to be seen and stops no run,
-    so the byte limit is doubled here.
+    It lies in the search's folder and shares its stage cache. So the preset is not trained again when a longer search finds
+    another best recipe. With another seed the artifact has more or fewer bytes. The report shows by how much; it must not stop
+    a run, so the byte limit is doubled here.
 
     Args:
         options: of the search.
-        best: the record of the best it found.
+        best: record of the best recipe.
     """
     preset, found = options.recipe(), Recipe.from_json(best.spec)
     room = 2 * preset.limit

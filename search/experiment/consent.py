@@ -1,9 +1,9 @@
-"""Consent: an experiment's folder is data. What its file would have golflab import, connect to or write to is shown first.
+"""Consent: an experiment's file may name code to import, an address to connect to, or a folder to write to.
 
-Whoever starts an experiment has typed these things, and their consent is a signature under a key that only they have
-(`key_file`). A folder that comes from somebody else has no such signature: then they are named and refused until the user
-consents, by ``--trust`` or by typing the same value again. A signature covers the values alone, so that an experiment
-may be copied, moved and renamed.
+The user who started the experiment typed these values; a signature with a key that only this user has (`key_file`) records
+that. A folder from somebody else has no valid signature. Then golflab names the values and refuses to use them, until the user
+consents by ``--trust`` or by typing the same value again. A signature covers the values only, so that an experiment may be
+copied, moved and renamed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-# Option -> what would be done with what it names, and the value that is golflab's own.
+# Option -> what golflab does with its value, and the default value, which needs no consent.
 SENSITIVE: dict[str, tuple[str, Any]] = {
     "space": ("import", None),
     "runner": ("import", "golflab.model.run:run"),
@@ -28,11 +28,11 @@ SENSITIVE: dict[str, tuple[str, Any]] = {
     "local_disk": ("write to", None),
 }
 CONSENTS = "consents"  # in experiment.json: key's name -> signature
-_given: set[str] = set()  # in this process, also where no key can be kept
+_given: set[str] = set()  # consents given in this process; they count even if no key can be stored
 
 
 def foreign(options: Mapping[str, Any]) -> dict[str, str]:
-    """What options name that is not golflab's own."""
+    """The options whose values need consent."""
     named = {key: options.get(key) for key in SENSITIVE}
     if ":" not in str(named["space"]):  # a ready-made one
         named["space"] = None
@@ -40,37 +40,37 @@ def foreign(options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def check_consent(
-    folder: Path, told: Mapping[str, Any], use: Collection[str], typed: Collection[str] = (), trust: bool = False
+    folder: Path, saved: Mapping[str, Any], use: Collection[str], typed: Collection[str] = (), trust: bool = False
 ) -> None:
-    """Check that the user consents to what an experiment's file names.
+    """Check that the user consents to the values in an experiment's file.
 
     Args:
         folder: of the experiment.
-        told: what its file says.
-        use: the options that are about to be used.
-        typed: those whose values the user has typed now.
+        saved: content of its file.
+        use: names of the options that are about to be used.
+        typed: names of the options that the user has typed now.
         trust: whether the user consents to all of it.
 
     Raises:
-        ValueError: the user was not asked; the message shows what would be done.
+        ValueError: the user has not consented; the message names the values.
     """
-    named = foreign(told["options"])
+    named = foreign(saved["options"])
     asked = {key: value for key, value in named.items() if key in use and key not in typed}
-    if not asked or trust or _known(named, told.get(CONSENTS)):
+    if not asked or trust or _known(named, saved.get(CONSENTS)):
         return
     what = " and ".join(f"{SENSITIVE[key][0]} {value!r} ({key})" for key, value in asked.items())
     raise ValueError(
-        f"{folder / 'experiment.json'} asks golflab to {what}, and does not carry your consent: it was written by somebody "
-        "else, on another machine or by an earlier version. If you trust it, add --trust."
+        f"{folder / 'experiment.json'} asks golflab to {what}, without your recorded consent: another user, another "
+        "machine or an earlier version wrote it. If you trust it, add --trust."
     )
 
 
 def consent(options: Mapping[str, Any], before: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Consent to what options name; return the signatures to be kept with them.
+    """Record the user's consent to options; return the signatures to store with them.
 
     Args:
-        options: with masked passwords, as they are kept.
-        before: signatures of others, over the same values.
+        options: with masked passwords, as they are stored.
+        before: signatures of other users for the same values.
     """
     named = foreign(options)
     if not named:
@@ -83,7 +83,7 @@ def consent(options: Mapping[str, Any], before: Mapping[str, str] | None = None)
 
 
 def key_file() -> Path:
-    """Where the user's key is kept: ``golflab/consent.key`` among the files of their settings."""
+    """Path of the user's key: ``golflab/consent.key`` in their configuration folder."""
     settings = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     return Path(settings) / "golflab" / "consent.key"
 
@@ -99,7 +99,7 @@ def _known(named: Mapping[str, str], signatures: Any) -> bool:
 
 
 def _key(make: bool = False) -> bytes | None:
-    """The user's key; None where there is none and none can be kept."""
+    """The user's key; None if there is none and none can be stored."""
     path = key_file()
     try:
         if make:

@@ -1,4 +1,4 @@
-"""One drive of an experiment: the ledger is opened, the cluster brought up, Tune runs, and how it ended is written down."""
+"""One process drives an experiment: it opens the ledger, starts the cluster, runs Tune, and saves how it ended."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from typing import Any
 
 from golflab.model.recipe import Recipe
 from golflab.model.record import Record, records_in
-from golflab.search.engine.budget import UNBOUNDED
+from golflab.search.engine.standing import UNBOUNDED
 from golflab.search.experiment.again import renew
 from golflab.search.experiment.checks import load
 from golflab.search.experiment.clock import Clock
 from golflab.search.experiment.folder import Experiment, read_plan
 from golflab.search.experiment.options import REFERRING, Options
+from golflab.search.ledger.book import check_known
 from golflab.search.ledger.ledger import Ledger
-from golflab.search.ledger.marks import check_known
+from golflab.search.ledger.problem import RecipeProblem
+from golflab.search.ledger.requested import Plan
 from golflab.search.ledger.storage import check_journal, open_storage, study_in
+from golflab.search.sampler.fitting import FittingSampler
 from golflab.spaces.presets import PRESETS
 
 
@@ -34,11 +37,11 @@ class Result:
     Attributes:
         name: of the experiment.
         folder: where its records lie; `golflab.analysis.table` makes a DataFrame of them.
-        best: the record with the fewest bits per byte among those that fit; None if none completed.
+        best: the record with the fewest bits per byte among those that fit; None if there is none.
         counts: asked, not_fitting, trained, over_limit, pruned, failed, complete: `Ledger.counts`.
-        finished: whether all that was asked for is done.
+        finished: whether all trials are done.
         reason: why it ended.
-        seconds: it took, in this call.
+        seconds: wall time of this call.
     """
 
     name: str
@@ -58,10 +61,10 @@ class Result:
 
 @contextlib.contextmanager
 def connected(options: Options, watcher: Any = None) -> Iterator[None]:
-    """Hold the cluster that an experiment will run on; a watcher hears that Ray starts.
+    """Keep the cluster running that an experiment will use; a watcher is told that Ray starts.
 
     Raises:
-        ValueError: there is none, or it has no room for a trial.
+        ValueError: there is no cluster, or it has no room for a trial.
     """
     from golflab.search.engine.cluster import cluster
 
@@ -77,12 +80,12 @@ def drive(
     prepare: Callable[[Ledger], None] | None = None,
     failed: bool = False,
 ) -> Result:
-    """Drive an experiment until nothing more is to be done, or it is interrupted.
+    """Run an experiment until all trials are done, or it is interrupted.
 
     Args:
         options: of it.
-        own: what it is.
-        watcher: a `golflab.search.engine.searcher.Watcher` that hears what happens.
+        own: its identity.
+        watcher: a `golflab.search.engine.searcher.Watcher` that is called for every event.
         prepare: called with the ledger before anything is asked for.
         failed: whether failed trials are run again.
     """
@@ -116,7 +119,7 @@ def drive(
 
 
 def _compared(options: Options, plan: Sequence[Recipe] | None) -> str:
-    """The recipe that all others of an ablation are compared with, where the byte limit may stop it; else an empty text."""
+    """Hash of an ablation's reference, if the byte limit may stop it; else an empty text."""
     return plan[0].hash if plan and options.binds and options.design in REFERRING else ""
 
 
@@ -135,38 +138,38 @@ def open_ledger(options: Options, study: str | None = None, plan: Sequence[Recip
         check_journal(options.folder)
     options.folder.mkdir(parents=True, exist_ok=True)
     space = options.load_space()
-    named = [name for name in PRESETS if not name.endswith("_as_published")]  # their quirks are no place to begin
+    named = [
+        name for name in PRESETS if not name.endswith("_as_published")
+    ]  # these reproduce faults of published code, and are bad starts
     presets = [options.around(name).with_(limit=space.preset.limit) for name in named]
     starts = [recipe for recipe in presets if space.recipe(space.params(recipe)).hash == recipe.hash]
     storage = open_storage(options.storage, options.folder)
+    problem = RecipeProblem(space, load(options.forecaster)(), starts)
+    seed = space.preset.seed if options.seed is None else options.seed
+    design = {} if options.screen is None else {"design": options.screen}
     return Ledger(
         options.folder,
         study or study_in(storage, {}, options.storage, options.folder),
-        space,
         storage,
-        load(options.forecaster)(),
+        problem,
         options.trials,
-        space.preset.seed if options.seed is None else options.seed,
+        sampler=FittingSampler(problem, variants=options.variants, seed=seed, **design),
         pruner=options.score_pruner(),
         halving=options.halving is not None,
-        variants=options.variants,
-        starts=starts,
-        screen=options.screen,
-        plan=plan or read_plan(options.folder),
-        proposes=options.proposes,
-        binding=options.binds,
+        plan=Plan(plan or read_plan(options.folder), options.proposes, options.binds),
     )
 
 
 def _tune(options: Options, ledger: Ledger, watcher: Any, clock: Clock, own: Experiment) -> tuple[str, bool]:
-    """Run Tune until the ledger has nothing more; return why it ended and whether it was interrupted."""
-    from golflab.search.engine.cluster import cluster, placement
+    """Run Tune until the ledger proposes nothing more; return why it ended and whether it was interrupted."""
+    from golflab.search.engine.cluster import cluster
+    from golflab.search.engine.resources import placement
 
     with cluster(options.address, options.cpus, watcher.starting) as found:
         from ray import tune
         from ray.exceptions import OutOfMemoryError
 
-        from golflab.search.engine.lookout import CannotImport, Lookout
+        from golflab.search.engine.monitor import CannotImport, ClusterMonitor
         from golflab.search.engine.searcher import Halted, LedgerScheduler, LedgerSearcher
         from golflab.search.engine.trainable import GolfTrial
 
@@ -194,7 +197,7 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: Clock, own: Exp
             storage_path=found.scratch,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=3),
-            callbacks=[Lookout(watcher, options.runner)],
+            callbacks=[ClusterMonitor(watcher, options.runner)],
         )
         while True:
             try:
@@ -210,7 +213,7 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: Clock, own: Exp
                 said = f"{why}; make room and" if isinstance(why, Halted) else "interrupted;"
                 return f"{said} continue with `{options.resume_command}`", True
             except RuntimeError as error:
-                # Tune survives a worker that dies, but not one that Ray ends because a node runs out of memory.
+                # Tune continues after a worker dies, but not after Ray has killed one because a node ran out of memory.
                 if not isinstance(error.__cause__, OutOfMemoryError):
                     raise
                 searcher.lost_all()
@@ -218,7 +221,7 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: Clock, own: Exp
 
 @contextlib.contextmanager
 def _ending_like_ctrl_c() -> Iterator[None]:
-    """Treat a request to terminate (a batch system's, say) like Ctrl-C; only a main thread can hear one."""
+    """Handle SIGTERM (from a batch system, say) like Ctrl-C; only the main thread can receive it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

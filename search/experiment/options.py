@@ -1,11 +1,10 @@
-"""What a search was asked for, and what it may spend."""
+"""The options of a search."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import math
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
 from golflab.model.recipe import Recipe
 from golflab.search.engine.cluster import connected, cores
 from golflab.search.engine.halving import shorter
+from golflab.search.experiment.experiment_file import command
 from golflab.search.ledger.pruners import ReliableRungPruner, WilcoxonRungPruner
 from golflab.spaces.catalogue import space as find_space
 from golflab.spaces.presets import PRESETS, preset
@@ -23,33 +23,32 @@ from golflab.spaces.scales import SCALES, at_scale
 from golflab.spaces.space import Space
 
 PRUNERS = ("none", "median", "wilcoxon")
-# Designs whose first combination is what all others are compared with.
+# Designs whose first combination is the reference of all others.
 REFERRING = ("leave-one-out", "add-one-in", "pairs")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a search was asked for; kept in ``experiment.json`` so that `resume` needs only its folder.
+    """The options of a search. They are stored in ``experiment.json``, so that `resume` needs only the folder.
 
     Attributes:
-        preset: the recipe to vary around; None: ``baseline``, or what a space of one's own varies around.
-        space: a ready-made space or ``module:SPACE``. What is given besides applies to its preset, too.
-        scale: ``nano``, ``proxy`` or ``full``; None: ``proxy``, or that of a space of one's own.
+        preset: name of the recipe that is varied; None: ``baseline``, or the preset of the user's own space.
+        space: a ready-made space or ``module:SPACE``. The other options apply to its preset, too.
+        scale: ``nano``, ``proxy`` or ``full``; None: ``proxy``, or that of the user's own space.
         trials: trials in all.
-        design: what chose the recipes of a plan (``leave-one-out``, …); empty for a search; ``first`` for a search that begins
-            with a plan.
-        iso_size: whether its recipes were made equally large.
-        screen: trials chosen to tell techniques apart before the search turns to winning; None keeps the sampler's few.
-        pruner: what may stop a run for its score at a rung, once rungs are seen to predict the end: one of `PRUNERS`.
-        variants: trials that reuse a finished training, at most this many per training; no budget counts them, ``trials`` does.
+        design: of a plan (``leave-one-out``, …); empty for a search; ``first`` for a search that begins with a plan.
+        iso_size: whether the plan's recipes were made equally large.
+        screen: trials chosen to tell techniques apart, before the search looks for the best one; None: the sampler's default.
+        pruner: what may stop a run for its score at a rung, once rungs predict the final score: one of `PRUNERS`.
+        variants: trials that reuse a finished training, at most this many per training. They count as trials, not as trainings.
         halving: each trial first runs complete schedules of 1/halving, 1/halving² … of the tokens; None runs the whole at once.
-        budget: ``2h``, ``90m``, ``300s``, ``50trainings`` or ``12gpuh``; empty for no other bound than ``trials``.
+        budget: ``2h``, ``90m``, ``300s``, ``50trainings`` or ``12gpuh``; empty: only ``trials`` limits the search.
         tokens: training tokens of every run; None keeps the scale's.
         limit: bytes; None keeps the scale's.
-        binding: whether the byte limit stops or leaves out what an experiment was planned with; None: it does.
+        binding: whether the byte limit holds for the recipes of an ablation; None: it does.
         corpus: what is trained on; None keeps the preset's.
         tokenizer: path of a ``.model`` file, or ``auto``; None keeps the preset's.
-        allow_overlap: go on although the training text holds some of the held-out text, too.
+        allow_overlap: run although some of the held-out text is in the training text, too.
         name: of the experiment: that of its folder.
         runs: folder of experiments.
         seed: of the proposals and of every run; None keeps the preset's.
@@ -59,13 +58,13 @@ class Options:
         gpus_per_trial: GPUs a trial is given; a fraction shares one, 0 leaves them alone. None: one for each process of a
             trial, where the cluster has any.
         processes: that train a trial together, one GPU each where there are GPUs; None: as many as it has GPUs, else cores.
-        local_disk: folder of each node's own that token shards are copied to once; None reads them where they are.
+        local_disk: folder on each node's own disk, to which token shards are copied once; None: they are not copied.
         storage: Optuna URL; None keeps a journal file in the experiment's folder.
         cache: folder of finished stages; None keeps it in ``runs/cache``.
-        finish: what else every training is finished with, as `golflab.model.ways.Way.parse` reads it.
-        rungs: whether runs are measured, and may be stopped, on their way.
-        float_score: whether weights are scored before quantisation too.
-        confirm: fresh seeds on which the best found and the preset are compared at the end, on the test part; 0 for none.
+        finish: further ways to finish every training, as `golflab.model.ways.Way.parse` reads them.
+        rungs: whether runs are scored at rungs, where they may be stopped.
+        float_score: whether weights are also scored before quantisation.
+        confirm: fresh seeds for a final comparison of the best recipe and the preset on the test part; 0 for none.
         runner: ``module:function`` that runs a recipe.
         forecaster: ``module:Class`` that forecasts a recipe's bytes and learns from records.
     """
@@ -106,14 +105,14 @@ class Options:
     forecaster: str = "golflab.search.ledger.forecast:Forecaster"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "finish", tuple(self.finish))  # JSON knows lists only
+        object.__setattr__(self, "finish", tuple(self.finish))  # JSON has lists only
 
     @staticmethod
     def read(body: Mapping[str, Any]) -> Options:
         """Read options as ``experiment.json`` keeps them.
 
         Raises:
-            ValueError: a field that there is none of, or a value of another type.
+            ValueError: an unknown field, or a value of another type.
         """
         kinds = {f.name: str(f.type) for f in dataclasses.fields(Options)}
         for name, value in body.items():
@@ -130,41 +129,41 @@ class Options:
 
     @property
     def cache_folder(self) -> Path:
-        """Where finished stages lie, shared by all experiments of ``runs``; what confirms a search shares the search's."""
+        """The stage cache, shared by all experiments in ``runs``; a confirmation shares that of its search."""
         runs = Path(self.runs).resolve()
         return Path(self.cache).resolve() if self.cache else (runs.parent if self.design == "confirm" else runs) / "cache"
 
     @property
     def measuring(self) -> dict[str, Any]:
-        """What a runner is told about measuring, as JSON values, where it differs from its own defaults."""
+        """Settings of a runner about measuring, as JSON values, where they differ from its defaults."""
         told: dict[str, Any] = {"ways": list(self.finish)} if self.finish else {}
         return told | ({} if self.rungs else {"rungs": False}) | ({} if self.float_score else {"float_score": False})
 
     @property
     def proposes(self) -> bool:
-        """Whether the sampler proposes trials, or all of them follow from a plan."""
+        """Whether the sampler proposes trials; otherwise all of them come from a plan."""
         return self.design in ("", "first")
 
     @property
     def binds(self) -> bool:
-        """Whether the byte limit binds a plan."""
+        """Whether the byte limit holds for an ablation's plan."""
         return self.binding is not False
 
     @property
     def resume_command(self) -> str:
-        """What to type to continue it."""
+        """The command that continues it."""
         return command("resume", self.folder)
 
     def recipe(self) -> Recipe:
-        """What is varied around: the preset at its scale, with the tokens, limit, corpus and seed asked for.
+        """The recipe that is varied: the preset at its scale, with the given tokens, limit, corpus and seed.
 
         Raises:
-            ValueError: no such preset, scale or space, or a space of one's own that varies around something else.
+            ValueError: no such preset, scale or space, or the user's own space has another preset.
         """
         return self.load_space().preset if ":" in self.space else self.around(self.preset or "baseline")
 
     def around(self, name: str) -> Recipe:
-        """Another preset, with the scale, tokens, limit, corpus and seed asked for."""
+        """Another preset, with the given scale, tokens, limit, corpus and seed."""
         return self._changed(preset(name, self.scale or "proxy"))
 
     def _changed(self, recipe: Recipe) -> Recipe:
@@ -173,7 +172,7 @@ class Options:
         return recipe.with_(**{key: value for key, value in changes.items() if value is not None})
 
     def score_pruner(self) -> BasePruner | None:
-        """What may stop a run for its score, or None.
+        """The pruner that may stop a run for its score, or None.
 
         Raises:
             ValueError: there is no such pruner, or the schedule cannot be halved.
@@ -196,7 +195,7 @@ class Options:
         return self.processes or max(1, int(self.gpus_per_trial or self.cpus_per_trial))
 
     def bundle(self, gpus: float, cores_per_gpu: float = math.inf) -> dict[str, float]:
-        """What each process of a trial is given on a cluster with so many GPUs; several processes have at least a core each.
+        """Resources of each process of a trial; if there are several processes, each has at least one core.
 
         Args:
             gpus: of the cluster.
@@ -210,7 +209,7 @@ class Options:
         return {"CPU": cpu} | ({"GPU": gpu} if gpu else {})
 
     def check_team(self) -> None:
-        """Check what a trial is given.
+        """Check the resources of a trial.
 
         Raises:
             ValueError: no cores, more than this machine has, a GPU shared by processes of one trial, or a batch that they
@@ -231,36 +230,38 @@ class Options:
         recipe = self.recipe()
         rows = recipe.schedule.batch_tokens // recipe.shape.context
         if rows % self.team:
-            raise ValueError(f"{rows} sequences a batch cannot be shared by {self.team} processes; choose a divisor.")
+            raise ValueError(
+                f"{rows} sequences a batch cannot be divided among {self.team} processes; choose a divisor of {rows}."
+            )
 
     def load_space(self) -> Space:
-        """The space, around the recipe.
+        """The space, with `recipe` as its preset.
 
         Raises:
-            ValueError: there is none, or one of the user's own varies around something else than was asked for.
+            ValueError: there is no such space, or the user's own space has another preset than the options say.
         """
         return _own_space(self) if ":" in self.space else find_space(self.space, self.recipe())
 
     def brought(self) -> Space:
-        """A space of the user's own as its module has it, before what was asked for is applied."""
+        """The user's own space as its module defines it, before the options are applied to its preset."""
         return find_space(self.space, self.around(self.preset if self.preset in PRESETS else "baseline"))
 
 
 @functools.lru_cache(maxsize=16)
 def _own_space(options: Options) -> Space:
-    """A space of the user's own, with what was asked for applied to its preset."""
+    """The user's own space, with the options applied to its preset."""
     found = options.brought()
     name, scale = found.preset.name, scale_of(found.preset)
     if options.preset is not None and options.preset != name:
         raise ValueError(
-            f"preset={options.preset!r}: the space {options.space} varies around {name or 'a recipe without a name'!r}; leave "
-            "--preset out, or have the space's module build on the other preset."
+            f"preset={options.preset!r}: the space {options.space} varies {name or 'a recipe without a name'!r}; leave "
+            "--preset out, or build the space in its module on the other preset."
         )
     if options.scale is not None and options.scale != scale:
-        its = f"the scale {scale!r}" if scale else "a body and a schedule of its own"
+        its = f"the scale {scale!r}" if scale else "its own shape and schedule"
         raise ValueError(
-            f"scale={options.scale!r}: the preset of the space {options.space} has {its}; leave --scale out, or have the "
-            f"space's module build on preset(…, {options.scale!r})."
+            f"scale={options.scale!r}: the preset of the space {options.space} has {its}; leave --scale out, or build "
+            f"the space in its module on preset(…, {options.scale!r})."
         )
     return dataclasses.replace(found, preset=options._changed(found.preset).check())
 
@@ -278,16 +279,6 @@ def _is_a(value: Any, kind: str) -> bool:
 
 
 def scale_of(recipe: Recipe) -> str | None:
-    """The scale whose body plan a recipe has; None where that is its own."""
+    """The scale whose shape a recipe has; None if it has another shape."""
     full = PRESETS.get(recipe.name)
     return next((s for s in SCALES if full is not None and at_scale(full, s).shape == recipe.shape), None)
-
-
-def command(verb: str, folder: Path) -> str:
-    """What to type, from the current folder, to do something with an experiment."""
-    here, runs = Path.cwd(), folder.parent
-    if runs == here / "runs":
-        where = ""
-    else:
-        where = f" --runs {shlex.quote(str(runs.relative_to(here) if runs.is_relative_to(here) else runs))}"
-    return f"golflab {verb} {shlex.quote(folder.name)}{where}"

@@ -1,4 +1,4 @@
-"""Where an experiment comes from: the code that runs it, down to what is not committed yet, and the machine."""
+"""Provenance of an experiment: its code, uncommitted changes included, and the machine."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-LONGEST = 100_000  # characters of a difference that are kept
-PATIENCE = 20.0  # seconds for git
+LONGEST = 100_000  # characters of a diff that are stored
+PATIENCE = 20.0  # seconds that git may take
 SEEN = (
     "golflab",
     "model",
     "spaces",
     "search",
     "analysis",
-)  # what runs, and no more: other files may hold what is nobody's business
+)  # folders with code; other files may be private
 
 
 def code() -> dict[str, Any]:
@@ -57,10 +57,12 @@ def machine() -> dict[str, str]:
     return told | {name: _version(name) for name in ("torch", "ray", "optuna")}
 
 
-def in_words(told: dict[str, Any]) -> str:
+def in_words(facts: dict[str, Any]) -> str:
     """A code's version, commit and state, short."""
-    commit = f", commit {told['commit'][:10]}" if told.get("commit") else ""
-    return f"golflab {told.get('version', '?')}{commit}" + (f" with changes {told['diff_hash']}" if told.get("dirty") else "")
+    commit = f", commit {facts['commit'][:10]}" if facts.get("commit") else ""
+    return f"golflab {facts.get('version', '?')}{commit}" + (
+        f" with changes {facts['diff_hash']}" if facts.get("dirty") else ""
+    )
 
 
 def _version(name: str) -> str:

@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from golflab.model.recipe import Recipe
-from golflab.search.experiment.checks import check_name, fresh, load, settled, workable
+from golflab.search.experiment.checks import check_name, check_plan, check_space, fresh, largest, load, settled, workable
 from golflab.search.experiment.confirm import confirmation
 from golflab.search.experiment.consent import SENSITIVE, check_consent
 from golflab.search.experiment.drive import Result, connected, drive
-from golflab.search.experiment.feasible import check_plan, check_space, largest
+from golflab.search.experiment.experiment_file import check_writable, locate, read_experiment
 from golflab.search.experiment.folder import begin, check_study, create, reopen
 from golflab.search.experiment.identity import RUNNER, absolute, data_of
 from golflab.search.experiment.options import Options
 from golflab.search.ledger.ledger import Ledger
-from golflab.search.ledger.storage import check_writable, locate, read_experiment
 from golflab.search.sampler.selection import REFUSED
 
-# What `resume` may be told anew; a storage must hold the experiment's own study.
+# Options that `resume` may change. A storage must contain the experiment's study.
 MOVABLE = ("trials", "budget", "address", "cpus", "cpus_per_trial", "gpus_per_trial", "processes", "local_disk", "storage")
 
 
@@ -29,11 +28,11 @@ def search(watcher: Any = None, **options: Any) -> Result:
     """Start a search and run it to its end.
 
     Args:
-        watcher: a `golflab.search.engine.searcher.Watcher` that hears what happens.
+        watcher: a `golflab.search.engine.searcher.Watcher` that is called for every event.
         **options: fields of `Options`.
 
     Raises:
-        ValueError: an option that cannot be, before any work starts.
+        ValueError: an invalid option, before any work starts.
     """
     known = {f.name for f in dataclasses.fields(Options)}
     if unknown := set(options) - known:
@@ -47,15 +46,14 @@ def search(watcher: Any = None, **options: Any) -> Result:
 
 
 def asked(options: Mapping[str, Any], plan: Sequence[Recipe] | None = None) -> Options:
-    """The options of a new experiment, checked, with everything filled in that a preset or a space decides.
+    """The options of a new experiment, checked, with all defaults of the preset and the space filled in.
 
     Args:
         options: fields of `Options`.
-        plan: the recipes of an experiment that runs a list.
+        plan: the recipes of an experiment that runs a plan.
 
     Raises:
-        ValueError: an option that cannot be, an experiment of this name, nothing that fits the limit, or a text that cannot
-            be used.
+        ValueError: an invalid option, an experiment of this name, nothing that fits the limit, or an unusable text.
     """
     check_name(str(options.get("name", "search")))
     found = fresh(workable(settled(Options(**options), plan)))
@@ -72,7 +70,7 @@ def run_plan(recipes: Sequence[Recipe], watcher: Any = None, **options: Any) -> 
 
     Args:
         recipes: to run; one that cannot fit its limit is counted and not trained, unless ``binding`` is False.
-        watcher: a `golflab.search.engine.searcher.Watcher` that hears what happens.
+        watcher: a `golflab.search.engine.searcher.Watcher` that is called for every event.
         **options: fields of `Options`; ``trials`` follows from the recipes.
 
     Raises:
@@ -86,12 +84,12 @@ def run_plan(recipes: Sequence[Recipe], watcher: Any = None, **options: Any) -> 
 
 
 def first(plan: Sequence[Recipe], watcher: Any = None, **options: Any) -> Result:
-    """Run a plan, then let the sampler propose from what it showed: an experiment that begins with a design.
+    """Run a plan, then let the sampler propose from its results: a search that begins with a design.
 
     Args:
-        plan: to run before anything is proposed; the search's space must reach these recipes. The space's largest combination
-            is asked for too, where it cannot fit: so the report shows what a refusal looks like.
-        watcher: a `golflab.search.engine.searcher.Watcher` that hears what happens.
+        plan: recipes to run before anything is proposed; the space must contain them. The largest combination of the space is
+            asked for, too, if it cannot fit, so that the report shows an example of a refusal.
+        watcher: a `golflab.search.engine.searcher.Watcher` that is called for every event.
         **options: fields of `Options`; ``trials`` counts the plan and the proposals.
 
     Raises:
@@ -102,8 +100,8 @@ def first(plan: Sequence[Recipe], watcher: Any = None, **options: Any) -> Result
 
 
 def _ask_for_the_largest(ledger: Ledger) -> None:
-    params = largest(ledger.space, ledger.forecaster)
-    if ledger.chance(ledger.space.recipe(params)) < REFUSED:
+    params = largest(ledger.problem.recipes, ledger.problem.forecaster)
+    if ledger.problem.chance_of(params) < REFUSED:
         ledger.enqueue(params)
 
 
@@ -116,40 +114,40 @@ def resume(
     trust: bool = False,
     **changes: Any,
 ) -> Result:
-    """Continue an experiment: nothing finished is repeated, what was running continues from its checkpoints.
+    """Continue an experiment. Finished trials are not repeated; running ones continue from their checkpoints.
 
     Args:
         name: of the experiment in ``runs``, or the path of its folder.
         runs: folder of experiments.
-        watcher: a `golflab.search.engine.searcher.Watcher` that hears what happens.
+        watcher: a `golflab.search.engine.searcher.Watcher` that is called for every event.
         failed: run failed trials again; their records are set aside.
-        trust: consent to what its file would have imported and connected to: see `golflab.search.experiment.consent`.
-        **changes: options that may differ now: ``trials`` and ``budget`` extend it, ``address``, ``cpus``,
-            ``processes`` and ``local_disk`` move it, ``storage`` gives the database's password.
+        trust: consent to the values in its file: see `golflab.search.experiment.consent`.
+        **changes: options that may be changed: ``trials`` and ``budget`` extend the search; ``address``, ``cpus``,
+            ``processes`` and ``local_disk`` move it; ``storage`` gives the database's password.
 
     Raises:
-        ValueError: there is no such experiment, or what must stay has changed.
+        ValueError: there is no such experiment, or its identity has changed.
     """
     return go_on(options_of(name, runs, trust=trust, **changes), watcher, failed=failed, trust=trust)
 
 
 def options_of(name: str | Path, runs: str | Path = "runs", *, trust: bool = False, **changes: Any) -> Options:
-    """The options an experiment was started with, and what may differ now.
+    """The options an experiment was started with, with the given changes.
 
     Raises:
         ValueError: there is no such experiment, its file names what the user has not consented to, or an option that must
             stay was changed.
     """
     folder = locate(name, runs)
-    told = read_experiment(folder)
-    before, given = _before(told), {key: value for key, value in changes.items() if value is not None}
+    saved = read_experiment(folder)
+    before, given = _before(saved), {key: value for key, value in changes.items() if value is not None}
     for key in given:
         if key not in MOVABLE and given[key] != before.get(key):
             raise ValueError(
-                f"resume: {key!r} is part of what the experiment is: it is {before.get(key)!r}, {given[key]!r} was asked for. "
-                "Start another one to change it."
+                f"resume: {key!r} cannot be changed: the experiment has {before.get(key)!r}, and {given[key]!r} was given. "
+                "Start another experiment with it."
             )
-    check_consent(folder, told | {"options": before}, SENSITIVE, given, trust)
+    check_consent(folder, saved | {"options": before}, SENSITIVE, given, trust)
     try:
         options = Options.read(before | given | {"name": folder.name, "runs": str(folder.parent)})
     except ValueError as error:
@@ -158,13 +156,13 @@ def options_of(name: str | Path, runs: str | Path = "runs", *, trust: bool = Fal
     return workable(options)
 
 
-def _before(told: dict[str, Any]) -> dict[str, Any]:
-    """Options as an experiment's file has them; what format 1 said of a name and a place, and wrongly, is left out."""
-    options = {key: value for key, value in told["options"].items() if key not in ("name", "runs")}
-    if told.get("format", 1) == 1:
-        if ":" in str(options.get("space")):  # it kept what was asked for, and ran what the space had
+def _before(saved: dict[str, Any]) -> dict[str, Any]:
+    """Options in an experiment's file; values that format 1 stored wrongly are left out."""
+    options = {key: value for key, value in saved["options"].items() if key not in ("name", "runs")}
+    if saved.get("format", 1) == 1:
+        if ":" in str(options.get("space")):  # it stored what was asked for, but ran with the values of the space
             options |= dict.fromkeys(("preset", "scale", "tokens", "limit", "corpus", "seed"))
-        if told["options"].get("design") == "confirm" and options.get("cache"):
+        if saved["options"].get("design") == "confirm" and options.get("cache"):
             options["cache"] = None
     return options
 
@@ -173,7 +171,7 @@ def go_on(options: Options, watcher: Any = None, *, failed: bool = False, trust:
     """Continue an experiment with the options that `options_of` gave.
 
     Raises:
-        ValueError: what must not change has changed.
+        ValueError: its identity has changed.
     """
     own, notes = reopen(options)
     if watcher is not None:
@@ -188,7 +186,7 @@ def _start(
     plan: list[Recipe] | None = None,
     prepare: Callable[[Ledger], None] | None = None,
 ) -> Result:
-    """Run a new experiment; a cluster or a text that cannot be had is said before anything is left behind."""
+    """Run a new experiment. A missing cluster or an unusable text is reported before anything is written."""
     own = begin(options, plan)
     check_study(options, own)
     with connected(options, watcher):
@@ -198,7 +196,7 @@ def _start(
 
 
 def _confirmed(options: Options, result: Result, watcher: Any, trust: bool = False) -> Result:
-    """Confirm what was found, where that was asked for: see `golflab.search.experiment.confirm`."""
+    """Confirm the best recipe, if that was asked for: see `golflab.search.experiment.confirm`."""
     if not options.confirm or not result.finished or result.best is None or result.best.recipe == options.recipe().hash:
         return result
     inside, plan = confirmation(options, result.best)

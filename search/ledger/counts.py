@@ -1,4 +1,4 @@
-"""What a study's trials add up to: how many became what, what they cost, and how well rungs predict the end."""
+"""Sums over a study's trials: how many ended in each state, what they cost, and how well rungs predict the final score."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from optuna.trial import FrozenTrial, TrialState
 from golflab.search.ledger.pruners import Agreement, Score, correlated, scores_of
 
 OVER = "bytes_over_limit"  # the constraint's name in the study
-REFUSED = "refused"  # user attribute: what is wrong with parameters that somebody enqueued; such a trial was never started
+INVALID = "invalid"  # user attribute: why enqueued parameters cannot be run; such a trial never started
+REFUSED_EXAMPLE = "refused"  # user attribute: recipe and forecast of the first combination refused for its size on the way
 INSTEAD_OF = "instead_of"  # user attribute: the number of the failed trial whose recipe this one runs again
-SHORTER = "shorter"  # user attribute: what a trial's shorter schedules cost, in trainings and seconds
+SHORTER = "shorter"  # user attribute: cost of a trial's shorter schedules, in trainings and seconds
 
 
 def counts(trials: Sequence[FrozenTrial]) -> dict[str, int]:
-    """Combinations asked for, and of those never started because they cannot fit; trials by what became of them.
+    """Combinations by what became of them: asked for, refused because they cannot fit, and trials by their state.
 
     Returns:
-        asked, not_fitting; trained (here, not found in the stage cache); over_limit: stopped for the bytes they measured,
-        which are among the pruned; pruned, failed, complete.
+        asked, not_fitting; trained (not found in the stage cache); over_limit (stopped because of their measured bytes; these
+        are among the pruned); pruned, failed, complete.
     """
     return _counts(standing(trials))
 
 
 def standing(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that count: neither withdrawn nor, where they failed, run again by another one."""
+    """The trials that count: not withdrawn, and not failed and then run again."""
     replaced = {t.user_attrs.get(INSTEAD_OF) for t in trials}
     return [t for t in trials if not t.user_attrs.get("withdrawn") and t.number not in replaced]
 
@@ -45,7 +46,7 @@ def _counts(trials: Sequence[FrozenTrial]) -> dict[str, int]:
 
 
 def spent(trials: Sequence[FrozenTrial]) -> dict[str, float]:
-    """Trainings started (a shorter schedule is a fraction of one) and the seconds of training that finished runs took."""
+    """Trainings started (a shorter schedule is a fraction of one), and seconds of training of the finished runs."""
     trials = [t for t in trials if not t.user_attrs.get("withdrawn") and t.state != TrialState.WAITING]
     whole = {
         "trainings": sum(t.user_attrs.get("trained", t.state == TrialState.RUNNING and _trains(t)) for t in trials),
@@ -55,7 +56,7 @@ def spent(trials: Sequence[FrozenTrial]) -> dict[str, float]:
 
 
 def counted(trials: Sequence[FrozenTrial]) -> int:
-    """Trials that count towards the target: all but the withdrawn, the waiting, what is run again and what never could fit."""
+    """Trials that count towards the target: all but withdrawn, waiting and re-run ones, and those that never started."""
     return _counted(standing(trials))
 
 
@@ -64,23 +65,24 @@ def _counted(trials: Sequence[FrozenTrial]) -> int:
 
 
 def _trains(trial: FrozenTrial) -> bool:
-    """Whether a running trial is expected to train: a variant finds its training in the stage cache."""
+    """Whether a running trial trains. A variant does not: it finds its training in the stage cache."""
     return trial.user_attrs.get("source") != "variant"
 
 
 def _closed_at_once(trial: FrozenTrial) -> bool:
-    """Whether a trial that was asked for by name was closed because it cannot be, or cannot fit: it was never started."""
-    if REFUSED in trial.user_attrs:
+    """Whether a trial never started: it was asked for by name, and is invalid or cannot fit."""
+    attributes = trial.user_attrs
+    if INVALID in attributes or isinstance(attributes.get(REFUSED_EXAMPLE), str):  # as text: of versions before 2026-11-26
         return True
-    return trial.state == TrialState.PRUNED and trial.user_attrs.get("asked") == 1 and trial.user_attrs.get("not_fitting") == 1
+    return trial.state == TrialState.PRUNED and attributes.get("asked") == 1 and attributes.get("not_fitting") == 1
 
 
 class Totals:
-    """The same sums, kept up to date: a finished trial never changes and is added once; the others are looked at each time.
+    """The same sums, kept up to date: a finished trial never changes and is added once; the others are added each time.
 
-    Where a failed trial is run again, what it counted as is taken back; what it cost stays.
+    If a failed trial is run again, it is subtracted from the counts; its cost stays.
 
-    Call `update` with all trials before asking anything.
+    Call `update` with all trials before using any other method.
     """
 
     def __init__(self) -> None:
@@ -92,7 +94,7 @@ class Totals:
         self.unfinished: list[FrozenTrial] = []
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
-        """Take in what is new among all trials of the study, in the order of their numbers."""
+        """Add what is new. ``trials`` are all trials of the study in the order of their numbers."""
         new = trials[self._seen :]
         fresh = [*(trials[t.number] for t in self.unfinished), *new]
         again = [trials[t.user_attrs[INSTEAD_OF]] for t in new if INSTEAD_OF in t.user_attrs]
@@ -130,7 +132,7 @@ class Totals:
         return min([*numbers, *([self._first[recipe]] if recipe in self._first else [])], default=None)
 
     def rungs(self) -> list[Agreement]:
-        """See `pruners.agreements`; a correlation over many trials is worked out again when they are 2 % more."""
+        """See `pruners.agreements`. A correlation is computed again when there are 2 % more trials."""
         for step, scores in self._scores.items():
             known = self._rungs.get(step, (0, None))[0]
             if len(scores) >= max(known + 1, 1.02 * known):

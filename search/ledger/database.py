@@ -1,4 +1,4 @@
-"""Addresses of databases: passwords are masked wherever an address is kept or shown, and found again when it is opened."""
+"""Addresses of databases. Passwords are masked when an address is stored or shown, and looked up when it is opened."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MASK = "***"
 VARIABLE = "GOLFLAB_STORAGE"  # of the environment: the whole address, password included
 _USER = re.compile(r"^([\w.+-]+://[^:/@?#]*):([^@]*)@")  # what stands before the first @, as SQLAlchemy reads it
 _QUERY = re.compile(r"(?<=[?&])([^=&#]*(?:pass|pwd|secret|token)[^=&#]*)=([^&#]*)", re.IGNORECASE)
-_READABLE = 4  # characters a password has at least, so that an error can be shown without it
+_READABLE = 4  # a shorter password cannot be cut out of an error message, so the message is not shown
 
 
 def masked(url: str) -> str:
@@ -20,13 +20,13 @@ def masked(url: str) -> str:
 
 
 def bare(url: str) -> str:
-    """The address without any password: two that agree in it are one database and one user."""
+    """The address without any password: equal for the same database and user."""
     without = _QUERY.sub("", _USER.sub(r"\1@", url))
     return re.sub(r"[?&]+$", "", re.sub(r"&{2,}", "&", without.replace("?&", "?")))
 
 
 def check_address(url: str) -> None:
-    """Check that no part of a password would be taken for the host, and shown as such.
+    """Check that no part of a password would be read as the host, and shown.
 
     Raises:
         ValueError: an @ in it is not written as %40.
@@ -37,9 +37,9 @@ def check_address(url: str) -> None:
 
 
 def completed(url: str) -> str:
-    """The address with the password that `VARIABLE` has for this very database and user; else without the masked one.
+    """The address with the password that `VARIABLE` has for this database and user; without one, the mask is removed.
 
-    PostgreSQL's own library then looks for a password where it always does: PGPASSWORD, or ~/.pgpass.
+    PostgreSQL's own library then looks for a password in the usual places: PGPASSWORD, or ~/.pgpass.
     """
     if MASK not in url and _secrets(url):
         return url
@@ -50,7 +50,7 @@ def completed(url: str) -> str:
 
 
 def with_driver(url: str) -> str:
-    """The address with psycopg as PostgreSQL's driver, where none is named: what SQLAlchemy chooses depends on its version."""
+    """The address with psycopg as PostgreSQL's driver if it names none: SQLAlchemy's default depends on its version."""
     plain = "postgresql://"
     if url.startswith(plain) and find_spec("psycopg") is not None:
         return f"postgresql+psycopg://{url.removeprefix(plain)}"
@@ -58,7 +58,7 @@ def with_driver(url: str) -> str:
 
 
 def cleaned(error: BaseException, url: str) -> str:
-    """An error's text with neither the address's passwords nor the address itself in clear."""
+    """An error's text without passwords; the address in it is masked."""
     text = str(error).replace(url, masked(url))
     for secret in sorted(_secrets(url), key=len, reverse=True):
         if len(secret) < _READABLE and secret in text:

@@ -1,4 +1,4 @@
-"""Will it fit? The model's forecast of bytes, taught by finished trials."""
+"""The forecast of a recipe's bytes, corrected by finished trials."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from golflab.search.sampler.proposal import COVERAGE
 
 @dataclass
 class Forecaster:
-    """Forecasts bytes before training; `learn` corrects it per scheme with every finished trial.
+    """Forecasts bytes before training. Every finished trial corrects the forecasts of its quantisation scheme.
 
     Attributes:
-        calibration: what finished trials taught.
+        calibration: corrections learned from finished trials.
     """
 
     calibration: Calibration = field(default_factory=Calibration)
@@ -35,7 +35,7 @@ class Forecaster:
     remembers = MOST
 
     def learn(self, record: Record) -> list[Any] | None:
-        """Take in a trial whose bytes were measured; return the observation for `recall`, None if it taught nothing."""
+        """Learn from a finished trial; return the observation for `recall`, or None if its bytes were not measured."""
         if not record.bytes or not record.code_bytes:
             return None
         recipe = Recipe.from_json(record.spec)
@@ -43,35 +43,35 @@ class Forecaster:
         return [_code(), *self.calibration.seen[-1]]
 
     def recall(self, observation: list[Any] | None) -> bool:
-        """Take in what `learn` returned to an earlier driver; False if it was made with other code and says nothing now."""
+        """Learn from what `learn` returned to an earlier driver; return False if other code made it."""
         if not isinstance(observation, list) or len(observation) != 3 or observation[0] != _code():
             return False
         self.calibration.seen.append((str(observation[1]), float(observation[2])))
         return True
 
 
-class Told(Calibration):
-    """The driver's forecast of one recipe, in the place of the runs it was made from: all that a worker needs to repeat it.
+class FixedForecast(Calibration):
+    """The driver's forecast of one recipe. A worker uses it in place of the calibration that it was made from.
 
     Args:
         recipe: that was forecast.
-        told: its ``low``, ``mid`` and ``high`` bytes, code included.
+        forecast: its ``low``, ``mid`` and ``high`` bytes, code included.
     """
 
-    def __init__(self, recipe: Recipe, told: Mapping[str, float]) -> None:
+    def __init__(self, recipe: Recipe, forecast: Mapping[str, float]) -> None:
         super().__init__()
-        self._recipe, self._told = recipe, told
+        self._recipe, self._forecast = recipe, forecast
 
     def interval(self, scheme: str, coverage: float = COVERAGE) -> tuple[float, float, float]:
-        """What was told, whatever is asked."""
+        """The driver's forecast, divided by the raw one, whatever the scheme and the coverage."""
         code, raw = code_bytes(self._recipe), raw_forecast(inventory(self._recipe), self._recipe)
-        low, middle, high = ((self._told[end] - code) / raw for end in ("low", "mid", "high"))
+        low, middle, high = ((self._forecast[end] - code) / raw for end in ("low", "mid", "high"))
         return low, middle, high
 
 
 @functools.cache
 def _code() -> str:
-    """Names the code that forecasts: sizes by theory that another version worked out are not compared with this one's."""
+    """A hash of the code that forecasts: observations made with another version are not used."""
     whole = hashlib.sha256()
     for path in [Path(__file__), *sorted(Path(golflab.model.compression.forecast.__file__).parent.rglob("*.py"))]:
         whole.update(path.name.encode() + b"\0" + path.read_bytes())

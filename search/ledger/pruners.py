@@ -2,7 +2,7 @@
 
     ByteBudgetPruner(limit, ReliableRungPruner(WilcoxonRungPruner()))
 
-stops what measures too large at once, and what scores badly where such scores have been seen to predict the final one.
+stops a trial at once if its measured bytes are too large, and for a bad score only if early scores predict the final one.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from optuna.study import Study
 
 BYTES = "bytes"  # user attribute: bytes measured at each rung, in order
-PROGRESS = "progress"  # user attribute: how much of its run the trial had done when the last of them were measured, 0 to 1
+PROGRESS = "progress"  # user attribute: fraction of the run that was done when the last of them were measured, 0 to 1
 DOCUMENTS = "documents"  # user attribute: step -> score of each document, in the same order in all trials
-RELIABLE = 0.6  # lower end of a rung's rank correlation with the final score from which on a score may stop a trial
-FEWEST = 5  # complete trials without which nothing is said about a rung
+RELIABLE = 0.6  # a score may stop a trial if the lower end of the 95 % interval of its rank correlation reaches this
+FEWEST = 5  # complete trials needed before a rung's rank correlation is computed
 
 
 class ByteBudgetPruner(BasePruner):
-    """Prunes what will not fit, wrapping any other pruner as Optuna's ``PatientPruner`` does.
+    """Prunes trials that will not fit; wraps any other pruner, as Optuna's ``PatientPruner`` does.
 
-    A trial tells its measured bytes in the user attribute ``bytes`` (a list, one number per rung), and in ``progress`` how far
-    it had come. Weights change while they train and so does their size after coding: 4.7 % at the most at a quarter of a
-    run, 2.4 % at three quarters (docs/bytes.md), which is what ``margin`` allows for. At the end nothing is allowed.
+    A trial reports its measured bytes in the user attribute ``bytes`` (a list, one number per rung), and in ``progress`` the
+    fraction of its run that was done. Weights change while they train, and so does their size after coding: by at most 4.7 %
+    after a quarter of a run, 2.4 % after three quarters (docs/bytes.md). ``margin`` allows for that; at the end it is zero.
 
     Args:
         limit: bytes an artifact may have, code included.
-        wrapped: asked about everything that fits; None prunes nothing else.
-        margin: fraction over the limit that weights may be at the start, less in proportion to what is left of the run.
+        wrapped: pruner for the trials that fit; None prunes nothing else.
+        margin: fraction of the limit by which a trial may exceed it at the start of its run; it falls linearly to zero.
     """
 
     def __init__(self, limit: int, wrapped: BasePruner | None = None, margin: float = 0.1) -> None:
@@ -48,7 +48,7 @@ class ByteBudgetPruner(BasePruner):
         self._limit, self._wrapped, self._margin = limit, wrapped or NopPruner(), margin
 
     def too_large(self, trial: FrozenTrial) -> bool:
-        """Whether the latest measured bytes are over the limit and its margin."""
+        """Whether the latest measured bytes exceed the limit plus its margin."""
         measured, left = trial.user_attrs.get(BYTES) or [], 1.0 - trial.user_attrs.get(PROGRESS, 0.0)
         return bool(measured) and measured[-1] > self._limit * (1 + self._margin * left)
 
@@ -69,7 +69,7 @@ class Agreement:
         spearman: rank correlation.
         low: lower end of its 95 % interval (Fisher's z with Bonett and Wright's variance).
         high: upper end.
-        trials: complete trials it is computed from.
+        trials: number of complete trials it is computed from.
     """
 
     step: int
@@ -84,9 +84,11 @@ class Agreement:
         return self.low >= RELIABLE
 
     def __str__(self) -> str:
-        verdict = "reliable" if self.reliable else f"its lower end is under {RELIABLE:g}, so nothing is stopped for its score"
-        told = f"{self.spearman:.2f} ({self.low:.2f} … {self.high:.2f}) over {self.trials} trials"
-        return f"step {self.step}: rank correlation with the end {told}; {verdict}"
+        numbers = f"Spearman {self.spearman:.2f}, 95 % CI {self.low:.2f} to {self.high:.2f}".replace("-", "−")
+        if self.reliable:
+            return f"Early stopping is possible at step {self.step}: the score there predicts the final score ({numbers})"
+        problem = f"the score at step {self.step} does not yet predict the final score"
+        return f"Early stopping is off: {problem} ({numbers}; needs ≥ {RELIABLE:g})"
 
 
 def agreement(trials: Iterable[FrozenTrial], step: int) -> Agreement | None:
@@ -102,16 +104,20 @@ def scores_of(trial: FrozenTrial) -> list[tuple[int, Score]]:
 
 
 def correlated(step: int, pairs: list[Score]) -> Agreement | None:
-    """The rank correlation of scores at a step with final values, or None while they are too few or all the same."""
+    """The rank correlation of scores at a step with final values; None if they are too few or all equal."""
     early, final = np.array(pairs, dtype=float).reshape(-1, 2).T
     if len(pairs) < FEWEST or np.ptp(early) == 0 or np.ptp(final) == 0:
         return None
-    from scipy import stats  # takes half a second, which `golflab status` of a young search need not wait for
-
-    r = float(stats.spearmanr(early, final).statistic)
+    r = float(np.corrcoef(_ranks(early), _ranks(final))[0, 1])
     half = 1.96 * math.sqrt((1 + r * r / 2) / (len(pairs) - 3))
     z = math.atanh(min(max(r, -0.999999), 0.999999))
     return Agreement(step, r, math.tanh(z - half), math.tanh(z + half), len(pairs))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks, ties averaged: `scipy.stats` takes half a second to import, and `golflab status` must be quick."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[place]
 
 
 def agreements(trials: Iterable[FrozenTrial]) -> list[Agreement]:
@@ -122,15 +128,15 @@ def agreements(trials: Iterable[FrozenTrial]) -> list[Agreement]:
 
 
 class ReliableRungPruner(BasePruner):
-    """Lets another pruner stop a trial only where scores have been seen to predict the final one.
+    """Lets another pruner stop a trial only at steps where the score is known to predict the final score.
 
-    With a warmdown a truncated run may rank badly, and so may a schedule that is too short; nothing is stopped for its score
-    until the rank correlation at its step is known to be high. Once trials are stopped, only those that were not can add to
-    the correlation, which narrows their range and lowers it: then more are let through, and it is measured again.
+    With a warmdown, the score of a truncated run may say little about its end; the same holds for a schedule that is too short.
+    So no trial is stopped for its score until the rank correlation at its step is known to be high. Stopping itself lowers the
+    correlation, because only the better trials finish. Then trials are let through again, and it is measured anew.
 
     Args:
-        wrapped: the pruner that wants to stop trials; it is always asked, since it may keep books.
-        lower: what the lower end of the correlation's 95 % interval must reach.
+        wrapped: the pruner that may stop trials. It is asked every time, because it may keep a state.
+        lower: value that the lower end of the correlation's 95 % interval must reach.
     """
 
     def __init__(self, wrapped: BasePruner, lower: float = RELIABLE) -> None:
@@ -151,12 +157,12 @@ class WilcoxonRungPruner(BasePruner):
     """Stops a trial that is worse than the best one at the same step, document by document.
 
     Optuna's ``WilcoxonPruner`` compares instances that are finished one after another; here every rung scores all documents
-    anew, so the signed-rank test pairs this rung's documents with the best trial's at this rung. A trial tells them in the
-    user attribute ``documents``: step (as text) -> one score per document.
+    again, so the signed-rank test pairs a trial's documents with the best trial's at the same rung. A trial reports them in
+    the user attribute ``documents``: step (as text) -> one score per document.
 
     Args:
-        p_threshold: it is stopped below this p-value.
-        fewest: documents without which nothing is tested.
+        p_threshold: a trial is stopped below this p-value.
+        fewest: documents needed for a test.
     """
 
     def __init__(self, p_threshold: float = 0.05, fewest: int = 6) -> None:

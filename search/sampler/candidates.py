@@ -1,4 +1,4 @@
-"""Candidates: combinations worth asking a model about, among those that probably fit."""
+"""Candidates: combinations that are shown to the models, among those that probably fit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from golflab.search.sampler.encoding import Encoding
 from golflab.search.sampler.sizes import Sizes
 
 POOL = 128  # candidates from each source
-CLIMBERS = 4  # rows the local search goes on from
+CLIMBERS = 4  # rows that each round of the local search starts from
 ROUNDS = 10  # of the local search
 
 Near = tuple[np.ndarray, int]  # a row, and how many decisions rows may be away from it
@@ -19,7 +19,7 @@ Near = tuple[np.ndarray, int]  # a row, and how many decisions rows may be away 
 
 @dataclass
 class Candidates:
-    """Draws, varies and improves rows of an encoding, and keeps to those that ``sizes`` says will probably fit."""
+    """Draws, varies and improves rows of an encoding; only those that probably fit by ``sizes`` are kept."""
 
     encoding: Encoding
     sizes: Sizes
@@ -32,7 +32,7 @@ class Candidates:
         rng: np.random.Generator,
         near: Near | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and their values of ``function``, after a local search for small ones from ``pool`` among what fits."""
+        """Local search: rows that fit and have small values of ``function``, starting from ``pool``; and these values."""
         if not len(pool):
             return pool, np.zeros(0)
         values, met = function(features), {row.tobytes() for row in pool}
@@ -54,7 +54,7 @@ class Candidates:
         return pool, values
 
     def mutants(self, centre: np.ndarray, radius: int, others: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Rows within a radius of ``centre``: some decisions are taken from other rows, or anew; numbers move a little."""
+        """Rows within a radius of ``centre``: parameters copied from other rows or drawn again, numbers moved a little."""
         rows = np.repeat(centre[None], 2 * POOL, axis=0)
         theirs, fresh = others[rng.integers(len(others), size=len(rows))], self.encoding.draw(len(rows), rng)
         for j in map(int, np.flatnonzero(self.encoding.ordinal)):
@@ -73,14 +73,14 @@ class Candidates:
         singles[np.arange(len(columns)), columns] = values
         if len(singles) < 2:
             return self.encoding.settled(singles)
-        # One in for one out keeps the size: pairs of single changes.
+        # Pairs of changes: one technique in and one out keeps the size.
         a, b = rng.integers(len(singles), size=(2, min(len(singles), POOL)))
         pairs = singles[b]
         pairs[np.arange(len(a)), columns[a]] = values[a]
         return self.encoding.settled(np.concatenate([singles, pairs]))
 
     def _moves(self, row: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """(moves,) columns and other values for them: every other choice, a step down and one up of numbers that count."""
+        """(moves,) columns and new values: every other choice, and a step down and up for numbers that are in use."""
         encoding = self.encoding
         choices = [(j, value) for j in encoding.switches for value in range(encoding.sizes[j]) if value != row[j]]
         numbers = np.flatnonzero(encoding.ordinal & encoding.counts(row))
@@ -92,11 +92,11 @@ class Candidates:
         return columns[other], values[other]
 
     def fitting(self, rng: np.random.Generator) -> np.ndarray:
-        """Random rows that will probably fit."""
+        """Random rows that probably fit."""
         return self.sizes.fitting(self.encoding.draw(4 * POOL, rng))[0][:POOL]
 
     def around(self, known: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Neighbours of what was tried already, for when nothing promising fits."""
+        """Neighbours of trials, used if no other candidate fits."""
         if not len(known):
             return known.reshape(0, self.encoding.columns)
         rows = np.concatenate([self.neighbours(row, rng) for row in known[rng.integers(len(known), size=4)]])

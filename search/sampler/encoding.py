@@ -1,4 +1,4 @@
-"""Parameters as numbers: unit values for distances and densities, features for the linear part of a model."""
+"""Parameters as numbers: rows for distances and densities, features for the models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Encoding:
     """Maps parameters to rows of numbers and back, for a fixed space of ``columns`` parameters.
 
     A switch or a choice is stored as the index of its value, a number as its position in its range, 0 to 1 (on the log
-    scale where it has one). A knob whose technique is off is stored as its default, so that it counts for nothing.
+    scale where it has one). A knob whose technique is off is stored as its default, so that it makes no difference.
 
     Args:
         space: parameter name -> distribution.
@@ -34,16 +34,18 @@ class Encoding:
         self.names = list(space)
         self.rules = list(space.values())
         self.values: list[tuple[Any, ...] | None] = [_levels(rule) for rule in self.rules]
-        # numbers on a grid are ordinal: their index is a position
+        # numbers on a grid are ordinal: their index gives a position in [0, 1]
         self.ordinal = np.array([v is None or _numeric(v) for v in self.values])
         self.sizes = np.array([0 if v is None else len(v) for v in self.values])
         at = {name: i for i, name in enumerate(self.names)}
         owned = [(at[name], at[owner], value) for name, (owner, value) in (owners or {}).items() if name in at and owner in at]
         self._knobs, self._owners = (np.array([entry[i] for entry in owned], dtype=int) for i in range(2))
-        self._on = np.array([self._number(owner, value) for _, owner, value in owned])  # what the owner is when the knob counts
+        self._on = np.array(
+            [self._number(owner, value) for _, owner, value in owned]
+        )  # the owner's value when the knob is in use
         known = defaults or {}
         usual = [self._number(k, known[self.names[k]]) if self.names[k] in known else 0.5 for k, _, _ in owned]
-        self._usual = np.array(usual)  # what the knob is otherwise
+        self._usual = np.array(usual)  # the knob's value otherwise
         self.switches = [i for i in range(len(self.names)) if not self.ordinal[i]]
         self.columns = len(self.names)
         self._from, self._level = self._expansion()
@@ -63,13 +65,13 @@ class Encoding:
         return rows
 
     def counts(self, row: np.ndarray) -> np.ndarray:
-        """(columns,) whether each parameter counts in a row: a knob does while its technique is on."""
+        """(columns,) whether each parameter is in use in a row: a knob is while its technique is on."""
         found = np.ones(self.columns, dtype=bool)
         found[self._knobs] = row[self._owners] == self._on
         return found
 
     def distance(self, rows: np.ndarray, centre: np.ndarray) -> np.ndarray:
-        """(n,) how many decisions separate rows from ``centre``; a knob counts where its technique is the same in both."""
+        """(n,) number of parameters that differ from ``centre``; a knob counts if its technique is the same in both."""
         apart = rows != centre
         apart[:, self._knobs] &= rows[:, self._owners] == centre[self._owners]
         return apart.sum(axis=1)
@@ -137,7 +139,7 @@ class Encoding:
             return min(max(rule.low + round((value - rule.low) / rule.step) * rule.step, rule.low), rule.high)
         if rule.step is not None:
             value = low + round((value - low) / rule.step) * rule.step
-        # Four digits: a preset's 0.05 comes back as 0.05, and no two combinations differ by rounding alone.
+        # Four digits, so that a preset's 0.05 comes back as 0.05 and no two combinations differ only by rounding.
         return min(max(float(f"{value:.4g}"), low), high)
 
 

@@ -1,4 +1,4 @@
-"""What is to be run next, and what says whether it will fit."""
+"""A proposal to run next, and the interface of what forecasts its size."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, Protocol
 from golflab.model.recipe import Recipe
 from golflab.model.record import Record
 
-COVERAGE = 0.9  # of a forecast's interval
+COVERAGE = 0.9  # probability that the true size lies in a forecast's interval
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What is to be run next: the study's number for it, the recipe, and the bytes it is forecast to need."""
+    """A trial to run next: its number in the study, its recipe, and its forecast bytes (``low``, ``mid``, ``high``)."""
 
     number: int
     recipe: Recipe
@@ -23,20 +23,21 @@ class Proposal:
 
 
 class Forecasts(Protocol):
-    """What says whether a recipe will fit; `golflab.search.ledger.forecast.Forecaster` is one.
+    """Interface of a forecaster of bytes; `golflab.search.ledger.forecast.Forecaster` is one.
 
-    It may also have ``remembers``, the number of latest trials that it uses, and ``recall(told)``, which takes what `learn`
-    returned to an earlier driver and says whether it could use it: without them, a resume teaches it every record again.
+    Two members are optional: ``remembers``, the number of latest trials that it uses, and ``recall(observation)``, which gets
+    what `learn` returned to an earlier driver and returns whether it could use it. Without them, a resume calls `learn` for
+    every record again.
     """
 
     def __call__(self, recipe: Recipe) -> dict[str, float]:
-        """Low, mid and high bytes; the truth lies between the ends with probability `COVERAGE`."""
+        """Low, mid and high bytes; the true size lies between low and high with probability `COVERAGE`."""
 
     def learn(self, record: Record) -> Any:
-        """Take in a finished trial; return what `recall` takes instead of it, as JSON values, or None."""
+        """Learn from a finished trial; return JSON values for `recall`, or None."""
 
 
-def chance(told: Mapping[str, float], limit: float) -> float:
-    """Probability that what is forecast at ``low``, ``mid`` and ``high`` bytes fits a limit."""
-    deviation = (told["high"] - told["low"]) / (2 * NormalDist().inv_cdf((1 + COVERAGE) / 2))
-    return NormalDist(told["mid"], max(deviation, 1.0)).cdf(limit)
+def chance(forecast: Mapping[str, float], limit: float) -> float:
+    """Probability that a recipe fits a limit, from its forecast ``low``, ``mid`` and ``high`` bytes (a normal distribution)."""
+    deviation = (forecast["high"] - forecast["low"]) / (2 * NormalDist().inv_cdf((1 + COVERAGE) / 2))
+    return NormalDist(forecast["mid"], max(deviation, 1.0)).cdf(limit)

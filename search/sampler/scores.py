@@ -1,4 +1,4 @@
-"""What a model may learn from: the values of complete trials, and what stopped ones would probably have reached."""
+"""Values to learn from: those of complete trials, and estimates for stopped ones."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-FAR = 10.0  # how far beyond the 95th percentile, in its distances from the best, a value is out of scale
-FEWEST = 5  # complete trials scored at a step from which that step says anything about the end
+FAR = 10.0  # a value is an outlier if it is beyond the 95th percentile by this times that percentile's distance from the best
+FEWEST = 5  # complete trials with a score at a step that are needed to predict final values from it
 
 
 def scored(trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], np.ndarray]:
     """Trials that have a value to learn from, complete ones first, and the values (n,).
 
-    A trial that was stopped counts with the value that a straight line through the complete trials' scores at its last step
-    predicts. Where scores at that step do not predict the end, the line is flat, and it counts as an average trial.
+    The value of a stopped trial is predicted from its score at its last step, by a linear regression over the complete trials.
+    If scores at that step do not predict the final value, the line is flat, and the trial counts as an average one.
     """
     complete = [t for t in trials if t.params and t.state == TrialState.COMPLETE and t.value is not None]
     complete = [t for t in complete if np.isfinite(t.value or 0.0)]
@@ -35,9 +35,9 @@ def scored(trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], np.ndarray
 
 
 def fence(values: np.ndarray) -> float:
-    """The largest value worth telling apart: the 95th percentile, where the worst is far beyond it; else the worst itself.
+    """Where values are clipped: at the 95th percentile if the worst is an outlier, else at the worst.
 
-    A run that went wrong would otherwise set the scale on which a model sees all others.
+    One diverged run would otherwise determine the scale of the model.
     """
     best, high, worst = values.min(), np.quantile(values, 0.95, method="lower"), values.max()
     return float(high if worst - high > FAR * (high - best) else worst)

@@ -1,28 +1,34 @@
-"""Walk: from a ranking of combinations to the one that is proposed: new, promising, and likely to fit."""
+"""Selection: from a ranking of combinations to the one that is proposed. It must be new, promising and likely to fit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.special import ndtr
 
 from golflab.search.sampler.encoding import Params
+from golflab.search.sampler.problem import Problem
 
-REFUSED = 0.05  # chance to fit under which parameters are never proposed
-LIKELY = 0.5  # chance from which a start is tried, and above which others come before everything below
-SURE = 0.95  # chance that is as good as certainty
+REFUSED = 0.05  # combinations with a smaller chance to fit are never proposed
+LIKELY = 0.5  # combinations with a smaller chance to fit are proposed only if there is no alternative
+SURE = 0.95  # from this chance on, the promise is not reduced any more
 
-Ranked = tuple[np.ndarray, np.ndarray]  # rows, the most promising first, and what they promise: positive
+Ranked = tuple[np.ndarray, np.ndarray]  # rows (n, columns), the most promising first, and their promises (n,), all positive
 
 
 @dataclass
 class Proposed:
-    """A proposal: the parameters, or None if nothing was found that may fit.
+    """A proposal.
 
-    ``dropped`` combinations were refused on the way, for the first time; ``asked`` are these and the one proposed;
-    ``example`` is the first of the refused.
+    Attributes:
+        params: of the combination; None if none was found that may fit.
+        asked: combinations that count as asked for: the refused ones and the one that is proposed.
+        dropped: combinations that were refused for the first time.
+        source: where the proposal comes from: ``start``, ``design``, ``variant``, ``posterior``, ``density``, ``around``,
+            ``random`` or ``none``.
+        example: the first of the refused combinations.
     """
 
     params: Params | None
@@ -33,23 +39,21 @@ class Proposed:
 
 
 @dataclass
-class Walk:
-    """Goes down a ranking for what is new and promises most, times the chance that it fits; counts what it refuses.
+class Selection:
+    """Goes through a ranking for the new combination whose promise times its chance to fit is largest; counts the refused ones.
 
-    What is less likely to fit than not is taken only where nothing else is met.
+    Combinations with less than a 50 % chance to fit are proposed only if there is no alternative.
 
     Attributes:
-        key: what parameter sets share that describe the same thing.
-        chance: probability that parameters fit.
-        taken: keys of what was tried.
-        refused: keys of what other walks refused, which counts once; this walk adds its own.
-        checks: chances asked for.
-        ceiling: what a quick model of the size says of the smallest combination that probably does not fit.
-        found: the result so far.
+        problem: says which combinations are the same, and how likely one fits.
+        taken: keys of the combinations that were tried.
+        refused: keys of all combinations that were ever refused: each counts once. The selection adds its own.
+        checks: how often the chance to fit was asked for.
+        ceiling: size, by the quick model, of the smallest combination that probably does not fit.
+        found: the best combination so far.
     """
 
-    key: Callable[[Params], Hashable]
-    chance: Callable[[Params], float]
+    problem: Problem
     taken: set[Hashable]
     refused: set[Hashable]
     checks: int = 0
@@ -58,22 +62,22 @@ class Walk:
     _worth: tuple[bool, float] = (False, -1.0)
     _dropped: int = 0
     _example: Params | None = None
-    _met: set[Hashable] = field(default_factory=set)
+    _considered: set[Hashable] = field(default_factory=set)
 
-    def weigh(self, params: Params, promise: float, size: float | None = None, least: float = REFUSED) -> bool:
-        """Whether these parameters are the walk's result so far.
+    def consider(self, params: Params, promise: float, size: float | None = None, least: float = REFUSED) -> bool:
+        """Compare a combination with the best one so far; return whether it is the new best.
 
         Args:
-            params: to be weighed.
-            promise: what they would gain if they fit.
-            size: what the quick model says; what it says is larger than the ceiling should not be weighed.
-            least: chance to fit below which they are not the result.
+            params: of the combination.
+            promise: its gain if it fits.
+            size: its size by the quick model. The caller leaves out combinations that are larger than the ceiling.
+            least: smallest chance to fit with which it may become the best.
         """
-        key = self.key(params)
-        if key in self.taken or key in self._met:
+        key = self.problem.key_of(params)
+        if key in self.taken or key in self._considered:
             return False
         self.checks += 1
-        chance = self.chance(params)
+        chance = self.problem.chance_of(params)
         if chance < REFUSED and key not in self.refused:
             self.refused.add(key)
             self._dropped += 1
@@ -81,8 +85,8 @@ class Walk:
         if chance < LIKELY and size is not None:
             self.ceiling = min(self.ceiling, size)
         if REFUSED <= chance < least:
-            return False  # it may still be weighed as one among others
-        self._met.add(key)
+            return False  # it may be considered again, among others
+        self._considered.add(key)
         worth = chance >= LIKELY, promise if chance >= SURE else promise * chance
         if chance < REFUSED or worth <= self._worth:
             return False
@@ -90,21 +94,27 @@ class Walk:
         return True
 
     def decided(self, promise: float) -> bool:
-        """Whether nothing that promises this or less can be the result any more."""
+        """Whether no combination with this promise or less can become the best any more."""
         return (True, promise) <= self._worth
 
     def result(self, source: str) -> Proposed:
-        """What was found; a combination that was refused in vain counts no more."""
+        """The proposal. If it was refused by an earlier selection, that refusal no longer counts."""
         if self.found is None:
             return Proposed(None, self._dropped, self._dropped, source, self._example)
-        key = self.key(self.found)
+        key = self.problem.key_of(self.found)
         again = key in self.refused
         self.refused.discard(key)
         return Proposed(self.found, self._dropped - again + 1, self._dropped - again, source, None if again else self._example)
 
 
 def ranked(rows: np.ndarray, gains: np.ndarray, error: float | None = None) -> Ranked:
-    """Rows, the one that gains most first, with their promises: the gains, or what is expected of gains with such an error."""
+    """Sort rows by their gains, the largest first.
+
+    Args:
+        rows: (n, columns).
+        gains: (n,) predicted.
+        error: standard deviation of the prediction. With it the promises are expected improvements, without it the gains.
+    """
     order = np.argsort(-gains, kind="stable")
     promises = gains[order]
     if error is not None:
@@ -114,5 +124,5 @@ def ranked(rows: np.ndarray, gains: np.ndarray, error: float | None = None) -> R
 
 
 def alike(rows: np.ndarray) -> Ranked:
-    """Rows that all promise the same, in their order."""
+    """Rows in their order, with equal promises."""
     return rows, np.ones(len(rows))

@@ -1,9 +1,9 @@
-"""Surrogate: a Bayesian linear model with all pairwise terms, plus a smooth part for what is neither.
+"""Surrogate: a Bayesian linear model with all pairwise terms, plus a smooth part for the rest.
 
 Written as a Gaussian process, the sum of a linear, a quadratic and a stationary kernel over the features of
-`golflab.search.sampler.encoding`: (1 + x·z/p) and (x·z/p)² are exactly the linear model and its pairwise terms, at the price
-of an n × n matrix instead of a p² × p² one. Variances are chosen by the marginal likelihood of the trials so far; and since
-most techniques do little, so is how much each feature counts (automatic relevance determination: MacKay, 1992).
+`golflab.search.sampler.encoding`. The kernels (1 + x·z/p) and (x·z/p)² are exactly the linear model and its pairwise terms,
+but need an n × n matrix instead of a p² × p² one. Variances are chosen by the marginal likelihood of the trials. So is the
+relevance of each feature, because most techniques have small effects (automatic relevance determination: MacKay, 1992).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Surrogate:
         x: the features it was fitted to, times their relevances.
         y: the values, standardised.
         log_scales: logarithms of the variances (linear, pairwise, smooth), of the smooth part's squared length, of the noise.
-        relevance: (p,) how much each feature counts.
+        relevance: (p,) factor of each feature.
         mean: of the values.
         spread: their standard deviation.
         factor: Cholesky factor of their covariance.
@@ -46,7 +46,7 @@ class Surrogate:
 
     @staticmethod
     def fit(x: np.ndarray, y: np.ndarray) -> Surrogate:
-        """Fit by maximising the marginal likelihood, with priors that keep few trials from explaining everything."""
+        """Fit by maximising the marginal likelihood, with priors that prevent overfitting to few trials."""
         z, begin = (y - np.mean(y)) / (np.std(y) or 1.0), np.append(_START, np.zeros(x.shape[1]))
         bounds, options = [*_BOUNDS, *[_BOUND] * x.shape[1]], {"maxiter": STEPS}
         found = minimize(_cost, begin, (x.astype(np.float64), z), "L-BFGS-B", jac=True, bounds=bounds, options=options).x
@@ -87,12 +87,12 @@ class Surrogate:
         return self.mean + self.spread * (self.y - self.weights / np.diag(inverse))
 
     def skill(self) -> float:
-        """Share of the variance that the leave-one-out predictions explain; below zero if they are worse than the mean."""
+        """Leave-one-out R²: share of the variance that is predicted; negative if the mean predicts better."""
         residual = (self.y * self.spread + self.mean) - self.left_out()
         return 1.0 - float(np.mean(residual**2)) / self.spread**2
 
     def believing(self, x: np.ndarray) -> Surrogate:
-        """The model as it will be if values at features (m, p) turn out as it predicts: less is left to learn near them."""
+        """The model as if trials at features (m, p) had finished with the predicted values; its variance is smaller there."""
         if not len(x):
             return self
         features, z = np.concatenate([self.x, self.relevant(x)]), np.append(self.y, (self.means(x) - self.mean) / self.spread)
@@ -100,11 +100,11 @@ class Surrogate:
         return Surrogate(features, z, self.log_scales, self.relevance, self.mean, self.spread, *solved)
 
     def draw(self, rng: np.random.Generator, boldness: float = 1.0) -> Draw:
-        """A function from the posterior, by Matheron's rule: a function from the prior, corrected to pass the data.
+        """Draw a function from the posterior by Matheron's rule: a function from the prior, corrected by the data.
 
         Args:
             rng: draws it.
-            boldness: how far it strays from the posterior mean, in posterior standard deviations; 0 is the mean itself.
+            boldness: factor of the deviations from the posterior mean; 1 draws from the posterior, 0 gives the mean.
         """
         prior = _Prior(self.x.shape[1], self.log_scales, rng, boldness)
         noise = boldness * np.exp(0.5 * self.log_scales[4]) * rng.standard_normal(len(self.y))
@@ -175,15 +175,15 @@ def _solve(parts: _Parts, z: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.
     return factor, cho_solve((factor, True), z, check_finite=False)
 
 
-def _cost(told: np.ndarray, x: np.ndarray, z: np.ndarray) -> tuple[float, np.ndarray]:
+def _cost(theta: np.ndarray, x: np.ndarray, z: np.ndarray) -> tuple[float, np.ndarray]:
     """Negative log marginal likelihood plus priors, and its gradient, of log scales followed by log relevances."""
-    s, relevance = told[:SCALES], told[SCALES:]
+    s, relevance = theta[:SCALES], theta[SCALES:]
     x = x * np.exp(relevance)
     parts = _Parts.of(x, x)
     try:
         factor, weights = _solve(parts, z, s)
     except np.linalg.LinAlgError:
-        return 1e10, np.zeros_like(told)
+        return 1e10, np.zeros_like(theta)
     inverse = cho_solve((factor, True), np.eye(len(z)), check_finite=False)
     inner = inverse - np.outer(weights, weights)
     linear, pairs, smooth, length, noise = np.exp(s)
@@ -217,5 +217,5 @@ class _Prior:
 
 
 def _single(weights: np.ndarray) -> np.ndarray:
-    """In single precision, which ranks thousands of candidates as well, in half the time."""
+    """In single precision: it ranks thousands of candidates equally well in half the time."""
     return weights.astype(np.float32)

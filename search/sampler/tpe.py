@@ -1,4 +1,4 @@
-"""Multivariate TPE over finished trials: densities of good and of other trials, and candidates drawn from the good ones."""
+"""Multivariate TPE over finished trials: densities of the good and of the other trials, and draws from the good ones."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class Parzen:
 
     Args:
         encoding: what the columns mean.
-        rows: (n, columns) trials; numbers of techniques that are off lie in the middle.
+        rows: (n, columns) encoded trials.
     """
 
     def __init__(self, encoding: Encoding, rows: np.ndarray) -> None:
         self._encoding, self._rows = encoding, rows
         n = max(1, len(rows))
-        # As the trials grow, components sharpen; with one trial a switch is kept in two draws out of three.
+        # Components become narrower with more trials. With one trial, a switch is kept in two draws out of three.
         self._stay = 1.0 - 1.0 / (2.0 + np.sqrt(n))
         self._width = max(0.08, 0.5 * n ** (-1.0 / (4.0 + encoding.columns / 8)))
 
@@ -55,7 +55,7 @@ def expected_improvement(
 ) -> np.ndarray:
     """(m,) expected improvement up to a factor, by the ratio of good to other density (Bergstra et al., 2011, eq. 3).
 
-    Pending trials (k, columns) count among the others: the constant liar, so that many workers do not try one thing.
+    Pending trials (k, columns) count as bad ones ("constant liar"), so that many workers do not try the same combination.
     """
     good, other = split(values)
     rest = Parzen(encoding, np.concatenate([rows[other], pending]))

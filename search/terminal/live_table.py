@@ -1,4 +1,4 @@
-"""What a user sees of a search: a live table on standard error; a few plain lines where nobody watches a terminal."""
+"""The display of a running search on standard error: a live table on a terminal, otherwise a few plain lines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,39 +21,25 @@ from golflab.search.engine.searcher import Watcher
 from golflab.search.engine.standing import Opening, Standing
 from golflab.search.ledger.pruners import Agreement
 from golflab.search.sampler.proposal import Proposal
+from golflab.search.terminal.live_rows import Row, bpb_text, bytes_text, columns_of, duration, rate_text, recipe_of, score_of
 from golflab.search.terminal.plain import PlainConsole, literal, say
 from golflab.spaces.difference import against, short
 
 SHOWN = 12  # finished trials kept on screen
-FEWEST = 3  # of them that are shown on however low a screen
-HEARTBEAT = 60.0  # seconds without a word where nobody watches a terminal, before what runs is said
-NARROW, WIDE = 72, 100  # columns below which the least telling ones are left out, and from which on there is room for more
+FEWEST = 3  # of them that are shown even on a low screen
+HEARTBEAT = 60.0  # seconds of silence, without a terminal, before the running trials are printed
+NARROW, WIDE = 72, 100  # terminal widths: below the first some columns are left out, from the second on one is added
 STYLES = {"best": "bold green", "complete": "green", "pruned": "yellow", "failed": "red", "running": "cyan"}
-
-
-@dataclass
-class Row:
-    """One trial on screen."""
-
-    number: int
-    recipe: Recipe | None
-    began: float
-    state: str = "running"
-    reason: str = ""
-    bpb: float | None = None
-    bytes: float | None = None
-    progress: float = 0.0
-    ended: float | None = None
 
 
 class LiveTable(Watcher):
     """Shows running trials and the latest finished ones; use it as a context manager around a search.
 
     Args:
-        preset: what the best one's difference is told to.
+        preset: recipe that the best one is compared with.
         total: trials wanted in all.
-        console: where to draw; standard error by default.
-        clock: seconds that pass; a test passes its own.
+        console: to draw on; standard error by default.
+        clock: returns the time in seconds; tests pass their own.
     """
 
     shown = SHOWN
@@ -86,26 +72,26 @@ class LiveTable(Watcher):
     # ------------------------------------------------------------------ what it hears
 
     def opened(self, found: Opening) -> None:
-        """An experiment begins or goes on; after a resume, with all that is known of it."""
+        """An experiment starts or continues, in this state."""
         if self._name and self._name != found.name:
             self._say(f"{self._name}: {self._standing()}.")
         self._name, self._resume, self._folder = found.name, found.resume, found.folder
         self._rows, self._ended, self._best = {}, [], None
         for number, record in found.finished:
-            row = Row(number, _recipe(record), self._clock(), ended=self._clock())
+            row = Row(number, recipe_of(record), self._clock(), ended=self._clock())
             self._enter(row, record)
         self._now, self._as_of = found.standing, self._clock()
         if self._now.done and self._live is None:
-            self._say(f"{self._name} goes on: {self._standing()}.")
+            self._say(f"{self._name} continues: {self._standing()}.")
 
     def starting(self, what: str) -> None:
-        """Something begins that takes seconds."""
+        """Something that takes seconds starts."""
         self._starting = what, self._clock()
         if self._live is None:
             self._say(f"{what[:1].upper()}{what[1:]} …")
 
     def placed(self, what: str) -> None:
-        """What will run where."""
+        """How trials are placed on the cluster."""
         began, since = self._starting
         took = f" ({began} took {self._clock() - since:.0f} s)" if began else ""
         self._starting = "", 0.0
@@ -124,7 +110,7 @@ class LiveTable(Watcher):
 
     def finished(self, number: int, record: Record) -> None:
         """A trial ended."""
-        row = self._rows.pop(number, None) or Row(number, _recipe(record), self._clock())
+        row = self._rows.pop(number, None) or Row(number, recipe_of(record), self._clock())
         row.ended, before = self._clock(), self._best
         self._enter(row, record)
         self._now = replace(self._now, done=self._now.done + 1)
@@ -133,20 +119,20 @@ class LiveTable(Watcher):
             best = "  the best so far" if row is self._best else ""
             words = self._words(row, before) or "the preset"
             self._say(
-                f"{self._now.done:>4}  trial {number}  {row.state:<8}  {_bpb(row.bpb)} bpb  {_bytes(row.bytes)} bytes  "
+                f"{self._now.done:>4}  trial {number}  {row.state:<8}  {bpb_text(row.bpb)} bpb  {bytes_text(row.bytes)} bytes  "
                 f"{row.ended - row.began:5.1f} s{best}  {words}{why}"
             )
 
     def expects(self, trials: int) -> None:
-        """So many more trials will come."""
-        self._now = replace(self._now, target=(self._now.target or 0) + trials, left=None)  # how long they take is not known
+        """This many more trials follow."""
+        self._now = replace(self._now, target=(self._now.target or 0) + trials, left=None)  # their time is unknown
 
     def note(self, text: str) -> None:
         """Something the user should know now."""
         self._say(text)
 
     def standing(self, spent: dict[str, float], rungs: list[Agreement], now: Standing | None = None) -> None:
-        """What has been spent, how well rungs predict the end, and where the search stands."""
+        """What has been spent, how well rungs predict the final score, and the progress."""
         self._rungs = rungs
         if now is not None:
             self._now, self._as_of = now, self._clock()
@@ -154,7 +140,7 @@ class LiveTable(Watcher):
             self._now = replace(self._now, spent=spent)
 
     def tick(self) -> None:
-        """Where nobody watches a terminal, say what runs when nothing has been said for a minute."""
+        """Without a terminal, print the running trials after a minute of silence."""
         if self._live is None and self._rows and self._clock() - self._said >= HEARTBEAT:
             what = "; ".join(f"trial {n} {in_words(self._state(row))}" for n, row in sorted(self._rows.items()))
             self._say(f"running: {what}. {self._standing()}.")
@@ -165,7 +151,7 @@ class LiveTable(Watcher):
         row.bpb, row.bytes = record.bpb or row.bpb, record.bytes or row.bytes
         self._ended.append(row)
         fits = (record.bytes or 0) <= record.spec.get("limit", math.inf)
-        if record.state == "complete" and record.bpb is not None and fits and record.bpb < _score(self._best):
+        if record.state == "complete" and record.bpb is not None and fits and record.bpb < score_of(self._best):
             self._best = row
 
     def _say(self, text: str) -> None:
@@ -175,7 +161,7 @@ class LiveTable(Watcher):
     # ------------------------------------------------------------------ what it shows
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Drawn anew at each refresh: the latest finished trials, the running ones, and where the search stands."""
+        """Drawn at each refresh: the latest finished trials, the running ones, and the progress of the search."""
         footer, running = self._footer(), list(self._rows.values())
         height = (options.height or console.height) if console.is_terminal else 100
         room = max(FEWEST, height - len(footer) - 3 - len(running)) if self._live else SHOWN
@@ -191,10 +177,10 @@ class LiveTable(Watcher):
             yield literal(line, style="dim")
 
     def _finished(self, rows: list[Row], narrow: bool) -> Table:
-        table = _table({"trial": True, "bpb": True, **({} if narrow else {"bytes": True}), "state": False})
+        table = columns_of({"trial": True, "bpb": True, **({} if narrow else {"bytes": True}), "state": False})
         for row in rows:
             state = "best" if row is self._best else row.state
-            cells = [str(row.number), _bpb(row.bpb), *([] if narrow else [_bytes(row.bytes)]), state]
+            cells = [str(row.number), bpb_text(row.bpb), *([] if narrow else [bytes_text(row.bytes)]), state]
             words = "; ".join(filter(None, [row.reason, self._words(row, self._best)]))
             table.add_row(*map(literal, [*cells, words]), style=STYLES.get(state, ""))
         return table
@@ -203,7 +189,7 @@ class LiveTable(Watcher):
         names = {"trial": True, "stage": False, "step": True, "loss": True}
         names |= {"tok/s": True, "left": True} if width >= NARROW else {}
         names |= {"bpb": True} if width >= WIDE else {}
-        table = _table(names)
+        table = columns_of(names)
         for row in rows:
             state = self._state(row)
             steps = f"/{state['steps']}" if "steps" in state else ""
@@ -213,16 +199,16 @@ class LiveTable(Watcher):
                 "stage": stage_of(state),
                 "step": f"{state['step']}{steps}" if "step" in state else "–",
                 "loss": f"{state['loss']:.3f}" if "loss" in state else "–",
-                "tok/s": "–" if speed is None else _rate(speed),
-                "left": "–" if left is None else _clock(left),
-                "bpb": _bpb(row.bpb),
+                "tok/s": "–" if speed is None else rate_text(speed),
+                "left": "–" if left is None else duration(left),
+                "bpb": bpb_text(row.bpb),
             }
             cells = [*(told[name] for name in names), self._words(row, self._best)]
             table.add_row(*map(literal, cells), style=STYLES["running"])
         return table
 
     def _words(self, row: Row, best: Row | None) -> str:
-        """What a trial has that the best one has not; of the best one itself, what the preset has not."""
+        """How a trial differs from the best one; for the best one, how it differs from the preset."""
         if row.recipe is None:
             return ""
         if best is None or best.recipe is None or row is best:
@@ -233,29 +219,29 @@ class LiveTable(Watcher):
         return running_state(self._folder, row.recipe.hash) if self._name and row.recipe else {"stage": "waiting"}
 
     def _row_left(self, row: Row, state: dict[str, Any]) -> float | None:
-        """Seconds until its training ends, from how far it is; None while nothing is known."""
+        """Estimated seconds until a trial's training ends; None while unknown."""
         progress = max(row.progress, state.get("progress", 0.0)) if state["stage"] in ("training", "measuring") else 0.0
         return (self._clock() - row.began) * (1 - progress) / progress if progress else None
 
     def _standing(self) -> str:
-        """Where the search stands, in one line."""
+        """The progress of the search, in one line."""
         now, passed = self._now, self._clock() - self._as_of
         done = f"{now.done} of {now.target} done" if now.target is not None else f"{now.done} done"
-        best = "–" if self._best is None else f"{_bpb(self._best.bpb)} (trial {self._best.number})"
-        told = f"{done}, best {best}, {_clock(now.seconds + passed)}"
+        best = "–" if self._best is None else f"{bpb_text(self._best.bpb)} (trial {self._best.number})"
+        told = f"{done}, best {best}, {duration(now.seconds + passed)}"
         if now.left is None or self._over:
             return told
         by = "" if now.bound == "trials" else f" by the budget of {now.bound}"
         about = "at most" if now.bound == "time" else "about"
-        return f"{told}, {about} {_clock(max(0.0, now.left - passed))} left{by}"
+        return f"{told}, {about} {duration(max(0.0, now.left - passed))} left{by}"
 
     def _budget(self) -> str:
-        """What was spent, and what is left of each part of the budget."""
+        """What was spent, and the rest of each part of the budget."""
         now, spent = self._now, {"trainings": 0.0, "seconds": 0.0} | self._now.spent
         left = []
         if math.isfinite(now.budget.seconds):
             gone = now.seconds + self._clock() - self._as_of
-            left.append(f"{_clock(max(0.0, now.budget.seconds - gone))} of {_clock(now.budget.seconds)}")
+            left.append(f"{duration(max(0.0, now.budget.seconds - gone))} of {duration(now.budget.seconds)}")
         if math.isfinite(now.budget.trainings):
             left.append(f"{max(0.0, now.budget.trainings - spent['trainings']):g} of {now.budget.trainings:g} trainings")
         if math.isfinite(now.budget.gpu_seconds):
@@ -267,45 +253,7 @@ class LiveTable(Watcher):
         what, since = self._starting
         lines = [f"{what} … {self._clock() - since:.0f} s"] if what else []
         if what and not self._name:
-            return lines  # nothing is known of it yet
+            return lines  # the experiment is not open yet
         lines += [f"{self._name}: {self._standing()}" if self._name else self._standing(), self._budget()]
         lines += map(str, self._rungs)
         return lines if self._over else [*lines, f"Ctrl-C stops; `{self._resume}` continues."]
-
-
-def _table(columns: dict[str, bool]) -> Table:
-    """A table of one line a row; columns map a heading to whether it is set to the right. The last one takes what is left."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim", expand=True)
-    for name, right in columns.items():
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    table.add_column("differs from the best", no_wrap=True, overflow="ellipsis", ratio=1)
-    return table
-
-
-def _recipe(record: Record) -> Recipe | None:
-    try:
-        return Recipe.from_json(record.spec)
-    except (ValueError, TypeError, KeyError):  # of a version that had other techniques
-        return None
-
-
-def _score(row: Row | None) -> float:
-    return math.inf if row is None or row.bpb is None else row.bpb
-
-
-def _bpb(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
-
-
-def _bytes(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
-
-
-def _rate(value: float) -> str:
-    """Tokens a second in five characters."""
-    return f"{value / 1e6:.2f}M" if value >= 999_500 else f"{value / 1e3:.0f}k" if value >= 9_950 else f"{value:.0f}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -1,11 +1,11 @@
-"""A recipe's forward pass in words: the lines of `golflab.model.network.gpt`, with techniques in the places of their slots."""
+"""A recipe's forward pass as pseudocode: the lines of `golflab.model.network.gpt`, with the techniques in their slots."""
 
 from __future__ import annotations
 
 from golflab.model.recipe import Recipe
 
-# Slot (or "" for what is always there), what is written where it has a tenant, and what where it has none ("": nothing).
-# `{}` is the tenant. The order is that of `golflab.model.network.gpt`; tests hold the two together.
+# Slot ("" for a line that is always there), the line if a technique fills the slot, and the line if none does ("": no line).
+# `{}` is the technique. The order is that of `golflab.model.network.gpt`; tests compare the two.
 LINES = (
     ("", "x = table[ids]", ""),
     ("embed", "x = x + {}(ids)", ""),
@@ -42,7 +42,7 @@ HEAD = {True: "x·tableᵀ", False: "x·W_head"}
 
 
 def forward(recipe: Recipe) -> list[str]:
-    """The forward pass from ids to logits, a line per step; slots without a tenant leave no trace."""
+    """The forward pass from token ids to logits, a line per step; empty slots have no line."""
     lines = []
     for slot, filled, empty in LINES:
         tenants = [t.name for t in recipe.tenants(slot)] if slot else [""]

@@ -1,4 +1,4 @@
-"""How results look on a terminal, and as JSON."""
+"""Results on a terminal, and as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from golflab.model.schema import said_damaged
 from golflab.search.engine.running import in_words
 from golflab.search.terminal.plain import literal, say
 
-if TYPE_CHECKING:  # each of these takes a while to import, and `golflab --help` needs none
+if TYPE_CHECKING:  # their import is slow, and `golflab --help` needs none of them
     from golflab.model.compression.forecast import Bill
     from golflab.model.recipe import Recipe
     from golflab.model.record import Record
@@ -25,7 +25,7 @@ def emit(body: Any) -> None:
 
 
 def table(title: str, columns: dict[str, str], rows: list[list[str]]) -> Table:
-    """A plain table; columns map a heading to ``left`` or ``right``."""
+    """A plain table; ``columns`` maps each heading to ``left`` or ``right``."""
     grid = Table(title=literal(title), title_justify="left", box=None, pad_edge=False, header_style="dim")
     for name, side in columns.items():
         grid.add_column(name, justify=side)  # type: ignore[arg-type]
@@ -35,7 +35,7 @@ def table(title: str, columns: dict[str, str], rows: list[list[str]]) -> Table:
 
 
 def record(console: Console, done: Record) -> None:
-    """Print what a single run left."""
+    """Print the result of a single run."""
     lines = {
         "state": done.state + (f" ({done.reason})" if done.reason else ""),
         "bits per byte": "–"
@@ -57,7 +57,7 @@ def record(console: Console, done: Record) -> None:
 
 
 def recipe(console: Console, shown: Recipe) -> None:
-    """Print a recipe: body plan, schedule, the forward pass with its tenants, and every technique with source and doubt."""
+    """Print a recipe: shape, schedule, the forward pass, and every technique with sources and doubt."""
     from golflab.model.slots import SLOTS
     from golflab.search.terminal.print_forward import forward
 
@@ -82,7 +82,7 @@ def recipe(console: Console, shown: Recipe) -> None:
 
 
 def cost(console: Console, shown: Recipe, bill: Bill, marginal: dict[str, int]) -> None:
-    """Print the byte bill: by tensor, by kind, in total, and what more body would cost."""
+    """Print the forecast bytes by tensor, by kind and in total, and the bytes of a larger model."""
     rows = [
         [line.name, line.kind, f"{line.count:,}", f"{line.bits:.2f}", f"{line.bytes:,}", f"{line.share:.1%}"]
         for line in bill.lines
@@ -96,7 +96,7 @@ def cost(console: Console, shown: Recipe, bill: Bill, marginal: dict[str, int]) 
         "bytes": "right",
         "share": "right",
     }
-    console.print(table(f"{shown.name}: the byte bill", columns, rows))
+    console.print(table(f"{shown.name}: bytes by tensor", columns, rows))
     kinds = [[role, f"{count:,}", f"{size:,}"] for role, (count, size) in bill.by_kind().items()]
     console.print(table("by kind", {"kind": "left", "parameters": "right", "bytes": "right"}, kinds))
     total = bill.total
@@ -108,39 +108,39 @@ def cost(console: Console, shown: Recipe, bill: Bill, marginal: dict[str, int]) 
     )
 
 
-def status(console: Console, told: dict[str, Any]) -> None:
-    """Print how a search stands."""
-    counts, reason = told["counts"], told["reason"].removeprefix(told["state"]).lstrip(";, ")
+def status(console: Console, summary: dict[str, Any]) -> None:
+    """Print the state of a search."""
+    counts, reason = summary["counts"], summary["reason"].removeprefix(summary["state"]).lstrip(";, ")
     lines = [
-        f"{told['name']}: {told['state']}{', ' if reason else ''}{reason}. {told['seconds']:.0f} s on the clock.",
+        f"{summary['name']}: {summary['state']}{', ' if reason else ''}{reason}. {summary['seconds']:.0f} s of wall time.",
         f"{counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed, "
-        f"{len(told['running'])} running of {told['trials']} trials; {counts['trained']} trained; "
-        f"{counts['not_fitting']} of {counts['asked']} combinations could not fit and were never started; "
-        f"{counts.get('over_limit', 0)} measured over the limit and were stopped.",
+        f"{len(summary['running'])} running of {summary['trials']} trials; {counts['trained']} trained; "
+        f"{counts['not_fitting']} of {counts['asked']} combinations could not fit and were not started; "
+        f"{counts.get('over_limit', 0)} were stopped because their measured bytes exceeded the limit.",
     ]
-    if spent := told["spent"]:
-        bound = f"; the budget was {told['budget']}" if told["budget"] else ""
+    if spent := summary["spent"]:
+        bound = f"; the budget was {summary['budget']}" if summary["budget"] else ""
         reused = counts["complete"] + counts["pruned"] + counts["failed"] - counts["trained"]
-        free = f"; {reused} trials trained nothing" if reused > 0 else ""
+        free = f"; {reused} trials reused a training or never trained" if reused > 0 else ""
         summed = f"{spent['seconds']:.0f} s of training summed over all workers"
         lines.append(f"spent: {spent['trainings']:g} trainings, {summed}{free}{bound}.")
-    lines += [rung["words"] for rung in told["rungs"]]
-    if best := told["best"]:
+    lines += [rung["words"] for rung in summary["rungs"]]
+    if best := summary["best"]:
         what = f"recipe {best['recipe']}: {' '.join(best['techniques'])}"
         lines.append(f"best: {best['bpb']:.4f} bpb, {best['bytes']:,} bytes, {what}")
-    if damaged := said_damaged(told.get("damaged", [])):
+    if damaged := said_damaged(summary.get("damaged", [])):
         lines.append(damaged)
     for line in lines:
         say(console, line)
-    for row in told["running"]:
+    for row in summary["running"]:
         doing = in_words(row) if "stage" in row else f"step {row['step']}"
         score = "" if row["bpb"] is None else f", {row['bpb']:.4f} bpb"
         say(console, f"running: trial {row['trial']}, recipe {row['recipe']}, {doing}{score}, {row['seconds']:.0f} s")
-    for row in told["failed"]:
+    for row in summary["failed"]:
         name = row["recipe"] or f"trial {row['trial']}"
         say(console, f"failed: {name}: {row['reason']}" + (f"  ({row['log']})" if row["log"] else ""))
-    if told["state"] in ("interrupted", "out of budget") and told["resume"] not in reason:  # it is said once
-        say(console, f"continue with: {told['resume']}")
+    if summary["state"] in ("interrupted", "out of budget") and summary["resume"] not in reason:  # it is said once
+        say(console, f"continue with: {summary['resume']}")
 
 
 def presets(console: Console, rows: list[dict[str, Any]]) -> None:
@@ -166,15 +166,15 @@ def spaces(console: Console, rows: list[dict[str, Any]]) -> None:
     console.print(table("spaces", {"name": "left", "parameters": "right", "what varies": "left"}, body))
 
 
-def corpus(console: Console, told: dict[str, Any]) -> None:
-    """Print what a corpus holds."""
-    say(console, f"{told['corpus']} ({told['kind']}, {told['fingerprint']})")
-    for split, counts in told["splits"].items():
+def corpus(console: Console, description: dict[str, Any]) -> None:
+    """Print the description of a corpus."""
+    say(console, f"{description['corpus']} ({description['kind']}, {description['fingerprint']})")
+    for split, counts in description["splits"].items():
         say(console, f"{split:>10}  " + ", ".join(f"{value:,} {key}" for key, value in counts.items()))
     from golflab.model.data.overlap import said
 
-    found = told["overlap"]
+    found = description["overlap"]
     for split in found["splits"]:
         say(console, f"{split:>10}  also in train: {said(found, split)}")
-    for note in told["notes"]:
+    for note in description["notes"]:
         say(console, note)

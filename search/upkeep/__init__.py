@@ -1,5 +1,5 @@
-"""Taking care of experiments: their state, lists, copies, and studies built again from records.
+"""Upkeep of experiments: their state, lists of them, copies, and studies rebuilt from records.
 
-Take `status.status_of`, `folders` and `repair.rebuild` from here.
+Take `status.status_of`, `listing.listed`, `folders` and `repair.rebuild` from here.
 It imports `experiment`, `ledger` and `terminal`.
 """

@@ -1,4 +1,4 @@
-"""Trials as a study holds them, made again from their records."""
+"""Trials of a study, rebuilt from their records."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from golflab.model.recipe import Recipe
 from golflab.model.record import Record, read_json
 from golflab.search.experiment.folder import read_plan
 from golflab.search.experiment.options import Options
-from golflab.search.ledger import counts as tally
+from golflab.search.ledger.counts import OVER
+from golflab.search.ledger.problem import described
 
 
 class Endings:
-    """Makes a study's trials from what lies in an experiment's folder.
+    """Makes a study's trials from the files in an experiment's folder.
 
     Args:
         folder: of the experiment.
-        options: of it; its space says which parameters a recipe stands for.
+        options: of the experiment; its space gives the parameters of a recipe.
     """
 
     def __init__(self, folder: Path, options: Options) -> None:
@@ -35,12 +36,12 @@ class Endings:
         self._binding = options.binds and not options.proposes
 
     def ended(self, record: Record, folder: Path, before: FrozenTrial | None = None) -> FrozenTrial:
-        """The trial of a record, as `golflab.search.ledger.ledger.Ledger.finish` would have told it.
+        """The trial of a record, as `golflab.search.ledger.ledger.Ledger.finish` would have entered it.
 
         Args:
-            record: how it ended.
+            record: of the trial.
             folder: of the record.
-            before: what the journal knows of it.
+            before: the trial in the journal, or None.
         """
         told = (dict(before.user_attrs) if before is not None else {}) | self.facts(record)
         told.pop("lost", None)
@@ -56,7 +57,7 @@ class Endings:
             distributions=rules,
             user_attrs=told,
             intermediate_values=steps or self._rungs(record),
-            constraints=None if over is None else {tally.OVER: over},
+            constraints=None if over is None else {OVER: over},
         )
         written = datetime.fromtimestamp((folder / "record.json").stat().st_mtime)
         trial.datetime_start = _local(record.started) or (before.datetime_start if before is not None else None) or written
@@ -64,7 +65,7 @@ class Endings:
         return trial
 
     def facts(self, record: Record) -> dict[str, Any]:
-        """The user attributes of a trial that its record tells."""
+        """The user attributes of a trial that its record has."""
         told = record.proposed | {"recipe": record.recipe, "trained": record.trained, "seconds": record.seconds}
         return ({"source": "plan"} if record.recipe in self._plan else {}) | told
 
@@ -78,31 +79,29 @@ class Endings:
         return TrialState.PRUNED, record.reason or f"{record.bytes or 0:,} bytes do not fit"
 
     def _described(self, record: Record, before: FrozenTrial | None) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The space's parameters of a recipe; none in an ablation, which proposes nothing, nor where the space lacks it."""
+        """The parameters of a recipe; none in an ablation, which proposes nothing, and none if the space lacks the recipe."""
         if before is not None and before.params:
             return before.params, before.distributions
         try:
             return self._params(Recipe.from_json(record.spec))
-        except ValueError:  # of a technique that is gone
+        except ValueError:  # it has a technique that no longer exists
             return {}, {}
 
     def _params(self, recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any]]:
         if not self._options.proposes:
             return {}, {}
-        params = self._space.params(recipe)
-        reached = self._space.recipe(params).with_(seed=recipe.seed).hash == recipe.hash
-        return (params, self._space.distributions()) if reached else ({}, {})
+        return described(self._space, recipe)
 
     def _rungs(self, record: Record) -> dict[int, float]:
-        """Scores on the way; of a search with shorter schedules the record does not say which of them were complete."""
+        """Scores at rungs; none with shorter schedules, because the record does not say which schedules were complete."""
         if self._options.halving is not None:
             return {}
         return {int(p["step"]): float(p["bpb"]) for p in record.curve if p.get("bpb") is not None}
 
     def begun(self, known: Collection[Any]) -> Iterator[FrozenTrial]:
-        """Trials that had begun and have neither a record nor a line in the journal: they go on from their checkpoints.
+        """Trials that had started and have neither a record nor a line in the journal: they continue from their checkpoints.
 
-        A plan's recipes are left out: they are asked for again anyway.
+        A plan's recipes are left out, because they are run anyway.
         """
         for path in sorted(self._folder.glob("trials/*/recipe.json"), key=lambda p: p.lstat().st_mtime):
             name = path.parent.name
@@ -117,7 +116,7 @@ class Endings:
 
 
 def placeholder() -> FrozenTrial:
-    """A trial of which nothing is known but that there was one: it keeps its number and counts for nothing."""
+    """A trial about which nothing is known: it keeps its number and does not count."""
     told = {"withdrawn": True, "asked": 0, "reason": "lost with the journal"}
     return create_trial(state=TrialState.FAIL, user_attrs=told)
 

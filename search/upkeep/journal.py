@@ -1,4 +1,4 @@
-"""What a damaged journal still tells: its sound lines, replayed by Optuna's own storage."""
+"""The readable lines of a damaged journal, replayed by Optuna's own storage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial
 from golflab.search.ledger.storage import KernelLock
 
 CREATE_STUDY, CREATE_TRIAL = 0, 4  # codes of operations in Optuna's journal
-# Code of an operation -> what its line must have besides ``op_code`` and ``worker_id``.
+# Code of an operation -> keys that its line must have besides ``op_code`` and ``worker_id``.
 NEEDED: dict[int, tuple[str, ...]] = {
     0: ("study_name", "directions"),
     1: ("study_id",),
@@ -40,14 +40,14 @@ UNKNOWN = -1
 
 @dataclass
 class Salvage:
-    """What a journal tells.
+    """The content of a journal.
 
     Attributes:
         study: the study's name.
-        trials: of the study, in the order of their numbers. One whose beginning is lost has the user attribute ``lost``.
+        trials: of the study, in the order of their numbers. One whose first line is lost has the user attribute ``lost``.
         attributes: the study's user attributes.
         lines: numbers of the damaged lines.
-        whole: whether nothing is wrong with it.
+        whole: whether it is undamaged.
     """
 
     study: str
@@ -58,13 +58,13 @@ class Salvage:
 
 
 def salvaged(path: Path, name: str, careful: int | None = None) -> Salvage:
-    """Read what can be read of a journal.
+    """Read the readable lines of a journal.
 
     Args:
-        path: the journal; it may be missing.
-        name: the study's name, where the journal does not tell it.
-        careful: of the lines from this number on, take only how trials began: what refers to a trial by its place may mean
-            another one there.
+        path: of the journal; it may be missing.
+        name: of the study, used if the journal does not have it.
+        careful: from this line on, use only the lines that create trials: the others refer to trials by position, which may
+            have shifted.
     """
     operations: list[dict[str, Any]] = []
     lines: list[int] = []
@@ -82,7 +82,7 @@ def salvaged(path: Path, name: str, careful: int | None = None) -> Salvage:
         operations.insert(0, {"op_code": CREATE_STUDY, "worker_id": "repair", "study_name": name, "directions": [1]})
     try:
         study = _replayed(operations, name)
-    except Exception:  # lines that are sound one by one need not fit together, and Optuna says so in many ways
+    except Exception:  # single lines may be valid and still not fit together; Optuna then raises many types of errors
         return Salvage(name, lines=lines)
     return Salvage(study.study_name, study.get_trials(), study.user_attrs, lines, not lines and not headless)
 
@@ -100,7 +100,7 @@ def _replayed(operations: list[dict[str, Any]], name: str) -> optuna.Study:
 
 
 class _Frozen:
-    """A study whose journal is gone: what it held."""
+    """The content of a study whose journal file is deleted."""
 
     def __init__(self, study: optuna.Study) -> None:
         self.study_name, self.user_attrs, self._trials = study.study_name, dict(study.user_attrs), study.get_trials()
@@ -110,7 +110,7 @@ class _Frozen:
 
 
 def _operations(path: Path) -> Iterator[tuple[int, dict[str, Any] | int]]:
-    """Line number and operation, or the code of one that is lost there (`UNKNOWN` where not even that can be read)."""
+    """Line numbers and operations; for a damaged line the code of its operation, or `UNKNOWN`."""
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             return
@@ -120,7 +120,7 @@ def _operations(path: Path) -> Iterator[tuple[int, dict[str, Any] | int]]:
     with file:
         for number, line in enumerate(file, start=1):
             found = [_parsed(line)] if line.endswith(b"\n") else [UNKNOWN]
-            if not isinstance(found[0], dict):  # a torn line may have a sound one behind it
+            if not isinstance(found[0], dict):  # an incomplete line may be followed by a complete one
                 found = [_parsed(part) for part in BEGINNING.split(line) if part.strip()] or [UNKNOWN]
                 damaged = True
             else:
@@ -145,6 +145,6 @@ def _parsed(part: bytes) -> dict[str, Any] | int:
 
 
 def _began() -> dict[str, Any]:
-    """In place of a trial's lost beginning, so that those behind it keep their places."""
+    """A replacement for the lost first line of a trial, so that later trials keep their positions."""
     began = {"op_code": CREATE_TRIAL, "worker_id": "repair", "study_id": 0, "user_attrs": {"lost": True}}
     return began | {"datetime_start": datetime.now(timezone.utc).isoformat()}

@@ -1,7 +1,7 @@
-"""Repair: a study that is lost or damaged, built again from the records of its trials and from what its journal still tells.
+"""Repair: a lost or damaged study is rebuilt from the records of its trials and the readable lines of its journal.
 
-A record says how its trial ended, and which number it had. The journal's sound lines say the rest: what was running and
-what was waiting. The damaged journal is kept beside the new one.
+A record says how its trial ended and which number it had. The readable lines say which trials were running or waiting. The
+damaged journal is kept next to the new one.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from golflab.model.record import Found, Record, look_through
 from golflab.search.experiment.consent import check_consent
+from golflab.search.experiment.experiment_file import read_experiment, write_experiment
 from golflab.search.experiment.options import Options
-from golflab.search.ledger.storage import JOURNAL, KernelLock, Presence, alone, open_storage, read_experiment, write_experiment
+from golflab.search.ledger.drivers import Presence, alone
+from golflab.search.ledger.storage import JOURNAL, KernelLock, open_storage
 from golflab.search.upkeep.endings import Endings, placeholder
 from golflab.search.upkeep.journal import Salvage, salvaged
 
@@ -37,18 +39,18 @@ WORDS = {
 
 @dataclass
 class Rebuilt:
-    """What a repair found and did.
+    """The result of a repair.
 
     Attributes:
         study: name of the study.
-        needed: whether anything was done; nothing is where the study is whole.
-        trials: of the study now, by their state's name.
-        from_records: trials whose end was taken from their record, because the journal did not tell it.
-        lost: numbers of trials of which neither a record nor the journal tells; they stand as withdrawn.
+        needed: whether the study was rebuilt; it is not if it was undamaged.
+        trials: number of trials in the study now, by state.
+        from_records: trials whose end was taken from their record, because the journal did not have it.
+        lost: numbers of trials with neither a record nor a readable line; they are marked as withdrawn.
         lines: numbers of the journal's damaged lines.
         damaged: records that cannot be read, and why.
-        kept: where the damaged journal is now; None where there was none.
-        notes: what else a user should know.
+        kept: path of the damaged journal; None if there was none.
+        notes: further sentences for the user.
     """
 
     study: str
@@ -62,21 +64,21 @@ class Rebuilt:
     notes: list[str] = field(default_factory=list)
 
     def sentences(self) -> list[str]:
-        """The same in words."""
+        """Sentences for the user."""
         if not self.needed:
-            return [f"The study {self.study!r} is whole; nothing was done.", *self.notes]
+            return [f"The study {self.study!r} is undamaged; nothing was done.", *self.notes]
         states = ", ".join(f"{count} {name}" for name, count in self.trials.items())
-        out = [f"The study {self.study!r} was built again: {states or 'no trial yet'}."]
+        out = [f"The study {self.study!r} was rebuilt: {states or 'no trial yet'}."]
         if self.from_records:
-            out.append(f"{_trials(self.from_records)} ended as their records say.")
+            out.append(f"The end of {_trials(self.from_records)} was taken from the records.")
         if self.lines:
             shown = ", ".join(map(str, self.lines[:10])) + (" …" if len(self.lines) > 10 else "")
             out.append(f"{len(self.lines)} damaged line(s) of the journal were left out: {shown}.")
         if self.lost:
-            out.append(f"Of {_trials(len(self.lost))} nothing is known any more; their numbers are kept and they do not count.")
+            out.append(f"Nothing is known any more about {_trials(len(self.lost))}; the numbers stay, but they do not count.")
         if self.damaged:
             told = "; ".join(self.damaged[:5])
-            out.append(f"{len(self.damaged)} damaged record(s) were left out, and their trials are made again: {told}.")
+            out.append(f"{len(self.damaged)} damaged record(s) were left out, and their trials will be run again: {told}.")
         if self.kept is not None:
             out.append(f"The damaged journal is kept as {self.kept.name}.")
         return [*out, *self.notes]
@@ -87,28 +89,28 @@ def _trials(count: int) -> str:
 
 
 def rebuild(folder: Path, storage: str | None = None, trust: bool = False) -> Rebuilt:
-    """Build an experiment's study again, where it is lost or damaged; a study in a database is filled if it is empty.
+    """Rebuild an experiment's study if it is lost or damaged. A study in a database is filled if it is empty.
 
     Args:
         folder: of the experiment.
-        storage: address of its database, where it is typed again.
-        trust: consent to what its file would have imported or connected to.
+        storage: address of its database, if the user typed it again.
+        trust: consent to the values in its file.
 
     Raises:
-        ValueError: there is no such experiment, it runs, or its file names what the user has not consented to.
+        ValueError: there is no such experiment, it is running, or the user has not consented to values in its file.
     """
-    told = read_experiment(folder)
+    saved = read_experiment(folder)
     if Presence.any_alive(folder):
         raise ValueError(f"{folder.name} is running; stop it first.")
-    url = storage or told["options"].get("storage")
-    check_consent(folder, told, ("space", "storage"), ("storage",) if storage else (), trust)
-    options = Options.read(told["options"] | {"name": folder.name, "runs": str(folder.parent)})
+    url = storage or saved["options"].get("storage")
+    check_consent(folder, saved, ("space", "storage"), ("storage",) if storage else (), trust)
+    options = Options.read(saved["options"] | {"name": folder.name, "runs": str(folder.parent)})
     with alone(folder):
-        return _in_database(folder, told, options, url) if url is not None else _in_journal(folder, told, options)
+        return _in_database(folder, saved, options, url) if url is not None else _in_journal(folder, saved, options)
 
 
-def _in_journal(folder: Path, told: dict[str, Any], options: Options) -> Rebuilt:
-    name = str(told.get("study") or told.get("name") or folder.name)
+def _in_journal(folder: Path, saved: dict[str, Any], options: Options) -> Rebuilt:
+    name = str(saved.get("study") or saved.get("name") or folder.name)
     found, path = look_through(folder / "trials"), folder / JOURNAL
     old = salvaged(path, name)
     disagreeing = _disagreeing(old.trials, found)
@@ -116,7 +118,7 @@ def _in_journal(folder: Path, told: dict[str, Any], options: Options) -> Rebuilt
     if old.whole and not missing:
         notes = [f"Trial {number}: its record and the study differ; the record was edited." for number in disagreeing]
         return Rebuilt(old.study, needed=False, notes=notes)
-    if disagreeing and (old.lines or missing):  # a lost line may have moved all that follows to other trials
+    if disagreeing and (old.lines or missing):  # after a lost line, all later lines may refer to other trials
         old = salvaged(path, name, careful=old.lines[0] if old.lines else 0)
     done = Rebuilt(old.study, lines=old.lines, damaged=found.damaged)
     trials = _assembled(folder, options, old, found, done)
@@ -129,17 +131,17 @@ def _in_journal(folder: Path, told: dict[str, Any], options: Options) -> Rebuilt
             path.rename(done.kept)
         os.replace(new, path)
     _count(done, trials)
-    if any(t.state in (RUNNING, WAITING) for t in trials) and told["state"] == "finished":
-        write_experiment(folder, told | {"state": "interrupted"})
+    if any(t.state in (RUNNING, WAITING) for t in trials) and saved["state"] == "finished":
+        write_experiment(folder, saved | {"state": "interrupted"})
     return done
 
 
-def _in_database(folder: Path, told: dict[str, Any], options: Options, url: str) -> Rebuilt:
-    name = str(told.get("study") or told.get("name") or folder.name)
+def _in_database(folder: Path, saved: dict[str, Any], options: Options, url: str) -> Rebuilt:
+    name = str(saved.get("study") or saved.get("name") or folder.name)
     storage = open_storage(url, folder)
     study = optuna.create_study(study_name=name, storage=storage, direction="minimize", load_if_exists=True)
     if study.get_trials(deepcopy=False):
-        return Rebuilt(name, needed=False, notes=["It is kept in a database, which has a repair of its own."])
+        return Rebuilt(name, needed=False, notes=["It is in a database, which has its own means of repair."])
     found, done = look_through(folder / "trials"), Rebuilt(name)
     done.damaged = found.damaged
     trials = _assembled(folder, options, Salvage(name), found, done)
@@ -166,7 +168,7 @@ def _count(done: Rebuilt, trials: Iterable[FrozenTrial]) -> None:
 
 
 def _free(path: Path) -> Path:
-    """A name beside the journal that nothing has yet."""
+    """A free name next to the journal."""
     number = 1
     while os.path.lexists(kept := path.with_name(f"{path.name}.damaged-{number}")):
         number += 1
@@ -174,7 +176,7 @@ def _free(path: Path) -> Path:
 
 
 def _disagreeing(trials: Iterable[FrozenTrial], found: Found) -> list[int]:
-    """Numbers of finished trials whose record says another end."""
+    """Numbers of finished trials whose record has another score."""
     records = {record.recipe: record for _, record in found.records}
     out = []
     for trial in trials:
@@ -192,7 +194,7 @@ def _unknown(trials: Iterable[FrozenTrial], found: Found) -> bool:
 
 
 def _assembled(folder: Path, options: Options, old: Salvage, found: Found, done: Rebuilt) -> list[FrozenTrial]:
-    """All trials in the order of their numbers: from the journal where it tells their end, else from their records."""
+    """All trials in the order of their numbers: from the journal if it has their end, else from their records."""
     endings = Endings(folder, options)
     records = {record.recipe: record for _, record in found.records}
     places = {record.recipe: place for place, record in found.records}
@@ -225,7 +227,7 @@ def _assembled(folder: Path, options: Options, old: Salvage, found: Found, done:
 
 
 def _lost(trial: FrozenTrial) -> bool:
-    """Whether nothing is known of a trial but its place."""
+    """Whether nothing is known about a trial except its number."""
     return "lost" in trial.user_attrs and "recipe" not in trial.user_attrs
 
 
@@ -239,7 +241,7 @@ def _other_end(trial: FrozenTrial, record: Record) -> bool:
 
 
 def _numbered(trials: Iterable[FrozenTrial], records: dict[str, Record]) -> dict[int, FrozenTrial]:
-    """The journal's trials by their numbers: where lines were lost, records say by how much the numbers have moved."""
+    """The journal's trials by number. If lines were lost, the records show by how much numbers have shifted."""
     slots: dict[int, FrozenTrial] = {}
     moved, following = 0, 0
     for trial in trials:

@@ -1,4 +1,4 @@
-"""How a search stands, read from its ledger and records without touching them; and the dashboards over the same storage."""
+"""The state of a search, read from its study and records without changing them; and dashboards over the same storage."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from rich.console import Console
 from golflab.model.record import look_through, records_in
 from golflab.search.engine.running import running_state
 from golflab.search.experiment.consent import check_consent
-from golflab.search.experiment.options import command
+from golflab.search.experiment.experiment_file import command, read_experiment
+from golflab.search.ledger.book import best_of
 from golflab.search.ledger.counts import counts, standing
+from golflab.search.ledger.drivers import Presence
 from golflab.search.ledger.pruners import agreements
-from golflab.search.ledger.storage import Presence, check_journal, open_storage, read_experiment, study_in
+from golflab.search.ledger.storage import check_journal, open_storage, study_in
 from golflab.search.terminal.plain import say
 
 
@@ -26,31 +28,31 @@ def status_of(folder: Path, storage: str | None = None, trust: bool = False) -> 
 
     Args:
         folder: of the experiment.
-        storage: address of its database, where it is typed again.
-        trust: consent to connecting to the database that its file names.
+        storage: address of its database, if the user typed it again.
+        trust: consent to the database in its file.
 
     Raises:
-        ValueError: there is no such experiment, it is damaged, or it names a database the user has not consented to.
+        ValueError: there is no such experiment, it is damaged, or the user has not consented to its database.
     """
-    told, study = opened(folder, storage, trust)
-    options = told["options"]
+    saved, study = opened(folder, storage, trust)
+    options = saved["options"]
     trials = standing(study.get_trials(deepcopy=False))
     found = look_through(folder / "trials")
     records = {record.recipe: record for _, record in found.records}
-    best = min((r for r in records.values() if r.fits), key=lambda r: r.bpb or 0.0, default=None)
+    best = best_of(records.values())
     driven = Presence.any_alive(folder)
     failed = [r for r in records.values() if r.state == "failed"]
     lost = [t for t in trials if t.state == TrialState.FAIL and t.user_attrs.get("recipe") not in records]
     return {
         "name": folder.name,
-        "state": "running" if driven else ("interrupted" if told["state"] == "running" else told["state"]),
-        "reason": told.get("reason", ""),
+        "state": "running" if driven else ("interrupted" if saved["state"] == "running" else saved["state"]),
+        "reason": saved.get("reason", ""),
         "trials": options.get("trials"),
-        "counts": counts([]) | told.get("counts", {}),
-        "spent": told.get("spent", {}),
+        "counts": counts([]) | saved.get("counts", {}),
+        "spent": saved.get("spent", {}),
         "rungs": [asdict(rung) | {"reliable": rung.reliable, "words": str(rung)} for rung in agreements(trials)],
         "budget": options.get("budget", ""),
-        "seconds": told.get("seconds", 0.0) + (time.time() - told.get("updated", time.time()) if driven else 0.0),
+        "seconds": saved.get("seconds", 0.0) + (time.time() - saved.get("updated", time.time()) if driven else 0.0),
         "best": None if best is None else best.summary() | {"techniques": sorted(best.spec.get("techniques", ()))},
         "damaged": found.damaged,
         "running": [_running(t) | (_doing(folder, t) if driven else {}) for t in trials if t.state == TrialState.RUNNING],
@@ -61,18 +63,18 @@ def status_of(folder: Path, storage: str | None = None, trust: bool = False) -> 
 
 
 def opened(folder: Path, storage: str | None = None, trust: bool = False) -> tuple[dict[str, Any], optuna.Study]:
-    """What an experiment's file says, and its study, to read.
+    """The content of an experiment's file, and its study for reading.
 
     Raises:
         ValueError: see `status_of`.
     """
-    told = read_experiment(folder)
-    url = storage or told["options"].get("storage")
-    check_consent(folder, told, ("storage",), ("storage",) if storage else (), trust)
+    saved = read_experiment(folder)
+    url = storage or saved["options"].get("storage")
+    check_consent(folder, saved, ("storage",), ("storage",) if storage else (), trust)
     if url is None:
         check_journal(folder)
     found = open_storage(url, folder, reading=True)
-    return told, optuna.load_study(study_name=study_in(found, told, url, folder), storage=found)
+    return saved, optuna.load_study(study_name=study_in(found, saved, url, folder), storage=found)
 
 
 def recipe_numbered(folder: Path, number: int) -> str:
@@ -118,14 +120,14 @@ def serve_dashboard(
     Raises:
         ValueError: see `status_of`; or optuna-dashboard is not installed.
     """
-    told, _ = opened(folder, storage, trust)
+    saved, _ = opened(folder, storage, trust)
     try:
         from optuna_dashboard import run_server
     except ImportError:
         raise ValueError("optuna-dashboard is not installed: `pip install golflab[dashboard]`.") from None
     curves = write_curves(folder)
     say(console, f"http://{host}:{port}/dashboard/   curves: tensorboard --logdir {curves}")
-    run_server(open_storage(storage or told["options"].get("storage"), folder), host=host, port=port)
+    run_server(open_storage(storage or saved["options"].get("storage"), folder), host=host, port=port)
 
 
 def write_curves(folder: Path) -> Path:

@@ -24,7 +24,7 @@ from optuna.trial import TrialState
 from golflab.model.record import Record, records_in
 from golflab.model.run import run
 from golflab.search.engine.scratch import MARKER, PREFIX
-from golflab.search.ledger.ledger import HISTORY
+from golflab.search.ledger.entries import HISTORY
 from golflab.search.ledger.storage import open_storage
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(4 * 3600)]

@@ -18,8 +18,9 @@ from golflab.model.technique import Technique, knob
 class Shuffled(Technique):
     """Visit the training sequences in random order, so that neighbours in a batch come from different texts.
 
-    The default, because a corpus may be in an order of its own: read by date, the embedded one has its learning rate fall on
-    speeches of one decade. The challenge's shards, for which `sequential` is meant, hold shuffled documents.
+    This is the default, because a corpus may be sorted. The embedded corpus is sorted by date: read in order, the low learning
+    rates at the end of the run would all meet speeches of one decade. The challenge's shards hold shuffled documents; use
+    `sequential` for them.
 
     The text is cut into n = (N-1-phase) // T sequences with a random phase; the k-th sequence of an epoch is the
     permuted k-th, or number (offset + k·stride) mod n with a random stride coprime to n, which needs no memory and

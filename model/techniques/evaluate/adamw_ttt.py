@@ -1,4 +1,4 @@
-"""Train on every chunk of the text after it has been scored, by AdamW, few weights and an averaged copy that scores."""
+"""Test-time training by AdamW: after a chunk is scored, some weights are trained on it; an averaged copy scores."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ CALLED_SCALE = ("scale", "norm", "value_add.shared", "value_add.gains")
 
 @dataclass(frozen=True)
 class AdamwTtt(Technique):
-    """Score a chunk, then train the model's end on it with AdamW; a Polyak average of the learning weights scores.
+    """Score a chunk, then train the last blocks on it with AdamW; a Polyak average of the trained weights scores.
 
     Chunk c of C trains for ``epochs`` at rate r·½(1+cos(πc/(C-1)))·(1+2·min(c/(0.3C), 1)), the last factor with
     ``ramp``. The loss Σ bytes·nats / Σ bytes weighs long tokens more than the metric does, which adds all alike.
-    The average follows every step with decay ``polyak`` from the loaded weights; training goes on from the raw ones.
+    The average follows every step with decay ``polyak`` from the loaded weights; training continues from the weights that are
+    not averaged.
 
     Attributes:
         rate: r.
@@ -45,7 +46,7 @@ class AdamwTtt(Technique):
     slot = "adapt"
     sources = ("#849",)
     doubt = (
-        "Published only together with a mixer one of whose experts is no probability distribution; its own share is unknown."
+        "It was published only with a mixer that has an expert which is no probability distribution; its own effect is unknown."
     )
 
     rate: float = knob(5e-4, 1e-5, 1e-2, log=True)
@@ -59,7 +60,7 @@ class AdamwTtt(Technique):
     ramp: bool = knob(True, choices=(True, False))
 
     def build(self, shape: Shape, layer: int | None = None) -> Adapter:
-        """Return the walk that learns between chunks."""
+        """Return the adapter that learns between chunks."""
         return ChunkLearner(
             context=shape.context,
             chunk=self.chunk,
@@ -73,7 +74,7 @@ class AdamwTtt(Technique):
         )
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """More blocks than there are, are all blocks; a step takes no more sequences than a chunk has."""
+        """More blocks than the model has mean all blocks; a step takes at most the sequences of one chunk."""
         sequences = self.chunk // min(recipe.shape.context, self.chunk)
         return self._with(blocks=min(self.blocks, recipe.shape.layers), rows=min(self.rows, sequences))
 

@@ -1,4 +1,4 @@
-"""Logits divided by a number that depends on how sure the model is."""
+"""Logits divided by a temperature that depends on the entropy of the prediction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from golflab.model.technique import Technique, knob
 
 @dataclass(frozen=True)
 class AdaptiveTemperature(Technique):
-    """Sharpen sure predictions and leave unsure ones: τ = 1 - (1-t)(1 - H/ln V), clamped to [0.9, 1.05].
+    """Sharpen confident predictions and leave uncertain ones: τ = 1 - (1-t)(1 - H/ln V), clamped to [0.9, 1.05].
 
     H is the entropy of softmax(z), z (…,V), in nats. A certain prediction gets t, a uniform one 1. It depends on nothing
     but the prediction itself, so the result is a probability distribution like any other.
@@ -25,7 +25,7 @@ class AdaptiveTemperature(Technique):
 
     slot = "temperature"
     sources = ("#849",)
-    doubt = "On a calibrated model any temperature but 1 cost 0.0002 to 0.003 bpb (#609)."
+    doubt = "On a calibrated model every temperature other than 1 cost 0.0002 to 0.003 bpb (#609)."
 
     temperature: float = knob(0.98, 0.9, 1.05)
 

@@ -21,7 +21,7 @@ class FixedTemperature(Technique):
 
     slot = "temperature"
     sources = ("#1499", "arXiv 1706.04599")
-    doubt = "On a calibrated model any temperature but 1 cost 0.0002 to 0.003 bpb (#609)."
+    doubt = "On a calibrated model every temperature other than 1 cost 0.0002 to 0.003 bpb (#609)."
 
     temperature: float = knob(0.98, 0.5, 2.0, log=True)
 

@@ -37,12 +37,12 @@ class HedgeMixer(Technique):
         rate: learning rate of the weights.
         chunk: inputs between two updates of the counts.
         update: inputs between two updates of the weights.
-        warm: tokens counted before anything is mixed in.
+        warm: tokens that are counted before mixing begins.
     """
 
     slot = "mixer"
     sources = ("#849", "#688", "arXiv cs/0209030 (hedging)")
-    doubt = "All published gains (0.024 to 0.071 bpb) include an expert that is no probability distribution; expect far less."
+    doubt = "All published gains (0.024 to 0.071 bpb) use an expert that is no probability distribution. Expect much less."
 
     entropy_expert: str = knob("uniform", choices=("uniform", "as_published"), faults=("as_published",))
     rate: float = knob(0.1, 0.001, 1.0, log=True)
@@ -66,7 +66,7 @@ class HedgeMixer(Technique):
 
 
 class Hedge:
-    """Mixes a whole text at once; every number depends only on earlier tokens, so the result is that of a walk.
+    """Mixes a whole text at once; every number depends only on earlier tokens, so the result is that of scoring token by token.
 
     Args:
         settings: the technique.

@@ -1,4 +1,4 @@
-"""A small adapter per document learns from what has been scored of that document, and is thrown away at its end."""
+"""Test-time training of a small adapter per document, on the part of the document that has been scored."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class LoraTtt(Technique):
 
     A document is cut into chunks; chunk k is read in the window of T inputs that ends where it ends, (k+1)·chunk or the
     document's end, never across the document's beginning, and scored; then one Adam step on the chunk's mean loss. The
-    correction of a matrix W (out,in) is y ← y + (x Aᵀ) Bᵀ with A (r,in) ~ U(±1/√in) and B (out,r) = 0, one pair per document:
-    ``batch`` documents run side by side and know nothing of each other. This technique cuts its own windows; those of the slot
-    `windows` are not used.
+    correction of a matrix W (out,in) is y ← y + (x Aᵀ) Bᵀ with A (r,in) ~ U(±1/√in) and B (out,r) = 0, one pair per document.
+    ``batch`` documents are scored side by side, independently of each other. This technique cuts its own windows; those of the
+    slot `windows` are not used.
 
     Attributes:
         rank: r.
@@ -44,7 +44,8 @@ class LoraTtt(Technique):
     slot = "adapt"
     sources = ("#77", "#211")
     doubt = (
-        "Of the 0.034 bpb published with it, document isolation and strided windows are 0.031 (#77); in #211 it scored worse "
+        "Of the gain of 0.034 bpb published with it, 0.031 come from document isolation and strided windows (#77); in #211 it "
+        "scored worse "
         "than plain sliding windows, because its chunks have less context."
     )
 
@@ -56,7 +57,7 @@ class LoraTtt(Technique):
     reset: str = knob("document", choices=("document", "never"))
 
     def build(self, shape: Shape, layer: int | None = None) -> Adapter:
-        """Return the walk from document to document."""
+        """Return the adapter that goes from document to document."""
         return _DocumentWalk(self, shape.context)
 
     def check(self, recipe: Recipe) -> str | None:

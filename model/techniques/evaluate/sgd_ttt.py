@@ -1,4 +1,4 @@
-"""Train on every chunk of the text after it has been scored, by plain SGD."""
+"""Test-time training by SGD: after a chunk is scored, the model is trained on it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SgdTtt(Technique):
     """Score a chunk, then train on it for some epochs with momentum SGD, then score the next with what was learned.
 
     Chunk c of C (32,768 inputs) is trained on as side-by-side sequences of T, at rate r·½(1+cos(πc/(C-1))), the
-    gradient's norm clipped to 1; the last chunk teaches nobody. The first ``freeze`` blocks stay as they are, all else
+    gradient's norm clipped to 1; nothing is trained on the last chunk. The first ``freeze`` blocks stay as they are, all else
     learns, tables included. What was learned carries over from chunk to chunk, and ends with the text.
 
     Attributes:
@@ -35,7 +35,7 @@ class SgdTtt(Technique):
 
     slot = "adapt"
     sources = ("#549", "#461")
-    doubt = "Worth 0.0017 to 0.0026 bpb on good models, 0.0165 on a weak one, nothing after full GPTQ (#670, #756)."
+    doubt = "Gain of 0.0017 to 0.0026 bpb on good models, 0.0165 on a weak one, none after full GPTQ (#670, #756)."
 
     rate: float = knob(0.002, 1e-4, 0.1, log=True)
     epochs: int = knob(3, 1, 10)
@@ -45,7 +45,7 @@ class SgdTtt(Technique):
     freeze: int = knob(2, 0, 16)
 
     def build(self, shape: Shape, layer: int | None = None) -> Adapter:
-        """Return the walk that learns between chunks."""
+        """Return the adapter that learns between chunks."""
 
         def choose(model: GPT) -> list[nn.Parameter]:
             still = {id(p) for block in model.blocks[: self.freeze] for p in block.parameters()}
@@ -62,7 +62,7 @@ class SgdTtt(Technique):
         )
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """More blocks than there are, are all blocks; a step takes no more sequences than a chunk has."""
+        """More blocks than the model has mean all blocks; a step takes at most the sequences of one chunk."""
         sequences = self.chunk // min(recipe.shape.context, self.chunk)
         return self._with(freeze=min(self.freeze, recipe.shape.layers), rows=min(self.rows, sequences))
 

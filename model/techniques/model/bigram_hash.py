@@ -41,13 +41,13 @@ class BigramHash(Technique):
 
     index_t = ((36313·tok_t) xor (27191·tok_{t−1})) mod (buckets−1), and buckets−1 at the first position of a sequence;
     the embedding becomes E[ids] + s·(Table[index] Wᵀ), Table (buckets, dim), W (D, dim), before the first norm. The sum
-    is part of x0. One of Table and W starts at zero, whatever fills the slot `init`, or neither does (``both_live``); both at
-    zero could not learn (#212 lost them that way).
+    is part of x0. ``start`` says whether Table or W starts at zero, whatever technique is in the slot `init`; ``both_live``
+    draws both. If both were zero, neither would get a gradient (this happened in #212).
     """
 
     slot = "embed"
     sources = ("PR #849", "PR #680", "PR #295", "PR #1499", "PR #180")
-    doubt = "Worth less as the vocabulary grows: a larger vocabulary already covers frequent pairs."
+    doubt = "It helps less with a larger vocabulary, which already has tokens for frequent pairs."
 
     buckets: int = knob(4096, 16, 65536, log=True)
     dim: int = knob(128, 4, 512, log=True)
@@ -59,6 +59,6 @@ class BigramHash(Technique):
         return HashedBigrams(self.buckets, self.dim, shape.width, self.scale, self.start)
 
     def rescale(self, old: Shape, new: Shape) -> BigramHash:
-        """Buckets and their width shrink and grow with the stream's width."""
+        """Scale the number of buckets and their width with the width of the model."""
         ratio = new.width / old.width
         return dataclasses.replace(self, buckets=max(16, round(self.buckets * ratio)), dim=max(4, round(self.dim * ratio)))

@@ -34,14 +34,14 @@ class DepthRecurrence(Technique):
     """Runs layers ``first`` to ``final`` ``times`` times, for more depth without more bytes.
 
     ``tail``: after all layers, the segment again on the final stream, without skips (#1499). ``inline``: the segment repeats
-    where it stands, 0 1 2 (3 4 5)(3 4 5) 6 …, with skips between the halves of that list of steps (#1394, #1493, #1204).
-    ``each``: every layer of the segment repeats by itself, 3 3 4 4 5 5. It switches on at ``begin`` of the run. A block's
-    rounding errors act once per visit.
+    where it is, 0 1 2 (3 4 5)(3 4 5) 6 …, with skips between the halves of that list of steps (#1394, #1493, #1204).
+    ``each``: every layer of the segment repeats by itself, 3 3 4 4 5 5. It switches on at the share ``begin`` of the run. The
+    rounding errors of a block act every time it runs.
     """
 
     slot = "path"
     sources = ("PR #1499", "PR #1204", "PR #1394", "PR #1493", "PR #363")
-    doubt = "−0.002 to −0.003 bpb for a few layers; looping whole models cost 0.025 to 0.044 (#363, #1449)."
+    doubt = "−0.002 to −0.003 bpb if a few layers repeat. Repeating the whole model cost 0.025 to 0.044 bpb (#363, #1449)."
 
     first: int = knob(3, 0, 63)
     final: int = knob(5, 0, 63)
@@ -67,7 +67,7 @@ class DepthRecurrence(Technique):
         return None
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """One layer repeats by itself wherever it stands; without skips, a repeat at the end of the stack is the tail's."""
+        """Forms that run the blocks in the same order become one form."""
         mode = "inline" if self.mode == "each" and self.first == self.final else self.mode
         if mode == "inline" and self.final == recipe.shape.layers - 1 and recipe.tenant("skips") is None:
             mode = "tail"
@@ -79,7 +79,7 @@ class DepthRecurrence(Technique):
         return super().ranges(bare) | dict.fromkeys(("first", "final"), Knob(0, max(1, min(63, bare.shape.layers - 1))))
 
     def rescale(self, old: Shape, new: Shape) -> DepthRecurrence:
-        """The same place in the stack, at least one layer."""
+        """Keep the segment at the same relative depth, at least one layer long."""
         first = min(new.layers - 1, round(self.first * new.layers / old.layers))
         count = max(1, round((self.final - self.first + 1) * new.layers / old.layers))
         return dataclasses.replace(self, first=first, final=min(new.layers - 1, first + count - 1))

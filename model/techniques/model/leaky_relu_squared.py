@@ -36,7 +36,10 @@ class LeakyReluSquared(Technique):
 
     slot = "activation"
     sources = ("PR #493", "PR #549", "PR #849", "PR #680", "PR #1499")
-    doubt = "0.5 against relu²: −0.0015 to −0.009 bpb; which slope is best depends on the stack (0.9: −0.013 to +0.005)."
+    doubt = (
+        "Slope 0.5 against relu²: −0.0015 to −0.009 bpb. The best slope depends on the other techniques (0.9: −0.013 to "
+        "+0.005)."
+    )
 
     slope: float = knob(0.5, 0.0, 1.0)
     hidden_gain: bool = knob(False, choices=(False, True))

@@ -1,4 +1,4 @@
-"""LN scale: deeper layers see smaller normalised inputs."""
+"""LN scale: the normalised inputs of deeper layers are smaller."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from golflab.model.technique import Technique
 class LNScale(Technique):
     """Multiplies the output of both norms of block l by 1/√(l+1).
 
-    QK-norm cancels it for queries and keys, so it acts on the values, on gate inputs and, squared, on the MLP.
+    With QK-norm it has no effect on queries and keys. It then acts on the values, on the inputs of gates and, squared, on the
+    MLP.
     """
 
     slot = "norm"

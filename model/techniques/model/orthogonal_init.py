@@ -22,15 +22,15 @@ class OrthogonalInit(Technique):
 
     Gain 1 for every matrix whose sides are both at least ``smallest``. Matrices that write to the stream (attention and
     MLP outputs) start at zero, as everywhere, or orthogonal·1/√(2L) with ``outputs="scaled"``; in the published code the
-    zero wins, so that "muP output scaling" acts only on the side projections (``side_scale``: bigram and value embedding).
-    ``tables`` includes the bigram table, as #295's size rule does by accident. A start that another technique has a knob
-    for (``bigram_hash:start``) is left as that knob says; the value embedding's projection, which otherwise starts at zero,
-    is drawn (#849, #680).
+    zero is applied last, so that "muP output scaling" acts only on the side projections (``side_scale``: bigram and value
+    embedding). ``tables`` includes the bigram table, as the size rule of #295 does by accident. If another technique has a knob
+    for a start (``bigram_hash:start``), that knob decides. The projection of the value embedding, which otherwise starts at
+    zero, is drawn (#849, #680).
     """
 
     slot = "init"
     sources = ("PR #849", "PR #1499", "PR #295", "PR #680")
-    doubt = "−0.001 to −0.004 bpb claimed, +0.003 in #444; said to hurt below 5,000 steps (#436)."
+    doubt = "Claimed: −0.001 to −0.004 bpb. Measured in #444: +0.003 bpb. According to #436 it hurts in runs under 5,000 steps."
 
     outputs: str = knob("zero", choices=("zero", "scaled"))
     side_scale: bool = knob(False, choices=(False, True))
@@ -55,7 +55,7 @@ class OrthogonalInit(Technique):
         return draw
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """``smallest`` only tells apart the sides there are; the rest speaks of matrices that must be there and be drawn."""
+        """Values of ``smallest`` that select the same matrices become one; knobs about missing matrices take their defaults."""
         if self == type(self)(smallest=self._usual(recipe.shape)):
             return self
         starts = {getattr(t, "start", "") for t in recipe.tenants("embed")}
@@ -91,5 +91,5 @@ class OrthogonalInit(Technique):
         return min((side for side in sides if side >= smallest), default=max(sides) + 1)
 
     def rescale(self, old: Shape, new: Shape) -> OrthogonalInit:
-        """The size below which matrices are left alone goes with the width."""
+        """Scale ``smallest`` with the width."""
         return dataclasses.replace(self, smallest=max(1, self.smallest * new.width // old.width))

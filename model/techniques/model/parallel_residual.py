@@ -30,7 +30,9 @@ class ParallelResidual(Technique):
 
     slot = "wiring"
     sources = ("PR #1499", "PR #1412", "Wang and Komatsuzaki 2021")
-    doubt = "−0.0008 (#1437) to +0.004 (#1623) bpb; worse with slope 0.9 (#1289) and with value residual (#2005)."
+    doubt = (
+        "Published: −0.0008 (#1437) to +0.004 bpb (#1623). It is worse with slope 0.9 (#1289) and with value residual (#2005)."
+    )
     clashes = {"wavelet_mixer": "the mixer sits between attention and MLP, and here nothing is between them."}
 
     last: int = knob(3, 1, 64)
@@ -41,7 +43,7 @@ class ParallelResidual(Technique):
         return side_by_side if layer >= shape.layers - self.last else None
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """More layers than there are, are all layers."""
+        """A ``last`` beyond the number of layers means all layers."""
         return self._with(last=min(self.last, recipe.shape.layers))
 
     def rescale(self, old: Shape, new: Shape) -> ParallelResidual:

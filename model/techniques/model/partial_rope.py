@@ -1,4 +1,4 @@
-"""Partial RoPE: only the first dimensions of each head know their position."""
+"""Partial RoPE: only the first dimensions of each head are rotated by position."""
 
 from __future__ import annotations
 

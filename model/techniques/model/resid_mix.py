@@ -1,4 +1,4 @@
-"""Residual mixing: every block starts from a blend of the stream and the embedding."""
+"""Residual mixing: the input of every block is a blend of the residual stream and the embedding."""
 
 from __future__ import annotations
 

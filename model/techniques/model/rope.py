@@ -15,8 +15,8 @@ from golflab.model.technique import Knob, Technique, knob
 class Rope(Technique):
     """Rotates queries and keys by their position, over all dimensions of the head.
 
-    ``ntk_from`` stretches the base to base·(T/ntk_from)^(d/(d−2)) where the context T is longer (0: never). The base is
-    that of training at any evaluation length.
+    Where the context T is longer than ``ntk_from``, the base becomes base·(T/ntk_from)^(d/(d−2)); 0 switches this off. The
+    evaluation uses the base of the training, whatever its length.
     """
 
     slot = "rotary"

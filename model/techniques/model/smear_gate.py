@@ -1,4 +1,4 @@
-"""SmearGate: each position takes in a share of the one before it."""
+"""SmearGate: each position is mixed with the one before it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SmearGate(Technique):
 
     slot = "stem"
     sources = ("PR #65", "PR #849", "PR #295", "PR #1499", "PR #1851")
-    doubt = "Overlaps with BigramHash and the wavelet mixer: all three look one or two tokens back."
+    doubt = "It overlaps with BigramHash and the wavelet mixer: all three use the one or two tokens before."
 
     theta: float = knob(0.0, -4.0, 2.0)
     mask_documents: bool = knob(False, choices=(False, True))

@@ -22,7 +22,7 @@ class SpectralInit(Technique):
 
     slot = "table_init"
     sources = ("PR #60", "PR #211", "PR #295")
-    doubt = "No isolated effect was ever published."
+    doubt = "No effect of this technique alone has been published."
 
     power: float = knob(0.5, 0.05, 2.0)
 

@@ -61,7 +61,7 @@ class TwoLanes(Technique):
         return None
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """More layers than there are, are all layers."""
+        """A ``last`` beyond the number of layers means all layers."""
         return self._with(last=min(self.last, recipe.shape.layers))
 
     def rescale(self, old: Shape, new: Shape) -> TwoLanes:

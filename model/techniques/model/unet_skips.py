@@ -1,4 +1,4 @@
-"""U-Net skips: the second half of the layers takes in the outputs of the first, last in, first out."""
+"""U-Net skips: the second half of the layers gets the outputs of the first half, the last one first."""
 
 from __future__ import annotations
 

@@ -39,13 +39,13 @@ class ValueEmbedding(Technique):
 
     v ← W_v h + s_j·s·(P[ids] Rᵀ), P (V, dim), R (K·d, dim), s one for all layers (0.1), s_j one per layer (1), in the last
     ``last`` layers; before value residual, attention and XSA. R starts at zero unless a technique of the slot `init` draws
-    it, as in #849 and #680. The published code names layers 9 and 10 of 11, which do not
-    exist in a shallower model: there the module was silently dead.
+    it, as in #849 and #680. The published code names layers 9 and 10 of 11. A model with fewer layers
+    does not have them, so there the module never acted.
     """
 
     slot = "value_add"
     sources = ("PR #549", "PR #849", "PR #680", "PR #1202", "PR #1630")
-    doubt = "−0.0003 to −0.004 bpb; redundant with value residual (#609, #670)."
+    doubt = "−0.0003 to −0.004 bpb. No further gain together with value residual (#609, #670)."
 
     dim: int = knob(128, 4, 512, log=True)
     last: int = knob(2, 1, 64)
@@ -55,7 +55,7 @@ class ValueEmbedding(Technique):
         return ValueTable(shape, self.dim, self.last)
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """More layers than there are, are all layers."""
+        """A ``last`` beyond the number of layers means all layers."""
         return self._with(last=min(self.last, recipe.shape.layers))
 
     def rescale(self, old: Shape, new: Shape) -> ValueEmbedding:

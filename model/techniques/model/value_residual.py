@@ -55,7 +55,7 @@ class ValueResidual(Technique):
 
     slot = "value_mix"
     sources = ("arXiv 2410.17897", "PR #413", "PR #680", "PR #1499", "PR #569")
-    doubt = "−0.015 bpb in 1,000-step runs, about zero at full length, redundant with a value embedding (#609, #670)."
+    doubt = "−0.015 bpb in runs of 1,000 steps, about zero at full length. No further gain with a value embedding (#609, #670)."
 
     form: str = knob("pair", choices=("pair", "softmax", "softmax_logs", "gate"))
     first_layer_pair: bool = knob(False, choices=(False, True))

@@ -32,7 +32,7 @@ class X0Injection(Technique):
 
     slot = "leave"
     sources = ("PR #849",)
-    doubt = "The next block's residual mixing can express the same: only the learning rate differs."
+    doubt = "The residual mixing of the next block can compute the same; only the learning rate differs."
 
     value: float = knob(0.0, -1.0, 1.0)
 

@@ -32,7 +32,7 @@ class XSA(Technique):
 
     slot = "attn_out"
     sources = ("arXiv 2603.09078", "PR #549", "PR #849", "PR #680")
-    doubt = "Last 4 layers: −0.002 to −0.018 bpb published; all layers against last 4: −0.006 to +0.014."
+    doubt = "Published for the last 4 layers: −0.002 to −0.018 bpb; for all layers instead of the last 4: −0.006 to +0.014 bpb."
 
     last: int = knob(4, 1, 64)
 
@@ -42,7 +42,7 @@ class XSA(Technique):
         return exclude_own_value if layer >= shape.layers - self.last else None
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """More layers than there are, are all layers."""
+        """A ``last`` beyond the number of layers means all layers."""
         return self._with(last=min(self.last, recipe.shape.layers))
 
     def rescale(self, old: Shape, new: Shape) -> XSA:

@@ -26,7 +26,7 @@ class XSADiagonal(Technique):
 
     slot = "attend"
     sources = ("PR #1499",)
-    doubt = "No effect of this form alone was ever published."
+    doubt = "No effect of this form alone has been published."
 
     last: int = knob(4, 1, 64)
 
@@ -36,7 +36,7 @@ class XSADiagonal(Technique):
         return functools.partial(causal_attention, exclusive=True) if layer >= shape.layers - self.last else None
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """More layers than there are, are all layers."""
+        """A ``last`` beyond the number of layers means all layers."""
         return self._with(last=min(self.last, recipe.shape.layers))
 
     def rescale(self, old: Shape, new: Shape) -> XSADiagonal:

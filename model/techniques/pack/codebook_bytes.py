@@ -26,7 +26,7 @@ class CodebookBytes(Technique):
 
     slot: ClassVar[str] = "layout"
     sources: ClassVar[tuple[str, ...]] = ("#211",)
-    needs: ClassVar[dict[str, str]] = {"ternary_codebook": "without it no matrix has so few different vectors."}
+    needs: ClassVar[dict[str, str]] = {"ternary_codebook": "without it, a matrix has more than 256 different vectors."}
     float_share: ClassVar[float] = 0.87
     scale_share: ClassVar[float] = 0.70
 

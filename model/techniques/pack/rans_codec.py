@@ -1,4 +1,4 @@
-"""An adaptive entropy coder made for weights."""
+"""An adaptive entropy coder for quantised weights."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _take_integers(decoder: Decoder, model: Histograms, form: Plane, reach: int,
 
 
 def _put_bytes(encoder: Encoder, values: np.ndarray) -> bytes:
-    """Code plain bytes, each in the context of the one before; noise goes flat, so that learning nothing costs nothing."""
+    """Code plain bytes, each in the context of the one before; noise gets equal probabilities."""
     if values.size and (values == values[0]).all():
         return bytes([CONSTANT, int(values[0]), 0])
     counts = np.bincount(values, minlength=256)

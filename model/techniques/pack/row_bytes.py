@@ -17,7 +17,8 @@ from golflab.model.technique import Technique
 class RowBytes(Technique):
     """Lay every integer out as one signed byte, row after row, and fp16 numbers as they lie in memory.
 
-    Packing bits first looks smaller and compresses worse: it destroys the alignment a codec's statistics live on.
+    Packing several integers into one byte first gives a smaller raw size but compresses worse, since codecs work on whole
+    bytes.
     """
 
     slot: ClassVar[str] = "layout"

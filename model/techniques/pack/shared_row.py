@@ -1,4 +1,4 @@
-"""Rows that are nearly alike, stored as what sets them apart."""
+"""Rows that are nearly equal, stored as differences from one shared row."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class SharedRow(Technique):
 
     Tokens that training text never contains (most byte tokens of SP1024) are all pushed the same way, so a quarter of a
     token table can be one row plus noise. Integers r of such rows become r − shared, a mask says which; rows and matrices
-    without likeness stay as they are. fp16 numbers are split by byte as `byte_shuffle` does. Lossless; made here, measured in
-    ``benchmarks/bytes.py``.
+    without likeness stay as they are. fp16 numbers are split by byte as `byte_shuffle` does. Lossless; new in golflab, measured
+    in ``benchmarks/bytes.py``.
     """
 
     slot: ClassVar[str] = "layout"

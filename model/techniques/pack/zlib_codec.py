@@ -17,7 +17,8 @@ from golflab.model.technique import Technique, knob
 class ZlibCodec(Technique):
     """Compress all planes as one zlib stream.
 
-    Everybody has it; at int5 and int6 it wastes 5 to 16 % over the entropy because its Huffman codes are whole bits.
+    It is available everywhere. At int5 and int6 it takes 5 to 16 % more than the entropy, because its Huffman codes are whole
+    bits.
     """
 
     slot: ClassVar[str] = "codec"

@@ -19,10 +19,10 @@ LONG = 7  # bytes, the longest shortest match Zstandard can be told
 class ZstdCodec(Technique):
     """Compress all planes as one Zstandard stream.
 
-    Zstandard codes what it does not find again by Huffman codes, within 0.5 % of what these can do (0.3 to 5 % over the order-0
-    entropy). Around three bits a weight level 22 now and then misjudges its blocks and lies 5 to 8 % above that, even above
-    level 1. ``both`` also tries a plainer search for matches of seven bytes and more, and keeps the shorter stream; without
-    it, this is what the entries call zstd-22. Decoding is the fastest of all codecs.
+    Bytes without an earlier match are Huffman-coded, within 0.5 % of the best Huffman code (0.3 to 5 % over the order-0
+    entropy). At about three bits a weight, level 22 sometimes chooses bad blocks and takes 5 to 8 % more, even more than
+    level 1. ``both`` also tries a simpler search, for matches of at least seven bytes, and keeps the shorter stream. Without
+    ``both`` this is what the entries call zstd-22. It decodes faster than all other codecs.
     """
 
     slot: ClassVar[str] = "codec"

@@ -24,15 +24,15 @@ ROWS = 8  # sequences per calibration batch
 
 @dataclass(frozen=True)
 class Gptq(Technique):
-    """Round columns one by one and let the columns still to come make up for each one's error (GPTQ).
+    """Round columns one by one; the columns not yet rounded compensate the error of each (GPTQ).
 
     With H = mean x xᵀ over calibration inputs, damped by ``damping``·mean(diag H) and ordered by ``order`` diagonal,
     H⁻¹ = UᵀU: q_j = round(w_j/s), then w_k ← w_k − (w_j − q_j s) U_jk/U_jj for k > j. Scales are fixed before. On
-    correlated inputs about a third of plain rounding's weighted error is left. ``order="ascending"`` with
-    ``factor="inverse"`` (H⁻¹ in place of U) is what #849 and #1499's first commit do, and leaves far more.
-    ``text="own"`` calibrates on text the model writes itself at temperature 0.8 (#1019) instead of the first ``tokens``
-    training tokens: a pass over the text so far for every token, 140 times the time of reading (proxy, one core). ``tables``
-    also rounds a tied token table with the Hessian of the final norm's output.
+    correlated inputs about a third of plain rounding's weighted error is left. #849 and the first commit of #1499 use
+    ``order="ascending"`` with ``factor="inverse"`` (H⁻¹ in place of U), which leaves far more of it. ``text="own"`` calibrates
+    on text the model writes itself at temperature 0.8 (#1019) instead of the first ``tokens`` training tokens: a pass over the
+    text so far for every token, 140 times the time of reading (proxy, one core). ``tables`` also rounds a tied token table with
+    the Hessian of the final norm's output.
     """
 
     slot: ClassVar[str] = "rounding"

@@ -17,7 +17,8 @@ class Int4Rows(Rows):
     """Store matrices as integers of ±7 times one fp16 scale per output row.
 
     w ≈ q·s with q in [−7, 7] and s (rows,) from the slot `clip`; tables on ``table`` bits (16 is fp16), matrices of at
-    most ``small`` elements in fp16. #375 puts its cost at +0.048 to +0.060 bits per byte: use a clip that really clips.
+    most ``small`` elements in fp16. #375 measured a cost of +0.048 to +0.060 bits per byte. Use it with a technique in `clip`
+    that clips.
     """
 
     sources: ClassVar[tuple[str, ...]] = ("#375",)

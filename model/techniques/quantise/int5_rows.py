@@ -17,8 +17,8 @@ class Int5Rows(Rows):
     """Store matrices as integers of ±15 times one fp16 scale per output row.
 
     w ≈ q·s with q in [−15, 15] and s (rows,) from the slot `clip`; tables on ``table`` bits (16 is fp16), matrices of at
-    most ``small`` elements in fp16. Published cost about +0.012 bits per byte before GPTQ; what it frees bought #180 a
-    tenth layer.
+    most ``small`` elements in fp16. The published cost is about +0.012 bits per byte before GPTQ. #180 used the
+    bytes that it frees for a tenth layer.
     """
 
     sources: ClassVar[tuple[str, ...]] = ("#849", "#180", "#375")

@@ -17,8 +17,9 @@ class Int6Rows(Rows):
     """Store matrices as integers of ±31 times one fp16 scale per output row.
 
     w ≈ q·s with q in [−31, 31] and s (rows,) from the slot `clip`; tables on ``table`` bits (16 is fp16), matrices of at
-    most ``small`` elements in fp16. After entropy coding the width hardly matters, the step over the row's deviation
-    does. Published cost +0.006 to +0.008 bits per byte, half of that with exact GPTQ.
+    most ``small`` elements in fp16. After entropy coding the file size depends little on the width and mostly
+    on the step divided by the row's standard deviation. Published cost +0.006 to +0.008 bits per byte, half of that with exact
+    GPTQ.
     """
 
     sources: ClassVar[tuple[str, ...]] = ("#680", "#414", "#549")

@@ -28,7 +28,7 @@ class Magnitude(Technique):
 
     slot: ClassVar[str] = "prune"
     sources: ClassVar[tuple[str, ...]] = ("#295", "#849", "#1499")
-    doubt: ClassVar[str] = "At int5 and int6 most of the pruned weights would have become 0 or ±1 anyway."
+    doubt: ClassVar[str] = "At int5 and int6 most of the pruned weights would be rounded to 0 or ±1 without it."
 
     fraction: float = knob(0.03, 0.0, 0.9)
     when: str = knob("before", choices=("before", "after"))
@@ -64,5 +64,5 @@ class Magnitude(Technique):
         return (once._without("when") if alone else once)._with(small=largest_spared(self.small, recipe))
 
     def rescale(self, old: Shape, new: Shape) -> Magnitude:
-        """``small`` is a number of elements, so it goes with the square of the width."""
+        """Scale ``small``, a number of elements, with the square of the width."""
         return replace(self, small=self.small * new.width**2 // old.width**2)

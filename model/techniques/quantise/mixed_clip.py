@@ -59,11 +59,11 @@ class MixedClip(Technique):
         return lambda weight, largest, info: built[self._rule(info)](weight, largest, info)
 
     def reach(self, columns: int, largest: int, info: ParameterInfo) -> float:
-        """Largest level times step over the deviation of a row: what the forecast builds on."""
+        """Largest level times step over the deviation of a row: the forecast uses it."""
         return RULES[self._rule(info)].reach(columns, largest, info)
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """Rules of roles that the model has not on a grid mean nothing."""
+        """Rules of roles that the model does not store on a grid take their defaults."""
         asked = [name for name, value in self.settings().items() if value != getattr(type(self), name)]
         stored = stored_roles(recipe) if asked else None
         if stored is None:
@@ -76,7 +76,7 @@ class MixedClip(Technique):
 
     @staticmethod
     def _knob(kind: str, role: str) -> str:
-        """The knob that speaks of a role; roles that are not listed go with the attention."""
+        """The knob of a role; roles that are not listed use that of the attention."""
         if kind == "linear" and role in ("bigram", "value"):
             return "side"
         return role if role in ("mlp", "table", "bigram", "value", "head") else "attention"

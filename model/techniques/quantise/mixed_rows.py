@@ -39,7 +39,7 @@ class MixedRows(Rows):
     late_keys: int = knob(0, 0, 4)
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """Widths of roles that the model has not, and key projections of layers that there are not, mean nothing."""
+        """Widths of roles, and late key projections of layers, that the model lacks take their defaults."""
         settled = super().canonical(recipe)._with(late_keys=min(self.late_keys, recipe.shape.layers))
         asked = [role for role in ("bigram", "value", "head") if getattr(self, role) != getattr(type(self), role)]
         infos = blueprint(recipe) if asked else ()

@@ -44,5 +44,5 @@ class MseClip(Technique):
         return scales
 
     def reach(self, columns: int, largest: int, info: ParameterInfo) -> float:
-        """Largest level times step over the deviation of a row: what the forecast builds on."""
+        """Largest level times step over the deviation of a row: the forecast uses it."""
         return min(trained_reach(columns, info.role), mse_reach(largest))

@@ -54,7 +54,7 @@ class Percentile(Technique):
         return scales
 
     def reach(self, columns: int, largest: int, info: ParameterInfo) -> float:
-        """Largest level times step over the deviation of a row: what the forecast builds on."""
+        """Largest level times step over the deviation of a row: the forecast uses it."""
         shortened = trained_reach(columns, info.role) * (1 - 0.025 * (largest <= 15))
         reach = min(shortened, mse_reach(largest)) if self.deep else shortened
         return max(reach, floor_reach(columns)) if self.floor else reach

@@ -18,8 +18,8 @@ from golflab.model.technique import Technique, knob
 class RowMax(Technique):
     """Scale every row so that its largest weight is the largest level: nothing is clipped.
 
-    s_r = max|W_r| / c. ``floor`` reproduces max(s, 1/c) of many entries: unless a row's largest weight exceeds 1, that
-    makes the step an absolute 1/c and destroys the weights of short runs.
+    s_r = max|W_r| / c. ``floor`` reproduces max(s, 1/c) of many entries: unless a row's largest weight exceeds 1, the
+    step is then 1/c for every row, which destroys the weights of short runs.
     """
 
     slot: ClassVar[str] = "clip"
@@ -37,6 +37,6 @@ class RowMax(Technique):
         return scales
 
     def reach(self, columns: int, largest: int, info: ParameterInfo) -> float:
-        """Largest level times step over the deviation of a row: what the forecast builds on."""
+        """Largest level times step over the deviation of a row: the forecast uses it."""
         reach = trained_reach(columns, info.role)
         return max(reach, floor_reach(columns)) if self.floor else reach

@@ -37,7 +37,7 @@ class SdClip(Technique):
         )
 
     def reach(self, columns: int, largest: int, info: ParameterInfo) -> float:
-        """Largest level times step over the deviation of the row, k: what the forecast builds on."""
+        """Largest level times step over the deviation of the row, k: the forecast uses it."""
         return self.table if info.kind == "table" or info.role == "head" else self.k
 
     def canonical(self, recipe: Recipe) -> Technique:

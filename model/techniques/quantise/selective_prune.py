@@ -1,4 +1,4 @@
-"""Drop ±1s until the file fits."""
+"""Set ±1s to zero until the file fits."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SelectivePrune(Technique):
     tolerance: float = knob(0.0005, 0.0, 0.01)
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """What drops nothing has nothing to stop at."""
+        """Without anything to drop, ``tolerance`` has no effect."""
         return self._without("tolerance") if self.most == 0 else self
 
     def build(

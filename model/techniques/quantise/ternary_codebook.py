@@ -31,7 +31,7 @@ class TernaryCodebook(Technique):
     slot: ClassVar[str] = "trim"
     sources: ClassVar[tuple[str, ...]] = ("#211",)
     doubt: ClassVar[str] = (
-        "Plain entropy coding is lossless and smaller wherever this loses little; #211 never published a score."
+        "Where this loses little, plain entropy coding is lossless and gives a smaller file. #211 never published a score."
     )
     needs: ClassVar[dict[str, str]] = {
         "ternary_rows": "its codes are vectors of trits.",
@@ -44,7 +44,7 @@ class TernaryCodebook(Technique):
     rounds: int = knob(5, 1, 50)
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """Only a book that moves has rounds."""
+        """Only ``modes`` has rounds."""
         return self._without("rounds") if self.book == "frequent" else self
 
     def build(self, shape: Shape, layer: int | None = None) -> Callable[..., dict[str, Quantised]]:
@@ -56,7 +56,7 @@ class TernaryCodebook(Technique):
         return trim
 
     def coded_bytes(self, count: int) -> float:
-        """Bytes of a matrix of ``count`` trits, book included: what the forecast builds on."""
+        """Bytes of a matrix of ``count`` trits, book included: the forecast uses it."""
         return count / LENGTH * math.log2(self.codes) / 8 + self.codes * LENGTH
 
     def _coded(self, q: Quantised) -> Quantised:

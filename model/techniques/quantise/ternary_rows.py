@@ -22,7 +22,7 @@ class TernaryRows(Rows):
     """
 
     sources: ClassVar[tuple[str, ...]] = ("#211", "#640", "#367", "arXiv:2402.17764")
-    doubt: ClassVar[str] = "No score was ever published for #211's ternary network; its log is of an int8 model."
+    doubt: ClassVar[str] = "No score of the ternary network of #211 has been published; its log is of an int8 model."
 
     attention: int = knob(8, choices=(16, 8, 7, 6, 5, 4, 2))
     table: int = knob(16, choices=(16, 8, 7, 6, 5, 4))

@@ -23,7 +23,7 @@ class AdamGroups(Technique):
 
     slot = "groups"
     sources = ("baseline", "PR #849", "PR #1125")
-    doubt = "Weight decay on a tied table at a high learning rate cost 0.78 bpb in #1125; 0.01 to 0.04 is usual."
+    doubt = "In #1125, weight decay on a tied table with a high learning rate cost 0.78 bpb. Usual are 0.01 to 0.04."
 
     table_lr: float = knob(0.05, 0.001, 1.0, log=True)
     head_lr: float = knob(0.008, 0.0005, 0.1, log=True)
@@ -49,7 +49,7 @@ class AdamGroups(Technique):
         return groups, (self.beta1, self.beta2), 1e-8
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """A tied model has no head of its own, and not every model has side projections."""
+        """Knobs about a head or side projections that the model lacks take their defaults."""
         tied = self._without("head_lr") if recipe.shape.tied else self
         if self.side == "muon" or any(i.kind == "linear" and i.role in ("bigram", "value") for i in blueprint(recipe)):
             return tied

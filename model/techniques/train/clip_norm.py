@@ -16,8 +16,8 @@ from golflab.model.technique import Technique, knob
 class ClipNorm(Technique):
     """Scales all gradients down together when their common norm exceeds ``norm``.
 
-    After accumulation and after the average over all processes, which thus clip alike; before the optimisers.
-    Muon normalises its update, so for matrices only the weight of this step in the momentum changes.
+    This happens after gradients are accumulated and averaged over all processes, so that all clip alike, and before the
+    optimizers act. Muon normalises its update, so for matrices only the weight of this step in the momentum changes.
     """
 
     slot = "clip_grad"

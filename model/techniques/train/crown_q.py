@@ -23,9 +23,7 @@ class RoundingVariance:
 
     def attach(self, model: nn.Module, recipe: Recipe) -> None:
         """Find the matrices the recipe stores on a grid, and their largest level."""
-        bits = recipe.tenant("bits")
-        assert bits is not None
-        grid_of = bits.build(recipe.shape)
+        grid_of = recipe.build("bits")
         for info in parameters_of(model):
             grid = grid_of(info)
             if info.kind == "linear" and grid is not None:
@@ -58,7 +56,7 @@ class CrownQ(Technique):
 
     slot = "penalty"
     sources = ("PR #693", "PR #849")
-    doubt = "Never published alone; close to extra weight decay on rows of wide range."
+    doubt = "It was never published alone. It acts much like extra weight decay on rows with large weights."
     reads = ("bits",)
 
     weight: float = knob(0.01, 0.0001, 1000.0, log=True)
@@ -70,5 +68,5 @@ class CrownQ(Technique):
         return RoundingVariance(self.weight, self.form, self.threshold)
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """A threshold above the schedule's start begins with the run."""
+        """A threshold at or above the schedule's first multiplier means: from the first step on."""
         return self._with(threshold=whole_run(self.threshold, recipe))

@@ -44,14 +44,14 @@ class EMA(Technique):
     """Exports an exponential moving average of the weights, kept in float32.
 
     θ̄ ← β·θ̄ + (1−β)·θ after every step, β = 1 − 1/(``horizon``·steps). The initial weights are no part of it: the sum is
-    divided by its total weight. As published, ``decay`` fixes β (0.997) and ``correct`` is off: the average starts at the
-    initial weights and keeps β^steps of them, which ruins short runs.
+    divided by its total weight. As published, ``decay`` fixes β (0.997) and ``correct`` is off. The average then
+    starts at the initial weights and keeps a share β^steps of them, which spoils short runs.
     """
 
     slot = "average"
     sources = ("PR #849", "PR #680", "PR #414", "PR #1125", "PR #2095")
     doubt = "With a warmdown to zero the gain was −0.0007 to −0.0011 bpb in 16 logged full-length runs."
-    rides: ClassVar[tuple[dict[str, float], ...]] = ({"horizon": 0.02}, {"horizon": 0.05}, {"horizon": 0.1})
+    always_kept: ClassVar[tuple[dict[str, float], ...]] = ({"horizon": 0.02}, {"horizon": 0.05}, {"horizon": 0.1})
 
     horizon: float = knob(0.05, 0.001, 1.0, log=True)
     decay: float = knob(0.0, 0.0, 0.99999)
@@ -62,5 +62,5 @@ class EMA(Technique):
         return MovingAverage(self.horizon, self.decay, self.correct)
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """A fixed decay leaves nothing to the horizon."""
+        """With a fixed decay the horizon has no effect."""
         return self._without("horizon") if self.decay > 0 else self

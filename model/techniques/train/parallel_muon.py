@@ -9,9 +9,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from golflab.model.recipe import Recipe
 from golflab.model.shape import Shape
-from golflab.model.technique import Technique, knob
+from golflab.model.technique import knob
+from golflab.model.training import process_group
+from golflab.model.training.muon_knobs import MuonKnobs
 from golflab.model.training.optimizers import Muon as MuonUpdate
 
 
@@ -30,7 +31,7 @@ class ShardedMuon(MuonUpdate):
 
     def __init__(self, named: list[tuple[str, nn.Parameter]], half: bool, **knobs: object) -> None:
         super().__init__(named, **knobs)  # type: ignore[arg-type]
-        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        self.rank, self.world = process_group.rank_and_size()
         self.groups.sort(key=lambda g: -g.momentum.numel())
         self.share = [-(-len(g.parameters) // self.world) for g in self.groups]  # matrices per process, the last padded
         self.travelling: list[tuple[Tensor, object]] = []
@@ -103,7 +104,7 @@ def _padded(stack: Tensor, count: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class ParallelMuon(Technique):
+class ParallelMuon(MuonKnobs):
     """Shards Muon over the processes and overlaps its communication with its computation.
 
     The same update as `muon`; with ``half`` the momentum is kept in bfloat16, as published. Where the recipe clips gradients,
@@ -112,27 +113,11 @@ class ParallelMuon(Technique):
     scales drift apart.)
     """
 
-    slot = "matrix_update"
     sources = ("PR #399", "PR #549", "PR #680")
     doubt = "A matter of speed on several GPUs; on one it is plain Muon."
 
-    lr: float = knob(0.04, 0.002, 0.2, log=True)
-    momentum: float = knob(0.95, 0.5, 0.999)
-    momentum_start: float = knob(0.85, 0.5, 0.999)
-    momentum_warmup: float = knob(0.04, 0.0, 1.0)
-    weight_decay: float = knob(0.0, 0.0, 0.3)
-    steps: int = knob(5, 1, 12)
     half: bool = knob(False, choices=(False, True))
 
     def build(self, shape: Shape, layer: int | None = None) -> Callable[[list[tuple[str, nn.Parameter]]], ShardedMuon]:
         """The optimiser of the named matrices."""
-        momentum = (self.momentum_start, self.momentum, self.momentum_warmup)
-        return lambda named: ShardedMuon(
-            named, self.half, lr=self.lr, momentum=momentum, weight_decay=self.weight_decay, steps=self.steps
-        )
-
-    def canonical(self, recipe: Recipe) -> Technique:
-        """A warm-up of no length begins at its end; one from where it ends has no length."""
-        if self.momentum_start == self.momentum:
-            return self._without("momentum_start", "momentum_warmup")._with(momentum_start=self.momentum)
-        return self._without("momentum_start") if self.momentum_warmup == 0 else self
+        return lambda named: ShardedMuon(named, self.half, **self.update_knobs())

@@ -1,4 +1,4 @@
-"""Soft-round QAT: training with a smooth rounding that hardens."""
+"""Soft-round QAT: training with a smooth rounding that becomes hard rounding."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class SoftRound(Technique):
 
     slot = "fake_quant"
     sources = ("PR #849", "PR #589", "arXiv 2006.09952")
-    doubt = "Off by default in the code of #849, whose run used hard rounding; −0.0002 bpb against it (#670)."
+    doubt = "In the code of #849 it is off by default; that run used hard rounding. −0.0002 bpb against hard rounding (#670)."
     reads = ("bits", "clip")
 
     threshold: float = knob(0.5, 0.01, 1.0)

@@ -21,7 +21,7 @@ class SplitGroups(Technique):
 
     slot = "groups"
     sources = ("PR #211",)
-    doubt = "Published only with a model whose code is missing."
+    doubt = "It was published only with a model whose code is missing."
 
     table_lr: float = knob(0.05, 0.001, 1.0, log=True)
     mlp_lr: float = knob(0.02, 0.0005, 0.2, log=True)

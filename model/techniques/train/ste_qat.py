@@ -27,7 +27,7 @@ class SteQat(Technique):
 
     slot = "fake_quant"
     sources = ("PR #295", "PR #849", "PR #1499", "arXiv 1308.3432")
-    doubt = "−0.011 to +0.03 bpb. In #680 it reaches two small matrices only; in other entries it never took effect (#315)."
+    doubt = "Published: −0.011 to +0.03 bpb. In #680 it acts on two small matrices only; in some entries it never acted (#315)."
     reads = ("bits", "clip")
 
     threshold: float = knob(0.5, 0.01, 1.0)

@@ -16,12 +16,12 @@ class TernaryMLP(Technique):
     """Trains both MLP matrices with three values per row and straight-through gradients, from the first step.
 
     α_r = mean|W_r|, t = clamp(round(W/α), −1, 1), the forward pass sees α·t and the latent W gets its gradient. The
-    export must store the MLP on the ternary grid, or it would score another model.
+    export must store the MLP on the ternary grid, or another model would be scored.
     """
 
     slot = "fake_quant"
     sources = ("PR #211", "PR #640", "arXiv 2402.17764")
-    doubt = "#211's module was never published, its score belongs to another model. Averages, decay and XSA hurt (#640)."
+    doubt = "The module of #211 was never published; its score is of another model. Averages, weight decay and XSA hurt (#640)."
     reads = ("bits", "clip")
     clashes = {
         "ema": "an average of ternary weights rounds to other ternary weights (+0.12 to +0.52 bpb in #640 and #760).",
@@ -45,5 +45,5 @@ class TernaryMLP(Technique):
         return None
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """A threshold above the schedule's start begins with the run."""
+        """A threshold at or above the schedule's first multiplier means: from the first step on."""
         return self._with(threshold=whole_run(self.threshold, recipe))

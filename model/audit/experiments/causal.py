@@ -1,8 +1,8 @@
-"""Conditions 1 and 3: does the future reach the past? Positions are tested one by one, see `Bench.cuts`.
+"""Conditions 1 and 3: do later tokens influence earlier scores? Positions are tested one by one; `Bench.cuts` draws them.
 
-At a position three things are tried in turn, where they can be: alter what follows, and see whether earlier scores move; cut
-the text off behind the target, and see whether it is charged the same; ask for the probabilities behind the prefix, and see
-whether the text's own token was charged what is announced for it.
+Three tests take turns, where they are possible. All tokens after the position are altered: no earlier score may change. The
+text is cut off after the target: its score must stay the same. The announced probabilities after the prefix are compared with
+the score of the text's own token.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from golflab.model.audit.bench import Bench, Text, Verdicts
-from golflab.model.audit.order import explained
+from golflab.model.audit.experiments.bench import Bench
+from golflab.model.audit.experiments.order import explained
+from golflab.model.audit.experiments.texts import Text
+from golflab.model.audit.verdict import Verdicts
 
-LOOKAHEAD = 32  # tokens; influence from further ahead means that the text was learned from, not just looked at
-MASS_ERROR = 1e-3  # by which the probabilities of all tokens may miss 1
+LOOKAHEAD = 32  # tokens; influence from further ahead means that the model learned from the text before it scored
+MASS_ERROR = 1e-3  # largest difference of the sum of all probabilities from 1
 ENOUGH_GAPS = 12  # after which no more are looked for
-MORE_CUTS = 10  # where a breach was found, to see how far ahead it looks
+MORE_CUTS = 10  # where a breach was found, to measure how far ahead it looks
 SHAPES = 10.0  # times the tolerance, between calls with texts of different lengths: their float32 sums run in another order
 
 
 @dataclass(frozen=True, eq=False)
 class Moved:
-    """Scores that changed though only later text did: how many, by how much, how many tokens back, in what documents."""
+    """Earlier scores that changed with later text: how many, by how much, how many tokens back, in which documents."""
 
     text: Text
     cut: int
@@ -35,9 +37,9 @@ class Moved:
 
 @dataclass(frozen=True, eq=False)
 class Gap:
-    """A target that was charged otherwise in its text than behind the bare prefix: ``nats`` more (negative: less).
+    """A target whose score in its text differs from that after the bare prefix: by ``nats`` (negative: better in the text).
 
-    ``prefix`` is the text that was cut off, or None where the charge was compared with what is announced.
+    ``prefix`` is the text that was cut off, or None where the score was compared with an announced probability.
     """
 
     text: Text
@@ -48,15 +50,15 @@ class Gap:
 
 @dataclass
 class Probes:
-    """What testing positions found.
+    """Findings at the tested positions.
 
     Attributes:
         altered: positions where later text was altered.
-        compared: positions where a charge was compared with that of the bare prefix.
+        compared: positions where a score was compared with that after the bare prefix.
         moved: breaches found by altering.
         gaps: differences found by comparing.
         masses: sums of announced probabilities.
-        wrong: what is announced and is no distribution.
+        wrong: why announced numbers are no distribution; empty if they are one.
     """
 
     altered: int = 0
@@ -68,9 +70,9 @@ class Probes:
 
 
 def probe(bench: Bench, positions: int, seconds: float) -> Probes:
-    """Test positions until something is found, or there are enough of them."""
+    """Test positions until a breach is found, or enough positions are tested."""
     found = Probes()
-    # A text that is cut off has other lengths of documents, so it is scored in another order where that follows from them.
+    # Cutting a text off changes the lengths of documents, and with them the order of scoring where it depends on lengths.
     kinds = ["altered", *(["prefix"] if not bench.announced else [])]
     kinds += ["announced"] if bench.announces and not bench.announced else []
     for turn, (text, cut, whole) in enumerate(bench.rounds(positions, seconds)):
@@ -88,7 +90,7 @@ def probe(bench: Bench, positions: int, seconds: float) -> Probes:
 
 
 def _alter(bench: Bench, text: Text, cut: int, found: Probes, how: str = "") -> bool:
-    """Alter everything from ``cut`` on; say whether that tested the score in front of it."""
+    """Alter everything from ``cut`` on; return whether that tested the score before it."""
     base, inputs = bench.base(text), bench.earlier(text, cut)
     if base is None or not len(inputs) or np.isnan(base[inputs[-1]]):
         return False
@@ -105,7 +107,7 @@ def _alter(bench: Bench, text: Text, cut: int, found: Probes, how: str = "") -> 
 
 
 def _cut_off(bench: Bench, text: Text, cut: int, found: Probes) -> bool:
-    """Score the text up to the target only; say whether the target was scored."""
+    """Score the text up to the target only; return whether the target was scored."""
     base, new = bench.base(text), bench.tried(text.tokens[:cut])
     if base is None or new is None:
         return False
@@ -127,7 +129,7 @@ def _first(text: Text, length: int) -> Text:
 
 
 def _compare(bench: Bench, text: Text, cut: int, found: Probes) -> bool:
-    """Compare what was charged in the text with what is announced behind the prefix."""
+    """Compare the score in the text with the announced probability after the prefix."""
     base = bench.base(text)
     if base is None or np.isnan(base[cut - 2]):
         return False
@@ -146,21 +148,21 @@ def _compare(bench: Bench, text: Text, cut: int, found: Probes) -> bool:
 
 
 def charge_gap(nats: float, probability: float) -> float:
-    """What is charged beyond what a probability is worth, in nats."""
+    """A score less -log of a probability, in nats."""
     return float(nats + np.log(max(probability, 1e-300)))
 
 
 def no_distribution(bench: Bench, announced: np.ndarray, length: int) -> str:
-    """Why what is announced is no distribution; nothing where it is one."""
+    """Why the announced numbers are no distribution; empty if they are one."""
     if announced.shape != (bench.size,) or not np.isfinite(announced).all() or announced.min() < 0:
-        return f"what is announced behind {length:,} tokens is not {bench.size} numbers of at least 0"
+        return f"distribution() after {length:,} tokens does not return {bench.size} numbers of at least 0"
     if abs(announced.sum() - 1) > MASS_ERROR:
-        return f"the probabilities of all {bench.size} tokens behind {length:,} tokens sum to {announced.sum():.4g}, not to 1"
+        return f"the probabilities of all {bench.size} tokens after {length:,} tokens sum to {announced.sum():.4g}, not to 1"
     return ""
 
 
 def _look_further(bench: Bench, text: Text, found: Probes) -> None:
-    """See how far ahead it looks: in this text, and in a longer one."""
+    """Measure how far ahead the evaluator looks: in this text, and in a longer one."""
     longer = text if len(text.tokens) >= 1024 else bench.text
     for other in dict.fromkeys((text, longer)):
         for number, cut in enumerate(bench.cuts(other, MORE_CUTS)):
@@ -168,7 +170,7 @@ def _look_further(bench: Bench, text: Text, found: Probes) -> None:
 
 
 def looks_ahead(bench: Bench, text: Text, at: int, tries: int = 4) -> Moved | None:
-    """Whether the score of input ``at`` moves when what follows its target is altered."""
+    """Whether the score of input ``at`` changes when the tokens after its target are altered."""
     rank = int(np.flatnonzero(bench.places(text) == at)[0])
     places = bench.places(text)[rank + 2 :]
     places, base = places[~text.fixed[places]], bench.base(text)
@@ -184,15 +186,15 @@ def looks_ahead(bench: Bench, text: Text, at: int, tries: int = 4) -> Moved | No
 
 
 def causal(bench: Bench, probes: Probes) -> Verdicts:
-    """Conditions 1 and 3, from what was found."""
+    """Verdicts on conditions 1 and 3, from the findings."""
     if not bench.steady:
-        told = "scores change from call to call, so that no influence can be told from chance"
+        told = "scores change from call to call, so influence cannot be separated from chance"
         return {1: ("unchecked", told), 3: ("unchecked", told)}
     order = " in the announced order" if bench.announced else ""
     if not probes.moved:
         told = f"altering what follows changed no earlier score{order} by more than {bench.tolerance:g} nats"
         if probes.compared:
-            told += ", and texts cut off there are charged the same" if not bench.announced else ""
+            told += ", and texts that are cut off there get the same scores" if not bench.announced else ""
         return {1: ("pass", told), 3: ("pass", told)}
     one_order, told = _one_order(bench, probes)
     if told:
@@ -202,7 +204,7 @@ def causal(bench: Bench, probes: Probes) -> Verdicts:
     reach, largest = max(m.reach for m in probes.moved), max(m.largest for m in probes.moved)
     count = sum(m.count for m in probes.moved)
     if not np.isfinite(largest) and bench.failed:
-        evidence = f"a text with other tokens behind a place could not be scored: {bench.failed}"
+        evidence = f"a text with other tokens after a position could not be scored: {bench.failed}"
     else:
         evidence = (
             f"altering later text changed {count} earlier scores{order}, by up to {largest:.3g} nats and {reach} tokens back"
@@ -210,12 +212,12 @@ def causal(bench: Bench, probes: Probes) -> Verdicts:
     evidence += f"; {told}" if told else ""
     learned = ("pass", f"no influence from more than {LOOKAHEAD} tokens ahead")
     if reach > LOOKAHEAD:
-        learned = ("breach", f"tokens were scored after text up to {reach} tokens ahead had been learned from")
+        learned = ("breach", f"tokens were scored after the model had learned from text up to {reach} tokens ahead")
     return {1: ("breach", evidence), 3: learned}
 
 
 def _one_order(bench: Bench, probes: Probes) -> tuple[bool, str]:
-    """Whether the documents are scored in some other order than the text's, and all is well in that order; in words."""
+    """Whether the documents are scored in another order than the text's, in which no breach remains; and a sentence on it."""
     across = [m for m in probes.moved if len(m.text.begins) > 1 and m.documents]
     if bench.announced or not across or any(len(m.text.begins) == 1 for m in probes.moved):
         return False, ""

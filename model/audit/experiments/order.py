@@ -1,8 +1,8 @@
 """The order in which documents are scored: announced ones are tested, and unannounced ones must be one order.
 
 An evaluator may score documents in another order than the text's, as the longest first, and learn along that order. Some order
-must explain who learned from whom. Where document A moves the scores of B, and B, perhaps by way of others, those of A, there
-is none: then the charges are no code length.
+must then explain which document learned from which. If document A influences the scores of B, and B, directly or through
+others, those of A, no such order exists: the scores are then not the length of any code.
 """
 
 from __future__ import annotations
@@ -11,27 +11,29 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from golflab.model.audit.bench import Bench, Text, Verdicts, announced_order
+from golflab.model.audit.experiments.bench import Bench
+from golflab.model.audit.experiments.texts import Text, announced_order
+from golflab.model.audit.verdict import Verdicts
 
-DOCUMENTS = 16  # that are altered, to see whom each of them influences
+DOCUMENTS = 16  # documents that are altered, to see which others each of them influences
 WITHIN, WITHIN_SECONDS = 48, 20.0  # places at which influence inside documents is looked for, and what that may take
 
 
 def explained(bench: Bench, text: Text, involved: Sequence[int], cuts: Sequence[int]) -> tuple[bool, str]:
-    """Whether one order of the documents explains all influences among some of them, in words.
+    """Whether one order of the documents explains all influences among some of them; and a sentence on it.
 
     Args:
         bench: with the evaluator.
         text: at least two documents.
-        involved: documents that are to be among them.
+        involved: documents that must be among them.
         cuts: places from which altering the text moved earlier scores.
     """
-    for cut in cuts:  # does it still, if only the document in which it lies is altered?
+    for cut in cuts:  # does it still happen if only its own document is altered?
         if any(_reaches_back(bench, text, int(text.document_of[cut]), cut, how) for how in ("real", "one", "noise", "real")):
             return False, ""
     chosen = _chosen(bench, text, involved)
     if any(_reaches_back(bench, text, document) for document in chosen[:4]):
-        return False, ""  # no order helps there
+        return False, ""  # no order explains that
     edges = {document: influenced(bench, text, document) & set(chosen) for document in chosen}
     if circle := _circle(edges):
         told = " and ".join(map(str, circle)) if len(circle) == 2 else ", ".join(map(str, circle))
@@ -45,8 +47,8 @@ def explained(bench: Bench, text: Text, involved: Sequence[int], cuts: Sequence[
     bench.tested += count
     return True, (
         f"documents are not scored in the order of the text, but one order explains the {sum(map(len, edges.values()))} "
-        f"influences among {len(chosen)} documents that were altered; none reaches back within a document ({count} places). "
-        "Announce the order with order() to have it tested"
+        f"influences among {len(chosen)} documents that were altered; "
+        f"no document influences its own earlier tokens ({count} positions). Announce the order with order() to have it tested"
     )
 
 
@@ -59,7 +61,7 @@ def _chosen(bench: Bench, text: Text, involved: Sequence[int]) -> list[int]:
 
 
 def influenced(bench: Bench, text: Text, document: int) -> set[int]:
-    """The other documents whose scores move when one is altered."""
+    """The other documents whose scores change when one is altered."""
     begin, end = _bounds(text, document)
     base, new = bench.base(text), bench.tried(bench.replaced(text, np.arange(begin + 1, end), "real"))
     if base is None or new is None:
@@ -69,7 +71,7 @@ def influenced(bench: Bench, text: Text, document: int) -> set[int]:
 
 
 def _reaches_back(bench: Bench, text: Text, document: int, cut: int = 0, how: str = "") -> bool:
-    """Whether a document's own earlier scores move when it alone is altered from a place on, a random one if not given."""
+    """Whether a document's own earlier scores change when it alone is altered from ``cut`` on, by default a random position."""
     begin, end = _bounds(text, document)
     cut = cut or int(bench.random.integers(begin + 2, end))
     if cut < begin + 2:
@@ -87,7 +89,7 @@ def _bounds(text: Text, document: int) -> tuple[int, int]:
 
 
 def _circle(edges: dict[int, set[int]]) -> list[int]:
-    """A shortest circle of documents each of which influences the next; empty if there is none."""
+    """A shortest cycle of documents, each of which influences the next; empty if there is none."""
     best: list[int] = []
     for start in edges:
         before: dict[int, int] = {start: -1}
@@ -118,7 +120,8 @@ def announced(bench: Bench) -> Verdicts:
     for how in ("real", "noise"):
         other = Text(bench.replaced(text, np.flatnonzero(~text.fixed), how), text.begins)
         if not np.array_equal(announced_order(bench.evaluator, other), first):
-            return {1: ("breach", "the announced order changes with what the documents say; it must follow from their lengths")}
+            told = "the announced order depends on the content of documents; it may depend on their lengths only"
+            return {1: ("breach", told)}
     if not np.array_equal(first, np.arange(len(first))):
         bench.sequential = False
         bench.notes.append("documents are scored in the announced order, not in that of the text")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from golflab.model.run import run
-from golflab.model.training.heard import Heard
+from golflab.model.training.reporting import ReportingSource
 from tests.contract_helpers import BASE, BATCH, made_up_corpus
 
 
@@ -38,7 +38,7 @@ def test_a_run_tells_its_stages_and_every_step(tiny, tmp_path):
 def test_while_it_compiles_it_says_so(tiny):
     told = []
     tell = lambda stage, how_far: told.append((stage, how_far["step"]))
-    source = Heard(SimpleNamespace(batch=lambda *place: place), tiny.schedule, tell, priming=True)
+    source = ReportingSource(SimpleNamespace(batch=lambda *place: place), tiny.schedule, tell, priming=True)
     assert [source.batch(0), source.batch(7, 1, 2)] == [(0, 0, 1), (7, 1, 2)]
     assert told == [("compiling", 0), ("training", 7)]
 

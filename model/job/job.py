@@ -1,4 +1,4 @@
-"""A run in progress: its recipe, data and place, and where its results lie in the stage cache."""
+"""The state of a run: its recipe, data and device, what it has found so far, and its keys in the stage cache."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from golflab.model.submission.script import exact_code_bytes
 from golflab.model.system.device import Place
 from golflab.model.system.files import write_atomic
 from golflab.model.system.machine import Conditions
-from golflab.model.training.heard import OnStage, unheard
+from golflab.model.training.reporting import OnStage, no_report
 
 
 @dataclass
 class Job:
-    """One run in progress.
+    """The state of a run.
 
     Attributes:
-        recipe: what is done.
+        recipe: what is run.
         cache: the stage cache.
-        place: where it computes.
+        place: the device, and the type of activations.
         data: what it trains on and is scored on.
         compiled: whether the training is compiled.
-        processes: how many train together.
-        folder: where its record will lie, or None.
-        earlier: conditions of an earlier run whose training is used if it is still there.
-        stages: seconds spent by stage.
+        processes: how many processes train together.
+        folder: where its record is written, or None.
+        earlier: conditions of an earlier run, whose training is used if the cache still has it.
+        stages: seconds by stage.
         notes: for the record.
         trained_here: whether this run trained, or found its training in the cache.
-        training: names the training, once there is one.
+        training: name of the training, once there is one: see `golflab.model.stages.trained_key`.
         text: fingerprints of ``corpus`` and ``tokenizer``, for the record.
-        tell: hears which stage is at work, and how far it is: see `golflab.model.run.run`.
+        tell: called with the present stage and how far it is: see ``on_stage`` of `golflab.model.run.run`.
     """
 
     recipe: Recipe
@@ -57,7 +57,7 @@ class Job:
     trained_here: bool = False
     training: str = ""
     text: dict[str, str] = field(default_factory=dict)
-    tell: OnStage = unheard
+    tell: OnStage = no_report
 
     @staticmethod
     def begin(
@@ -66,7 +66,7 @@ class Job:
         device: str,
         compiled: bool | None,
         local_disk: Path | None = None,
-        tell: OnStage = unheard,
+        tell: OnStage = no_report,
     ) -> Job:
         """Check a recipe and prepare its data.
 
@@ -76,7 +76,7 @@ class Job:
         recipe.check()
         tell("preparing", {})
         place, started = Place.choose(device), time.perf_counter()
-        corpus = load_corpus(recipe.data.corpus)  # before it is prepared, which takes the same one
+        corpus = load_corpus(recipe.data.corpus)  # opened first: `prepare` then uses the same one
         data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data", local_disk)
         job = Job(recipe, Cache(cache), place, data, place.device.type == "cuda" if compiled is None else compiled, tell=tell)
         job.text = {"corpus": corpus.fingerprint, "tokenizer": data.tokenizer.fingerprint}
@@ -91,11 +91,11 @@ class Job:
         self.stages[stage] = round(self.stages.get(stage, 0.0) + time.perf_counter() - start, 3)
 
     def scored(self, done: int, total: int, bpb: float) -> None:
-        """Tell how far the scoring is: what `golflab.model.evaluation.score.evaluate` calls."""
+        """Report how far the scoring is; `golflab.model.evaluation.score.evaluate` calls this."""
         self.tell("scoring", {"progress": done / total})
 
     def keep(self, stage: str, key: str, tensors: dict[str, Tensor], told: dict[str, Any]) -> bool:
-        """Put a stage's result into the cache, if that works: a disk that is full costs the entry, not the run."""
+        """Put a stage's result into the cache; return whether that worked. If the disk is full, the run goes on without it."""
         try:
             self.cache.write(stage, key, tensors, told)
         except OSError as error:
@@ -105,12 +105,12 @@ class Job:
 
     @functools.cached_property
     def conditions(self) -> Conditions:
-        """What this run computes under."""
+        """Conditions of this run."""
         return Conditions.here(self.place, self.processes, self.compiled)
 
     @functools.cached_property
     def train_key(self) -> str:
-        """Of the training; of the earlier run's where that is asked for and still there."""
+        """Key of the training; of the earlier run's training, if one is given and the cache still has it."""
         if self.earlier is not None:
             key = train_key(self.recipe, self.data.fingerprint, self.earlier)
             if self.cache.path("train", key).exists():
@@ -119,23 +119,23 @@ class Job:
         return train_key(self.recipe, self.data.fingerprint, self.conditions)
 
     def name_training(self, told: dict[str, Any]) -> None:
-        """Note which training it is that is used, from what the cache holds of it."""
+        """Set the name of the training, from its facts in the cache."""
         self.training = trained_key(self.train_key, told)
 
     @functools.cached_property
     def later(self) -> dict[str, str]:
-        """Keys of what comes after the training, which must be there."""
+        """Keys of the stages after the training, which must have a name."""
         assert self.training
         return later_keys(self.recipe, self.training, self.conditions)
 
     @functools.cached_property
     def code_bytes(self) -> int:
-        """Of the script that travels with the weights."""
+        """Bytes of the script that are counted with the weights."""
         return exact_code_bytes(self.recipe)
 
     @property
     def checkpoint(self) -> Path:
-        """Of the training. It holds what was measured at this recipe's rungs, so that other recipes do not go on from it."""
+        """File of the training's checkpoint. It holds measurements at this recipe's rungs, so other recipes have their own."""
         return self.cache.path("train", f"{self.train_key}-{self.recipe.hash}", "checkpoint")
 
     @property
@@ -143,18 +143,18 @@ class Job:
         return self.cache.path("train", f"{self.train_key}-{self.recipe.hash}", "unrecorded")
 
     def claim(self) -> None:
-        """Note that this run has done its training and has no record yet; a full disk costs the note."""
+        """Note on disk that this run has trained and has no record yet; if the disk is full, there is no note."""
         with contextlib.suppress(OSError):
             write_atomic(self._unrecorded, str(self.folder and self.folder.resolve()).encode())
 
     def is_own(self) -> bool:
-        """Whether the training in the cache is this run's own: it was interrupted after its training, before its record."""
+        """Whether this run trained the cached training itself, and was then interrupted before its record was written."""
         try:
             return self._unrecorded.read_bytes() == str(self.folder and self.folder.resolve()).encode()
         except FileNotFoundError:
             return False
 
     def settle(self) -> None:
-        """Forget the claim: the record is there."""
+        """Remove the note of `claim`, since the record is written."""
         if self.trained_here:
             self._unrecorded.unlink(missing_ok=True)

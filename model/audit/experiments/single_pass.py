@@ -1,16 +1,16 @@
-"""Condition 4: one pass over the text, and nothing kept from call to call."""
+"""Condition 4: the text is passed once, and nothing is kept from call to call."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from golflab.model.audit.bench import Bench
+from golflab.model.audit.experiments.bench import Bench
 
 CALLS = 2  # more scorings of the same text
 
 
 def settled(bench: Bench) -> str:
-    """What is wrong with the way scores were settled: some twice, some never. Only the end of the text may be left unscored."""
+    """Which targets were scored twice or never; empty if none. Only the end of the text may be left unscored."""
     if twice := int((bench.settled > 1).sum()):
         return f"{twice} tokens were scored more than once"
     unscored = np.isnan(bench.nats) | (bench.settled == 0)
@@ -24,9 +24,9 @@ def settled(bench: Bench) -> str:
 
 
 def steadiness(bench: Bench) -> str:
-    """What is wrong with scoring the same text again; nothing if the scores are the same.
+    """How scores differ when the same text is scored again; empty if they do not.
 
-    Where only what is kept between calls makes them differ, every later experiment is given a fresh copy of the evaluator.
+    If only what is kept between calls makes them differ, all later experiments use a fresh copy of the evaluator.
     """
     for _ in range(CALLS):
         which, largest = bench.moved(bench.score(bench.text.tokens), bench.nats)
@@ -40,13 +40,13 @@ def steadiness(bench: Bench) -> str:
     )
     if bench.pristine is None:
         bench.steady = False
-        return f"{told} (by chance, by the clock, or by what is kept from an earlier call)"
+        return f"{told} (because of chance, the clock, or data kept from an earlier call)"
     bench.isolated = True
     which, _ = bench.moved(bench.score(bench.text.tokens), bench.nats)
     if len(which):
         bench.steady = False
-        return f"{told}; so did a fresh copy, so it depends on chance, on the clock, or on something kept outside"
-    return f"{told}; a fresh copy gave the first ones again, so it keeps what an earlier call taught it"
+        return f"{told}; so did a fresh copy, so scores depend on chance, on the clock, or on data kept elsewhere"
+    return f"{told}; a fresh copy gave the first scores again, so the evaluator keeps what it learned in an earlier call"
 
 
 def second_pass(bench: Bench) -> str:
@@ -69,15 +69,17 @@ def second_pass(bench: Bench) -> str:
 
 
 def single_pass(bench: Bench, unsteady: str) -> tuple[str, str]:
-    """Condition 4, from all of that.
+    """Verdict on condition 4.
 
     Args:
         bench: with the evaluator.
-        unsteady: what `steadiness` said.
+        unsteady: return value of `steadiness`.
     """
     told = settled(bench)
-    if not told and not unsteady and bench.sequential and not bench.announced:
-        told = second_pass(bench)  # in another order the end of the text may come first
+    in_order = bench.sequential and not bench.announced  # in another order the end of the text may be scored first
+    if not told and not unsteady and in_order:
+        told = second_pass(bench)
     if told or unsteady:
         return "breach", "; ".join(filter(None, (told, unsteady)))
-    return "pass", f"every token was scored once, the same in {CALLS} more runs, and the beginning without knowledge of the end"
+    beginning = ", and the end of the text did not change the scores of its beginning" if in_order else ""
+    return "pass", f"every token was scored once, the same in {CALLS} more runs{beginning}"

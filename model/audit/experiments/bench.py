@@ -1,7 +1,7 @@
-"""The bench: the evaluator that is audited, the texts that experiments are made on, and how these are altered.
+"""The test bench: the evaluator that is audited, real text to make experiments from, and how texts are altered.
 
-An altered text keeps its length and the places where documents begin, because honest entries that batch documents know both.
-What is put in is mostly real text that could stand there, so that an evaluator cannot tell it from the original.
+An altered text keeps its length and the positions where documents begin, because honest entries that batch documents know both.
+It is mostly altered by other real text that could occur there, so that an evaluator cannot recognise it.
 """
 
 from __future__ import annotations
@@ -9,54 +9,24 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from golflab.model.audit.experiments.texts import Text, announced_order
+from golflab.model.audit.verdict import Auditable
 from golflab.model.isolation.watch import by_input
-
-if TYPE_CHECKING:
-    from golflab.model.audit.judge import Auditable
-
-Verdicts = dict[int, tuple[str, str]]  # condition number -> state, evidence
 
 LEVELS = (64, 512, 4096)  # tokens of the short texts; the whole text comes on top
 PER_TEXT = 12  # positions tested in one short text
-LEAST_WHOLE, LEAST_SHORT = 8, 4  # positions tested in each kind of text, whatever it takes
+LEAST_WHOLE, LEAST_SHORT = 8, 4  # positions that are always tested in each kind of text
 POOL = 2_000_000  # tokens that real text is taken from, at most
 GOLDEN = 0.6180339887498949
-CONTROL = 8  # tokens around a document's beginning that are looked at more often
-
-
-@dataclass(frozen=True, eq=False)
-class Text:
-    """Tokens (n,) of some documents one after another, and where each begins; the first begins at 0."""
-
-    tokens: np.ndarray
-    begins: np.ndarray
-
-    @property
-    def documents(self) -> list[np.ndarray]:
-        """The documents."""
-        return np.split(self.tokens, self.begins[1:])
-
-    @cached_property
-    def document_of(self) -> np.ndarray:
-        """The document each token lies in: (n,)."""
-        return np.searchsorted(self.begins, np.arange(len(self.tokens)), side="right") - 1
-
-    @cached_property
-    def fixed(self) -> np.ndarray:
-        """Which tokens begin a document: (n,) bool. They are never altered."""
-        marked = np.zeros(len(self.tokens), dtype=bool)
-        marked[self.begins] = True
-        return marked
+CONTROL = 8  # tokens around a document's beginning that are tested more often
 
 
 class Bench:
-    """The evaluator on the bench.
+    """The evaluator under test, and the texts for it.
 
     Args:
         evaluator: what is judged.
@@ -69,16 +39,16 @@ class Bench:
         nats: (N-1,) scores of the unaltered text, from the very first call.
         settled: (N-1,) how often each was settled.
         seconds: what scoring the text took.
-        announced: whether the evaluator announces the order in which it scores documents.
+        announced: whether the evaluator has ``order()``, which announces the order in which it scores documents.
         sequential: whether documents are scored in the order of the text, as far as is known.
         steady: whether a second call gives the same scores.
         notes: what a reader should know besides the verdicts.
         tested: positions at which it was checked that the future has no influence.
         whole_tested: those of the whole text, each once.
-        whole_compared: those at which what was charged was compared with what is announced.
-        mass_tested: places at which it was checked that probabilities sum to one.
+        whole_compared: those at which the score was compared with the announced probability.
+        mass_tested: positions at which it was checked that probabilities sum to one.
         drawn: tokens of made-up text that were scored.
-        failed: what an evaluator said that could not score an altered text.
+        failed: the error of an evaluator that could not score an altered text.
     """
 
     def __init__(
@@ -102,7 +72,7 @@ class Bench:
         self._bases: dict[int, tuple[Text, np.ndarray | None]] = {id(text): (text, self.nats)}
 
     def _corpus(self, documents: Sequence[np.ndarray]) -> None:
-        """Keep real text to take from, and how frequent every token is in it."""
+        """Keep real text to alter with, and the frequency of every token in it."""
         kept, size = [], 0
         for document in documents:
             kept.append(np.asarray(document, dtype=np.int64))
@@ -130,7 +100,7 @@ class Bench:
         """`score`, or None where the evaluator raises an error; it is kept in `failed`."""
         try:
             return self.score(tokens)
-        except Exception as error:  # whatever a stranger's code raises
+        except Exception as error:  # the evaluator's code may raise anything
             self.failed = f"{len(tokens):,} tokens: {type(error).__name__}: {error}"
             return None
 
@@ -141,17 +111,17 @@ class Bench:
         return self._bases[id(text)][1]
 
     def distribution(self, prefix: np.ndarray) -> np.ndarray | None:
-        """What is announced behind a prefix: (V,), or None where the evaluator raises an error."""
+        """Announced probabilities after a prefix: (V,), or None where the evaluator raises an error."""
         evaluator: Any = copy.deepcopy(self.pristine) if self.isolated else self.evaluator
         try:
             return np.asarray(evaluator.distribution(np.array(prefix, dtype=np.int64)), dtype=np.float64)
-        except Exception as error:  # an evaluation that drops its tail announces nothing there
+        except Exception as error:  # an evaluation that drops its tail has no distribution there
             self.failed = f"{len(prefix):,} tokens: {type(error).__name__}: {error}"
             return None
 
     @property
     def announces(self) -> bool:
-        """Whether the evaluator says probabilities beforehand."""
+        """Whether the evaluator has ``distribution()``, which announces probabilities."""
         return hasattr(self.evaluator, "distribution")
 
     # ------------------------------------------------------------------ texts
@@ -172,7 +142,7 @@ class Bench:
         return Text(tokens, np.flatnonzero(marks))
 
     def places(self, text: Text) -> np.ndarray:
-        """Token places in the order in which they are scored: (n,)."""
+        """Positions of tokens in the order in which they are scored: (n,)."""
         if not self.announced:
             return np.arange(len(text.tokens))
         if id(text) not in self._orders:
@@ -180,16 +150,16 @@ class Bench:
             ends = np.append(text.begins[1:], len(text.tokens))
             places = np.concatenate([np.arange(text.begins[d], ends[d]) for d in order])
             whole = {key: value for key, value in self._orders.items() if key == id(self.text)}
-            self._orders = whole | {id(text): (text, places)}  # the text is kept, or its id could be given to another
+            self._orders = whole | {id(text): (text, places)}  # the text is kept, or its id could be reused
         return self._orders[id(text)][1]
 
     # ------------------------------------------------------------------ positions
 
     def cuts(self, text: Text, count: int) -> Iterator[int]:
-        """Ranks from which a text is altered, or behind which it is cut off; drawn more often where cheats pay.
+        """Ranks from which a text is altered, or where it is cut off; drawn more often where cheating has the largest effect.
 
-        In turn: spread evenly; where one of the two tokens in front, or the first behind, is rare; near documents' ends.
-        A rank c means that the score of the token of rank c-1 is looked at, which the token of rank c must not influence.
+        In turn: spread evenly; where one of the two tokens before, or the next one, is rare; near documents' ends.
+        For a rank c the score of the token of rank c-1 is tested: the token of rank c must not influence it.
         """
         places, n = self.places(text), len(text.tokens)
         usable = np.flatnonzero(~text.fixed[places])
@@ -214,7 +184,7 @@ class Bench:
                 yield int(usable[int(spread * len(usable))])
 
     def rounds(self, positions: int, seconds: float) -> Iterator[tuple[Text, int, bool]]:
-        """Texts and ranks to test: short texts first, which are cheap, then the whole one.
+        """Texts and ranks to test: first short texts, which take little time, then the whole text.
 
         Args:
             positions: how many in all.
@@ -250,8 +220,8 @@ class Bench:
         Args:
             text: the original.
             cut: rank of the first token altered.
-            how: ``real`` puts other real text in, ``one`` alters a single token, ``noise`` puts random tokens in, ``shuffled``
-                mixes what is there; drawn if not given.
+            how: ``real`` uses other real text, ``one`` alters a single token, ``noise`` uses random tokens, ``shuffled``
+                permutes the tokens; drawn if not given.
         """
         places = self.places(text)[cut:]
         return self.replaced(text, places[~text.fixed[places]], how)
@@ -277,7 +247,7 @@ class Bench:
         return tokens
 
     def follower(self, token: int, other_than: int) -> int:
-        """A place in the real text behind an occurrence of ``token`` at which another token stands than the given one."""
+        """A position in the real text, after an occurrence of ``token``, whose token is not ``other_than``."""
         if 0 <= token < self.size:
             found = self.by_token[self.first_of[token] : self.first_of[token + 1]] + 1
             found = found[found < len(self.real)]
@@ -300,25 +270,9 @@ class Bench:
         return which, float(np.nan_to_num(gap[which], nan=np.inf).max(initial=0.0))
 
 
-def announced_order(evaluator: Any, text: Text) -> np.ndarray:
-    """The order in which an evaluator says it scores documents: (documents,) numbers of documents.
-
-    Raises:
-        ValueError: what it says is not each document once.
-    """
-    documents = text.documents
-    order = np.asarray(evaluator.order([d.copy() for d in documents]))
-    if order.shape != (len(documents),) or not np.array_equal(np.sort(order), np.arange(len(documents))):
-        raise ValueError(
-            f"audit: order() of {len(documents)} documents gave {order.tolist()[:8]}; it must name each of them once, "
-            "in the order in which they are scored."
-        )
-    return order.astype(np.int64)
-
-
 def _copied(evaluator: Any) -> Any:
     """A copy that has not scored anything yet, or None where it cannot be copied."""
     try:
         return copy.deepcopy(evaluator)
-    except Exception:  # whatever a stranger's class does when it is copied
+    except Exception:  # copying the evaluator may raise anything
         return None

@@ -1,24 +1,48 @@
-"""What somebody enqueued by hand, from the dashboard or with Optuna, checked before anything is made of it."""
+"""What is run because a user asked for it: the recipes of a plan, and combinations enqueued with Optuna or its dashboard."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from optuna import Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from golflab.model.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Recipes that are run before anything is proposed.
+
+    Attributes:
+        recipes: in the order in which they are run; None: there is no plan.
+        proposes: whether the sampler proposes more trials afterwards. In an ablation it does not.
+        binding: whether the byte limit holds for the recipes of an ablation. It never holds for the design that a search
+            begins with: with runs missing, that design could not tell its techniques apart.
+    """
+
+    recipes: Sequence[Recipe] | None = None
+    proposes: bool = True
+    binding: bool = True
+
+    @property
+    def bound(self) -> bool:
+        """Whether the byte limit holds for the plan's recipes."""
+        return self.binding and not self.proposes
+
 
 def completed(trial: Trial, asked: Mapping[str, Any], rules: Mapping[str, BaseDistribution]) -> dict[str, Any]:
-    """All parameters of a trial that somebody enqueued.
+    """All parameters of a trial that a user enqueued.
 
     Args:
-        trial: that was taken up.
-        asked: the parameters that were chosen; those left out are proposed.
-        rules: what each parameter of the space can be.
+        trial: the enqueued trial.
+        asked: parameters that the user chose; the sampler proposes the others.
+        rules: distribution of each parameter of the space.
 
     Raises:
-        ValueError: a name that the space does not have, or a value that its parameter cannot take.
+        ValueError: the space has no such parameter, or the parameter cannot have this value.
     """
     for name, value in asked.items():
         if name not in rules:

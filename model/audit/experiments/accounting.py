@@ -1,6 +1,6 @@
-"""Condition 6: the bytes that nats are divided by are those of the text, of all of it, document by document.
+"""Condition 6: the bytes that nats are divided by are the UTF-8 bytes of the text, document by document.
 
-Also for a tokenizer alone: `judge_tables` counts a corpus' held-out text by somebody's byte tables and compares.
+For a tokenizer alone, `judge_tables` counts the held-out text of a corpus by given byte tables and compares.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def accounting(
     count = getattr(evaluator, "count_bytes", None)
     if count is None or (decode is None and originals is None):
         missing = "the evaluator's count_bytes()" if count is None else "a trusted decode()"
-        return "unchecked", f"it takes {missing} to count bytes twice"
+        return "unchecked", f"counting bytes twice needs {missing}"
     text = np.concatenate(documents)
     counted = np.asarray(count(text.copy()))
     if counted.shape != (len(text) - 1,):
@@ -73,7 +73,7 @@ def compared(
         )
     told = f"all {total:,} bytes of {len(documents):,} documents ({begin:,} tokens) are those of the decoded text"
     if unspelled:
-        told += f"; {unspelled:,} times the tokenizer could not spell what stood there, which makes text cheap"
+        told += f"; {unspelled:,} times the tokenizer had no piece for the text, which makes the score too good"
     if lost:
         told += f"; the original text has {lost:+,} bytes"
     return "pass", told

@@ -1,7 +1,7 @@
-"""Looks after a search while Tune runs it: gives the watcher its time, and asks why when a worker is lost.
+"""A Ray Tune callback: it calls the watcher regularly, and checks the nodes' imports after a worker is lost.
 
-A worker that cannot import golflab is lost with every trial that it is given, and Tune would hand each of them out again and
-again. So after the first failure every node is asked, once, whether golflab can be imported there.
+A worker that cannot import golflab loses every trial that it gets, and Tune would hand the trials out again and again. So
+after the first loss every node is asked, once, whether golflab can be imported there.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from golflab.search.engine.searcher import Halted, Stateless, Watcher
 
 
 class CannotImport(Halted):
-    """Ends a search whose workers cannot import what they need: no trial would ever run."""
+    """Ends a search whose workers cannot import what they need, so that no trial can run."""
 
 
-class Lookout(Stateless, tune.Callback):
-    """What Tune calls at every turn of its loop, and when a trial's worker is lost.
+class ClusterMonitor(Stateless, tune.Callback):
+    """Called by Tune at every step of its loop, and when a trial's worker is lost.
 
     Args:
-        watcher: hears the time pass.
+        watcher: its ``tick`` is called at every step.
         runner: ``module:function`` that the workers run.
     """
 
@@ -36,16 +36,16 @@ class Lookout(Stateless, tune.Callback):
         self._done = False
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Let the watcher look at the clock, and hear the nodes that have answered."""
+        """Call the watcher, and read the answers of the nodes."""
         self._watcher.tick()
         answered, self._asked = ray.wait(self._asked, num_returns=len(self._asked), timeout=0) if self._asked else ([], [])
         for answer in answered:
-            with contextlib.suppress(RayError):  # the node is gone, say; that its trials were lost is known
+            with contextlib.suppress(RayError):  # the node may be gone; its lost trials are handled elsewhere
                 if why := ray.get(answer):
                     raise CannotImport(f"The workers cannot run anything. {why}")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Ask every node whether the modules can be imported there, once, unless the worker only died."""
+        """Ask every node, once, whether the modules can be imported there; not if the worker had started before it died."""
         if self._done or _only_died(trial):
             return
         self._done = True
@@ -64,14 +64,14 @@ class Lookout(Stateless, tune.Callback):
             ray.cloudpickle.unregister_pickle_by_value(lookup)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The same, where Tune does not try again."""
+        """The same if Tune does not retry the trial."""
         self.on_trial_recover(iteration, trials, trial)
 
 
 def _only_died(trial: Any) -> bool:
-    """Whether a trial's worker had begun and died, with its node say: then it could import what it needed."""
+    """Whether a trial's worker died after its start, with its node for instance: then its imports worked."""
     try:
         error = trial.get_pickled_error()
-    except Exception:  # it cannot be read here: it may tell of anything
+    except Exception:  # it cannot be unpickled here, so its cause is unknown
         return False
     return isinstance(error, RayActorError) and not error.actor_init_failed

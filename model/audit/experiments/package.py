@@ -1,35 +1,30 @@
-"""Conditions 5, 7 and 8: the evaluator as it travels. It is loaded in a fresh process, weighed, watched and timed."""
+"""Conditions 5, 7 and 8: the submitted package. It is loaded in a fresh process; its size, files and time are measured."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from golflab.model.audit.bench import Bench, Verdicts
-from golflab.model.audit.causal import SHAPES
+from golflab.model.audit.experiments.bench import Bench
+from golflab.model.audit.experiments.causal import SHAPES
+from golflab.model.audit.verdict import Package, Verdicts
 from golflab.model.isolation.watch import verdict_of_files, watch, watch_fresh
-
-if TYPE_CHECKING:
-    from golflab.model.audit.judge import Package
 
 FRESH_TOKENS = 2_000  # scored in the fresh process, unless all of the text takes no longer than FRESH_SECONDS
 FRESH_SECONDS = 5.0
 
 
 def bytes_and_files(bench: Bench, package: Package | None, limit: int) -> Verdicts:
-    """Conditions 5 and 7: the same scores in a fresh process, the size of what travels, and what the process reads."""
+    """Conditions 5 and 7: the same scores in a fresh process, the size of the package, and the files that the process reads."""
     count = len(bench.text.tokens) if bench.seconds < FRESH_SECONDS else min(len(bench.text.tokens), FRESH_TOKENS)
     text = bench.text.tokens[: count if count < 1024 else (count - 1) // 1024 * 1024 + 1]
     if package is None:
         seen = watch(lambda: bench.tried(text))
-        told = (
-            f"no data file was opened while scoring {len(text):,} tokens, but how it was loaded was not watched; give a package"
-        )
+        told = f"no data file was opened while scoring {len(text):,} tokens, but loading was not watched; give a package"
         files = ("breach", f"it opened {_some(seen)} while scoring") if seen else ("unchecked", told)
-        return {5: ("unchecked", "it takes a package to load the evaluator in a fresh process"), 7: files}
+        return {5: ("unchecked", "loading the evaluator in a fresh process needs a package"), 7: files}
     here = bench.tried(text)
     found = watch_fresh(package, text, here)
     files = verdict_of_files(found, package)
@@ -39,7 +34,7 @@ def bytes_and_files(bench: Bench, package: Package | None, limit: int) -> Verdic
 
 
 def _weight(bench: Bench, package: Package, limit: int, here: np.ndarray | None, nats: np.ndarray) -> tuple[str, str]:
-    """Whether what travels fits, and whether it is what was judged."""
+    """Whether the package is within the limit, and gives the scores that were judged."""
     if here is not None:
         which, largest = bench.moved(nats, here, SHAPES)
         if len(which):
@@ -67,7 +62,7 @@ def size_of(paths: Sequence[Path]) -> int:
 
 
 def in_time(bench: Bench, whole: int, seconds: float) -> tuple[str, str]:
-    """Condition 8: extrapolate from the text on the bench to the whole evaluation, on this machine."""
+    """Condition 8: extrapolate from the scored text to the whole evaluation, on this machine."""
     expected = bench.seconds * max(1.0, whole / len(bench.text.tokens))
     return ("pass" if expected <= seconds else "breach"), (
         f"{len(bench.text.tokens):,} tokens took {bench.seconds:.1f} s; all {whole:,} would take {expected:.0f} s on this "
