@@ -11,7 +11,7 @@ from golflab.analysis.report.climb import climb, json_rows, ladder_in_words, sho
 from golflab.analysis.report.sections_ladder import ladder_section, plot
 from golflab.search.cli import ladder as command
 from golflab.search.design.ladder import Pace, _training_pace, rungs
-from golflab.search.ledger.trainings import training_key
+from golflab.search.ledger.problem import training_key
 from tests.test_cli import golflab
 
 PACE = {"nano": Pace(20_000, 5.0), "micro": Pace(9_000, 11.0)}

@@ -13,7 +13,7 @@ from typing import Any
 from golflab.model.recipe import Recipe
 from golflab.model.slots import SLOTS
 from golflab.model.technique import find, parse
-from golflab.search.ledger.trainings import training_key
+from golflab.search.ledger.problem import training_key
 from golflab.spaces.presets import preset
 from golflab.spaces.scales import SCALES, at_duration, parameters_of
 
