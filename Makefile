@@ -1,6 +1,7 @@
 # make search   a first search, from nothing to a report (installs what it needs into .venv); NAME=… for another one
 # make test     the tests;  make check: ruff and mypy;  make bench: the search benchmark
 # make test-all what `make test` does by a smaller design, in full;  make test-machines: as on other processors
+# make docs     the documentation as a site in build/site, with the reports of the worked examples; a dead link fails
 # make fuzz     20,000 damaged artifacts;  make chaos: many kills
 
 SHELL := bash
@@ -14,7 +15,7 @@ OWN := $(if $(wildcard .venv/bin/python),$(call has,.venv/bin/python,u.find_spec
 PY := $(if $(ACTIVE),$(PYTHON),.venv/bin/python)
 NAME ?= first
 
-.PHONY: search test test-all test-machines check chaos bench fuzz clean
+.PHONY: search test test-all test-machines check docs chaos bench fuzz clean
 
 search: .venv/installed
 	$(PY) -m golflab first --name $(NAME)
@@ -49,6 +50,9 @@ check: .venv/tested
 	cd build/types/golflab && ln -s ../../../golflab/*.py ../../../model ../../../spaces ../../../search ../../../analysis .
 	$(PY) -m mypy
 
+docs: .venv/documented
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+
 chaos: .venv/tested
 	$(PY) -m pytest -n 0 -s -m chaos tests/chaos
 
@@ -70,6 +74,10 @@ bench: .venv/tested
 
 .venv/tested: .venv/installed
 	$(PY) -m pip install --quiet --disable-pip-version-check -c .venv/constraints.txt -e '.[dev]'
+	touch $@
+
+.venv/documented: .venv/installed
+	$(PY) -m pip install --quiet --disable-pip-version-check -c .venv/constraints.txt -e '.[docs]'
 	touch $@
 
 clean:

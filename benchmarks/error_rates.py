@@ -1,10 +1,13 @@
-"""How often does `contribution` call something real that is not? Every design of `golflab ablate`, in three kinds of worlds.
+"""How often does `contribution` call something real that is not? Every design of `golflab ablate`, in four kinds of worlds.
 
 *null*: no technique does anything. *additive*: every third technique is worth three times the noise of a run, the others
 nothing.
-*interacting*: as additive, and as many pairs as there are techniques add or take away twice that noise. What is to be recovered
-is what the design asks: the effect averaged over the others for a screen, the effect with the others on for leave-one-out and
-pairs, with the others off for add-one-in.
+*interacting*: as additive, and as many pairs as there are techniques add or take away twice that noise.
+*uneven*: null, but runs scatter four times as much where the first technique is switched. The intervals whose cover is told are
+then its own.
+
+What is to be recovered is what the design asks: the effect averaged over the others for a screen, the effect with the others on
+for leave-one-out and pairs, with the others off for add-one-in.
 
     python -m benchmarks.error_rates --worlds 400
 """
@@ -24,7 +27,7 @@ from golflab.search.design import matrices
 
 NOISE = 0.001
 EFFECT, PAIR = 3 * NOISE, 2 * NOISE
-WORLDS = ("null", "additive", "interacting")
+WORLDS = ("null", "additive", "interacting", "uneven")
 
 
 class Design(NamedTuple):
@@ -56,7 +59,7 @@ DESIGNS = (
 def world(kind: str, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Effects (count,) and pairs (count, count), upper triangle, in 0/1 coding."""
     effects, pairs = np.zeros(count), np.zeros((count, count))
-    if kind != "null":
+    if kind in ("additive", "interacting"):
         effects[::3] = EFFECT * generator.choice([-1, 1], len(effects[::3]))
     if kind == "interacting":
         options = list(itertools.combinations(range(count), 2))
@@ -75,13 +78,17 @@ def rates(design: Design, kind: str, count: int, worlds: int, first: int = 0) ->
         on = np.array([[name in c for name in names] for c in combinations])
         effects, pairs = world(kind, count, generator)
         x = on.astype(float)
-        score = 2 + x @ effects + np.einsum("ri,ij,rj->r", x, pairs, x) + generator.normal(0, NOISE, len(x))
+        odd = (kind == "uneven") & (on[:, 0] == (design.others_on < 0.5))
+        score = (
+            2 + x @ effects + np.einsum("ri,ij,rj->r", x, pairs, x) + generator.normal(0, NOISE, len(x)) * np.where(odd, 4, 1)
+        )
         found = contribution(pd.DataFrame(on, columns=names).assign(bpb=score)).set_index("technique").loc[names]
         truth = effects + design.others_on * (pairs.sum(axis=0) + pairs.sum(axis=1))
         null = truth == 0
         any_wrong += bool((found["p_holm"][null] < 0.05).any())
         wrong, nulls = wrong + int((found["p"][null] < 0.05).sum()), nulls + int(null.sum())
-        covered.append(((found["low"] <= truth) & (found["high"] >= truth)).mean())
+        inside = (found["low"] <= truth) & (found["high"] >= truth)
+        covered.append(float(inside.iloc[0]) if kind == "uneven" else inside.mean())
         power.append((found["p_holm"][~null] < 0.05).mean() if (~null).any() else np.nan)
         widths.append(float((found["high"] - found["low"]).mean() / 2 / NOISE))
         runs = len(x)
@@ -97,7 +104,7 @@ def rates(design: Design, kind: str, count: int, worlds: int, first: int = 0) ->
         "covered": float(np.mean(covered)),
         "covered_se": float(np.std(covered)) / worlds**0.5,
         "half_width": float(np.median(widths)),
-        "power": float(np.nanmean(power)) if kind != "null" else np.nan,
+        "power": float(np.nanmean(power)) if kind in ("additive", "interacting") else np.nan,
     }
 
 

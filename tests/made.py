@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
 import fake_runs
 
 from golflab.model.record import Record
+from golflab.search.experiment import start
+from golflab.search.experiment.checks import load
 from golflab.search.experiment.clock import Clock
-from golflab.search.experiment.drive import open_ledger
+from golflab.search.experiment.drive import Result, open_ledger
 from golflab.search.experiment.folder import begin, create
 from golflab.search.experiment.options import Options
 from golflab.search.experiment.start import asked
@@ -43,6 +46,24 @@ def drive(options: Options, own, trials: int, failing: int = 0) -> None:
         ledger.finish(proposal.number, record)
     Clock(options, ledger, None, own).save("finished" if ledger.target == options.trials else "interrupted")
     ledger.presence.leave()
+
+
+def without_ray() -> dict[str, object]:
+    """Let this process run what it searches and ablates by itself, at once; options that make each run take no time."""
+    start.connected = lambda options, watcher=None: contextlib.nullcontext()
+    start.drive = driven
+    return FAKE | {"runner": "fake_runs:finishing"}
+
+
+def driven(options: Options, own, *_, **__) -> Result:
+    """What `golflab.search.experiment.drive.drive` does, in this process."""
+    ledger = open_ledger(options, own.study)
+    while (proposal := ledger.propose()) is not None:
+        place = ledger.trial_folder(proposal.recipe.hash)
+        ledger.finish(proposal.number, load(options.runner)(proposal.recipe, place, options.cache_folder))
+    Clock(options, ledger, None, own).save("finished")
+    ledger.presence.leave()
+    return Result(options.name, options.folder, ledger.best(), ledger.counts(), True, "", 0.0)
 
 
 def text(path: Path, word: str = "king", documents: int = 30) -> Path:

@@ -48,7 +48,7 @@ def golflab(monkeypatch, *words):
         (["show", "nothing"], "baseline"),
         (["cost", "nothing"], "baseline"),
         (["audit", "nothing"], "baseline"),
-        (["run", "baseline", "--with", "int5_rows", "--with", "int6_rows"], "name one"),
+        (["run", "baseline", "--with", "int5_rows", "--with", "int6_rows"], "name only one"),
     ],
 )
 def test_a_mistake_gives_one_message_and_exit_code_2(monkeypatch, capsys, tmp_path, words, said):

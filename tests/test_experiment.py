@@ -175,7 +175,7 @@ def test_one_study_is_not_shared_by_two_experiments(tmp_path, monkeypatch):
     assert resume(moved).counts["complete"] == 3
     assert optuna.get_all_study_names(open_storage(url, moved)) == ["s"]
     optuna.create_study(study_name="other", storage=url)
-    with pytest.raises(ValueError, match="exists already, and is not this experiment's"):
+    with pytest.raises(ValueError, match="exists already and belongs to no known experiment"):
         search(**FAKE | {"name": "other", "runs": str(tmp_path), "storage": url})
 
 
@@ -205,7 +205,7 @@ def test_names_that_golflab_needs_itself_are_refused(tmp_path):
             search(**FAKE | {"name": name, "runs": str(tmp_path)})
         assert free_name(tmp_path, name) == f"{name}-2"
     (tmp_path / "x" / "trials").mkdir(parents=True)
-    with pytest.raises(ValueError, match="is no experiment"):
+    with pytest.raises(ValueError, match="is not an experiment"):
         search(**FAKE | {"name": "x", "runs": str(tmp_path)})
 
 

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 
+import golflab
 from golflab.search.design.matrices import folded_plackett_burman
+from tests.contract_helpers import made_up_corpus
 from tests.planted import Planted, write_experiment
 
-NOTEBOOKS = Path(__file__).resolve().parents[1] / "analysis" / "notebooks"
+HERE = Path(__file__).resolve().parent
+NOTEBOOKS = HERE.parent / "analysis" / "notebooks"
 
 
 @pytest.fixture(scope="module")
@@ -50,21 +53,41 @@ def first_search(tmp_path_factory):
     return write_experiment(tmp_path_factory.mktemp("runs") / "first", records, **told)
 
 
-@pytest.mark.parametrize("kind", ["experiment", "first_search"])
-@pytest.mark.parametrize("name", ["ablation", "search"])
-def test_runs_from_top_to_bottom(name, kind, request):
-    experiment = request.getfixturevalue(kind)
+def executed(name: str, parameters: str) -> list:
+    """What the cells of a notebook show, with these parameters."""
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     first = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    assert first.source.startswith("EXPERIMENT = ")
-    first.source = f"EXPERIMENT = {str(experiment)!r}"
+    assert first.source.startswith(parameters.partition(" = ")[0])
+    first.source = parameters
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
     shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert not [o for o in shown if o.output_type == "error"]
+    return shown
+
+
+@pytest.mark.parametrize("kind", ["experiment", "first_search"])
+@pytest.mark.parametrize("name", ["ablation", "search"])
+def test_runs_from_top_to_bottom(name, kind, request):
+    shown = executed(name, f"EXPERIMENT = {str(request.getfixturevalue(kind))!r}")
     assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in shown) >= 3
 
 
-@pytest.mark.parametrize("name", ["ablation", "search"])
+def test_the_tour_shows_everything_that_is_offered(tmp_path):
+    source = (NOTEBOOKS / "tour.ipynb").read_text()
+    assert not [name for name in golflab.__all__ if f"golflab.{name}" not in source]
+    corpus = made_up_corpus(tmp_path)
+    parameters = f"""RUNS = {str(tmp_path / "runs")!r}
+import sys
+sys.path[:0] = [{str(HERE.parent)!r}, {str(HERE)!r}]
+from tests.made import without_ray
+SMALL = {{"scale": "nano", "tokens": 4096, "corpus": {str(corpus)!r}}} | without_ray()"""
+    text = "".join(o.get("text", "") for o in executed("tour", parameters))
+    assert "complete: " in text
+    assert "Counts breaches: none" in text
+    assert "Peeks breaches: causal" in text
+
+
+@pytest.mark.parametrize("name", ["ablation", "search", "tour"])
 def test_committed_without_outputs(name):
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     nbformat.validate(notebook)

@@ -35,6 +35,13 @@ def test_keywords_reach_shape_schedule_data_and_recipe():
         R.with_(layer=3)
 
 
+def test_a_slot_is_built_by_the_technique_in_it_for_the_shape_and_the_layer():
+    recipe = Recipe(Shape(layers=3), techniques=(parse("xsa:last=1"),))
+    assert recipe.build("schedule")(0.0) == 1.0  # the slot's default
+    assert recipe.build("stem") is None  # an empty slot
+    assert [recipe.build("attn_out", layer) is None for layer in range(3)] == [True, True, False]
+
+
 def test_without_names_what_is_not_there():
     assert R.without("xsa").without("SmearGate").techniques == ()
     with pytest.raises(ValueError, match=r"'bigram_hash' is not switched on here\. On are: smear_gate, xsa"):

@@ -86,6 +86,18 @@ def test_the_page_is_one_file_that_needs_no_network(folder, tmp_path):
     assert "standard deviation of one run" in page
 
 
+def test_a_page_stays_small_and_draws_with_its_bundle_however_much_there_is_to_show(tmp_path):
+    records = Planted.draw(4, 26).records((np.random.default_rng(0).random((1500, 26)) < 0.5).astype(float))
+    curve = [{"step": s, "tokens": s * 4096, "loss": 3 + 1 / (s + 1)} for s in range(300)]
+    (tmp_path / "many.jsonl").write_text("\n".join(json.dumps(r | {"curve": curve}) for r in records))
+    path = report(tmp_path / "many.jsonl").html(tmp_path / "r.html")
+    page = path.read_text()
+    assert path.stat().st_size <= 1_500_000
+    assert "plotly.js (basic - minified)" in page
+    drawn = set(re.findall(r'"type":"(scatter|bar|pie|heatmap|[a-z]*gl|box|violin|histogram)"', page))
+    assert {"scatter", "bar"} <= drawn <= {"scatter", "bar", "pie"}
+
+
 def test_an_experiment_where_nothing_completed(tmp_path):
     world = Planted.draw(2, 6)
     records = world.records(np.eye(6))

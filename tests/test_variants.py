@@ -129,7 +129,7 @@ def test_loss_is_that_of_the_stored_weights():
     ("choices", "said"),
     [
         (CHOICES | {"bits": ("sd_clip",)}, "fills the slot 'clip', not 'bits'"),
-        ({"skips": ("unet_skips",)}, "'skips' is no slot behind training"),
+        ({"skips": ("unet_skips",)}, "'skips' is no slot that acts after training"),
     ],
 )
 def test_a_technique_under_the_wrong_slot_is_refused(choices, said):

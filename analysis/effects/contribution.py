@@ -7,12 +7,12 @@ doubt says so. Techniques that compete for one slot are each compared with the s
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
+from golflab.analysis.effects import doubts
 from golflab.analysis.effects.model import Model, fit_model, response, usable
+from golflab.analysis.effects.outliers import outlying_runs, said
 from golflab.analysis.effects.rungs import signs
 from golflab.analysis.inference.regression import Fit
 from golflab.analysis.inference.significance import benjamini_hochberg, detectable, holm
@@ -52,6 +52,7 @@ def contribution(
     level: float = 0.95,
     interactions: bool = True,
     adaptive: bool | None = None,
+    outliers: bool = True,
     model: Model | None = None,
 ) -> pd.DataFrame:
     """Estimate what every technique was worth.
@@ -62,6 +63,7 @@ def contribution(
         level: of the confidence intervals.
         interactions: let pairs enter the model where the design keeps main effects clear of them, or runs abound.
         adaptive: whether the runs were chosen by looking at earlier scores; None reads it from the experiment.
+        outliers: whether runs that lie far from what all others say count; they are in ``attrs["outliers"]`` either way.
         model: of `fit_model` for the same table, if it is at hand.
 
     Returns:
@@ -78,16 +80,21 @@ def contribution(
     if model is None:
         return _refused(table, metric)
     adaptive = looked_at_scores(table) if adaptive is None else adaptive
+    left_out, notes, far = complete - len(model.rows), [], outlying_runs(model, metric)
+    if len(far) and (without := fit_model(model.rows.drop(far.index), metric=metric, interactions=interactions)) is not None:
+        notes = [said(far, model.fit.sigma, without.fit.sigma, outliers)]
+        model = model if outliers else without
     frame = _effects(model, metric, level)
     by_rung = signs(table, model.names)
     frame["sign_by_rung"] = [by_rung.get(name, "") for name in frame["technique"]]
-    frame["doubt"] = [_doubt(model, row) for row in frame.itertuples(index=False)]
+    frame["doubt"] = [doubts.doubt(model, row) for row in frame.itertuples(index=False)]
     frame = _with_left_out(frame, model, [t for t in techniques(table) if t not in model.names])
     planned = bool(table.attrs.get("experiment", {}).get("planned")) or (several_kinds and not adaptive)
     frame.attrs.update(
-        notes=_notes(model, complete - len(model.rows) if planned else 0, adaptive),
+        notes=doubts.notes(model, left_out if planned else 0, adaptive) + notes,
+        outliers=far.astype(object).where(far.notna(), None).to_dict("records"),
         runs=len(model.rows),
-        df=float(np.max(model.fit.df)),
+        df=float(np.max(model.fit.df[list(model.columns.values())])),
         sigma=model.fit.sigma,
         errors=model.fit.errors,
         sigma_training=model.fit.sigma_training,
@@ -104,39 +111,12 @@ def _with_left_out(frame: pd.DataFrame, model: Model, names: list[str]) -> pd.Da
             "technique": t,
             "runs": int(model.rows[t].sum()),
             "runs_off": int((~model.rows[t]).sum()),
-            "doubt": _left_out(model, t),
+            "doubt": doubts.left_out(model, t),
         }
         for t in names
     ]
     frame = pd.concat([frame, pd.DataFrame(extra)], ignore_index=True) if extra else frame
     return frame.reindex(columns=COLUMNS).sort_values("delta_bpb", na_position="last", kind="stable").reset_index(drop=True)
-
-
-def _notes(model: Model, left_out: int, adaptive: bool) -> list[str]:
-    """What holds for the whole table, in sentences.
-
-    Args:
-        model: of the effects.
-        left_out: complete runs that are not used, because a search chose them looking at scores.
-        adaptive: whether the runs that are used were chosen so.
-    """
-    notes = [*model.notes]
-    if left_out > 0:
-        notes.append(
-            f"Effects come from the {len(model.rows)} runs that were planned before any score was known. {left_out} further "
-            "runs were chosen by looking at scores and are left out here."
-        )
-    if "seed" in model.rows and (model.rows["seed"] == model.rows["seed"].iloc[0]).all():
-        notes.append(
-            "All runs share one seed. The errors say how sure an effect is for this seed; for another it may differ by more."
-        )
-    if adaptive:
-        notes.append(
-            "A search chose these runs by looking at earlier scores. Techniques that scored badly at first were tried less "
-            "often, and together with worse ones, so effects are biased, mostly toward the first scores. `needed_runs` (and "
-            "the end of the report) lists the runs that would remove the bias."
-        )
-    return notes
 
 
 def needed_runs(table: pd.DataFrame, seeds: int = 3) -> pd.DataFrame:
@@ -220,60 +200,6 @@ def _aliases(fit: Fit, index: int) -> str:
     return ""
 
 
-def _doubt(model: Model, row: Any) -> str:
-    """All reasons to doubt a row, in words."""
-    name, delta = row.technique, row.delta_bpb
-    fit, at = model.fit, model.columns[row.technique]
-    told = []
-    if at in fit.aliases:
-        others = row.aliases.split(", ")
-        named = row.aliases if len(others) <= 4 else f"{len(others)} others; more runs are needed"
-        return f"not identifiable: these runs cannot tell it apart from {named}"
-    if not np.isfinite(row.se):
-        return f"no error can be given: {len(model.rows)} runs leave no degree of freedom after {fit.design.size} coefficients"
-    told += [f"compared with {reference}" for reference, mates in model.references.items() if name in mates]
-    if row.low <= 0 <= row.high:
-        told.append("not distinguishable from zero")
-    elif row.q_bh > 0.05:
-        told.append("not distinguishable from zero once the number of techniques is counted")
-    if fit.df[at] < 10:
-        told.append(f"only {fit.df[at]:.0f} degrees of freedom")
-    if min(row.runs, row.runs_off) < 3:
-        told.append(f"rests on {min(row.runs, row.runs_off)} run(s) of one kind")
-    if row.vif > 5:
-        told.append(f"entangled with other techniques (VIF {row.vif:.1f})")
-    share = model.rows[name].mean()
-    others = [t for t in model.names if t != name]
-    if others and share != 0.5:
-        told += _company(model.rows, name, others)
-    signs = str(row.sign_by_rung)
-    if "+" in signs and "−" in signs and np.isfinite(delta):
-        told.append("changes sign between rungs")
-    return "; ".join(told)
-
-
-def _company(rows: pd.DataFrame, name: str, others: list[str]) -> list[str]:
-    """A doubt if a technique was only measured together with all others, or with none."""
-    odd = rows[~rows[name]] if rows[name].mean() > 0.5 else rows[rows[name]]
-    beside = odd[others].mean(axis=1)
-    if (beside >= 1).all():
-        return ["measured together with all other techniques only"]
-    if (beside <= 0).all():
-        return ["measured without any other technique only"]
-    return []
-
-
-def _left_out(model: Model, name: str) -> str:
-    if name in model.references:
-        return f"the reference of its slot: every other run has {' or '.join(model.references[name])} in its place"
-    return _constant(model.rows, name)
-
-
-def _constant(rows: pd.DataFrame, name: str) -> str:
-    state = "on" if len(rows) and rows[name].all() else "off"
-    return f"not identifiable: {state} in every complete run"
-
-
 def _refused(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The table if nothing can be estimated."""
     rows = usable(table, metric)
@@ -281,10 +207,18 @@ def _refused(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     frame["runs"] = [int(rows[t].sum()) for t in frame["technique"]]
     frame["runs_off"] = len(rows) - frame["runs"]
     frame["doubt"] = [
-        f"not identifiable: only {len(rows)} complete run(s)" if len(rows) < 3 else _constant(rows, t)
+        f"not identifiable: only {len(rows)} complete run(s)" if len(rows) < 3 else doubts.constant(rows, t)
         for t in frame["technique"]
     ]
     frame.attrs.update(
-        notes=[], runs=len(rows), df=0.0, sigma=np.nan, errors="none", sigma_training=0.0, adjusted=[], adaptive=False
+        notes=[],
+        outliers=[],
+        runs=len(rows),
+        df=0.0,
+        sigma=np.nan,
+        errors="none",
+        sigma_training=0.0,
+        adjusted=[],
+        adaptive=False,
     )
     return frame

@@ -168,3 +168,33 @@ def hc3(fit: Fit, rest: np.ndarray) -> Fit:
     meat *= len(rest) / (len(rest) - fit.design.size) if many else 1.0
     covariance = np.where(fit.covariance != 0, inverse @ meat @ inverse, 0.0)
     return replace(fit, covariance=covariance, errors="HC3")
+
+
+def hc2(fit: Fit, rest: np.ndarray) -> Fit:
+    """The same estimates; an effect whose own runs scatter more than all runs do gets an error from its own runs.
+
+    For designs in which every arm is repeated. HC2 errors (MacKinnon and White, 1985) come with the degrees of freedom of Bell
+    and McCaffrey (2002; Imbens and Kolesár, 2016): the difference of two arms of three runs has 4. They are used where they
+    give a wider interval than the pooled error. So whoever looks at the spread first, and then chooses, does not claim too
+    much. Takes memory for (runs, runs).
+
+    Args:
+        fit: of ordinary least squares.
+        rest: (runs,) its residuals.
+    """
+    rows = np.vstack([fit.design.block(start) for start in range(0, len(rest), BLOCK)])
+    inverse, _ = pseudo_inverse(rows.T @ rows)
+    weights = rows @ inverse  # (runs, size): each estimate is such a sum over the runs
+    hat = weights @ rows.T
+    free = 1 - np.diag(hat)
+    if free.min() < 0.05:
+        return fit
+    scaled, left = weights / np.sqrt(free)[:, None], np.eye(len(rest)) - hat
+    se, df, larger = fit.se, fit.df.copy(), np.ones(len(fit.beta))
+    for k in np.flatnonzero(np.isfinite(se)):
+        spread = (left * scaled[:, k]) @ (left * scaled[:, k]).T
+        own_df = float(np.trace(spread) ** 2 / np.sum(spread**2))
+        own = float(np.linalg.norm(scaled[:, k] * rest))
+        if own * stats.t.ppf(0.975, own_df) > se[k] * stats.t.ppf(0.975, df[k]):
+            larger[k], df[k] = own / se[k], own_df
+    return replace(fit, covariance=fit.covariance * np.outer(larger, larger), df=df, errors="HC2")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plotly.offline import get_plotlyjs
 
 from golflab.analysis.report import sections_effects as effects
 from golflab.analysis.report import sections_runs as runs
 from golflab.analysis.report.findings import Findings
 from golflab.analysis.report.sections_ladder import ladder_section
 from golflab.analysis.report.words import summary
+
+BUNDLE = Path(__file__).with_name("plotly-basic.min.js.gz")
 
 
 def page(findings: Findings) -> str:
@@ -21,7 +23,7 @@ def page(findings: Findings) -> str:
 
 
 def render(name: str, sentences: list[str], cards: list[tuple[str, str, str]], sections: list[dict[str, Any]]) -> str:
-    """One self-contained HTML page, plotly included.
+    """One self-contained HTML page, which opens offline.
 
     Args:
         name: the headline.
@@ -36,8 +38,17 @@ def render(name: str, sentences: list[str], cards: list[tuple[str, str, str]], s
         loader=jinja2.FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("report.html.j2").render(
-        name=name, sentences=sentences, cards=cards, sections=sections, plotly=get_plotlyjs()
+        name=name, sentences=sentences, cards=cards, sections=sections, plotly=bundle()
     )
+
+
+def bundle() -> str:
+    """JavaScript that draws scatter, bar and pie charts, without a network.
+
+    It is `plotly-basic.min.js` of the npm package plotly.js-basic-dist-min 4.1.1 (MIT), unchanged: 1.2 MB. The Python package
+    plotly only has the bundle of all charts, which is 4.8 MB. CONTRIBUTING.md says how to renew it.
+    """
+    return gzip.decompress(BUNDLE.read_bytes()).decode()
 
 
 def _cards(findings: Findings) -> list[tuple[str, str, str]]:

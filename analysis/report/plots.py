@@ -14,8 +14,9 @@ import plotly.graph_objects as go
 
 GOOD, BAD, UNSURE, ACCENT = "#1a8f5a", "#c8452f", "#8b93a1", "#3568d4"
 PALETTE = ("#3568d4", "#1a8f5a", "#d39b2a", "#c8452f", "#8a56c4", "#2a9aa8", "#a0522d", "#d4579a")
-POINTS_AT_MOST = 2000
-CURVES_AT_MOST = 40
+POINTS_AT_MOST = 1000  # these three keep a page of any experiment under 1.5 MB
+NAMES_AT_MOST = 300
+CURVES_AT_MOST, CURVE_POINTS_AT_MOST = 40, 100
 
 
 def contributions(table: pd.DataFrame) -> go.Figure:
@@ -49,24 +50,33 @@ def contributions(table: pd.DataFrame) -> go.Figure:
 
 
 def pairs(square: pd.DataFrame) -> go.Figure:
-    """Heat map of the pairwise table (`interaction.matrix`): green pairs help each other, red ones get in each other's way."""
-    limit = float(np.nanmax(np.abs(square.to_numpy()))) if square.notna().to_numpy().any() else 1.0
+    """Coloured squares of the pairwise table (`interaction.matrix`): green pairs help each other, red pairs hinder each other.
+
+    They are markers, not a heat map, because the report's plotting bundle has no heat maps (`page.bundle`).
+    """
+    cells = square.rename_axis("y").reset_index().melt("y", var_name="x", value_name="z").dropna()
+    limit = float(cells["z"].abs().max()) if len(cells) else 1.0
     figure = go.Figure(
-        go.Heatmap(
-            z=square.to_numpy(),
-            x=list(square.columns),
-            y=list(square.index),
-            zmin=-limit,
-            zmax=limit,
-            colorscale=[[0, GOOD], [0.5, "#f4f4f2"], [1, BAD]],
-            hovertemplate="%{y} × %{x}: %{z:+.4f}<extra></extra>",
-            colorbar={"title": "bpb", "thickness": 10},
-            xgap=1,
-            ygap=1,
+        go.Scatter(
+            x=cells["x"],
+            y=cells["y"],
+            mode="markers",
+            marker={
+                "symbol": "square",
+                "size": 20,
+                "color": cells["z"],
+                "cmin": -limit,
+                "cmax": limit,
+                "colorscale": [[0, GOOD], [0.5, "#f4f4f2"], [1, BAD]],
+                "colorbar": {"title": "bpb", "thickness": 10},
+                "line": {"width": 0},
+            },
+            customdata=cells["z"],
+            hovertemplate="%{y} × %{x}: %{customdata:+.4f}<extra></extra>",
         )
     )
-    figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(tickangle=-60)
+    figure.update_yaxes(categoryorder="array", categoryarray=list(square.index)[::-1])
+    figure.update_xaxes(categoryorder="array", categoryarray=list(square.columns), tickangle=-60)
     return _tidy(figure, 160 + 24 * len(square))
 
 
@@ -83,7 +93,7 @@ def frontier(table: pd.DataFrame, limit: float | None = None) -> go.Figure:
                 mode="markers" if part is rest else "lines+markers",
                 line={"shape": "hv", "color": color, "width": 1.5},
                 marker={"color": color, "size": 7, "opacity": 0.75},
-                hovertext=part["techniques"].map(_wrap),
+                hovertext=_hover(part),
                 error_y={"array": part["high"] - part["bpb"], "color": color, "thickness": 0.8, "width": 0}
                 if len(part) < 200
                 else None,
@@ -177,14 +187,14 @@ def curves(table: pd.DataFrame, key: str = "loss") -> go.Figure:
     )
     lows = []
     for place, row in enumerate(picked[::-1].itertuples()):
-        points = [p for p in row.curve if p.get(key) is not None]
+        points = _spaced([p for p in row.curve if p.get(key) is not None])
         best, stopped = place == len(picked) - 1, row.state != "complete"
         color, width = (ACCENT, 2.5) if best else ((BAD, 1) if stopped else (UNSURE, 1))
         tokens, values = [p["tokens"] for p in points], [p[key] for p in points]
         lows += values[len(values) // 10 :]
         figure.add_scatter(
-            x=tokens,
-            y=values,
+            x=np.array(tokens),
+            y=np.array(values, np.float32),
             mode="lines",
             line={"color": color, "width": width},
             opacity=1.0 if best else 0.55,
@@ -267,6 +277,18 @@ def _thin(table: pd.DataFrame) -> pd.DataFrame:
     return table if len(table) <= POINTS_AT_MOST else table.sample(POINTS_AT_MOST, random_state=0)
 
 
+def _hover(table: pd.DataFrame) -> pd.Series:
+    """What a point says of itself: its techniques, or only its recipe's hash where there are many points."""
+    return table["techniques"].map(_wrap) if len(table) <= NAMES_AT_MOST else table["recipe"]
+
+
+def _spaced(points: list[dict]) -> list[dict]:
+    """The first, the last, and evenly spaced points between them."""
+    if len(points) <= CURVE_POINTS_AT_MOST:
+        return points
+    return [points[k] for k in np.linspace(0, len(points) - 1, CURVE_POINTS_AT_MOST).astype(int)]
+
+
 def _wrap(text: str, width: int = 60) -> str:
     """Break a list of names so that a hover label fits a phone."""
     lines, line = [], ""
@@ -281,6 +303,7 @@ def _wrap(text: str, width: int = 60) -> str:
 def _tidy(figure: go.Figure, height: int) -> go.Figure:
     grid = "rgba(139,147,161,0.25)"
     figure.update_layout(
+        template="none",  # plotly's own styles would add 7 KB to every figure of a page
         height=height,
         margin={"l": 8, "r": 8, "t": 24, "b": 8},
         paper_bgcolor="rgba(0,0,0,0)",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from golflab.analysis.effects.contribution import contribution
 from golflab.analysis.effects.interaction import interaction, matrix, removal
 from golflab.analysis.effects.knobs import response
 from golflab.analysis.inference.intervals import half_width
@@ -52,8 +53,25 @@ def contributions(findings: Findings) -> dict[str, Any]:
         "What each technique was worth",
         lead,
         [plots.contributions(table)] if table["delta_bpb"].notna().any() else [],
-        [("", shown)],
+        [("", shown), *_without_outliers(findings)],
     )
+
+
+def _without_outliers(findings: Findings) -> list[tuple[str, pd.DataFrame]]:
+    """The same effects without the runs that lie far from the others; nothing if there are none."""
+    far = findings.contributions.attrs.get("outliers", [])
+    if not far:
+        return []
+    clean = contribution(findings.table, outliers=False)
+    shown = pd.DataFrame(
+        {
+            "technique": clean["technique"],
+            "Δ bpb": signed(clean["delta_bpb"]),
+            "± 95 %": number(clean["high"] - clean["delta_bpb"]),
+            "BH q": small(clean["q_bh"]),
+        }
+    )
+    return [(f"Without {len(far)} run(s) that lie far from what all others say", shown)]
 
 
 def after_training(findings: Findings) -> dict[str, Any]:

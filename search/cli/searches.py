@@ -108,7 +108,7 @@ def search(
     confirm: Confirm = 0,
     as_json: Json = False,
 ) -> None:
-    """Search for the best combination that fits: Ray Tune schedules, Optuna proposes, the byte budget prunes."""
+    """Search for the best combination that fits: Optuna proposes, Ray Tune schedules, trials that are too large are stopped."""
     from golflab.search.design.prospects import prospects
     from golflab.search.engine.standing import UNBOUNDED
     from golflab.search.experiment import start
@@ -187,7 +187,7 @@ def resume(
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Continue a search after Ctrl-C, a crash or a kill; nothing finished is repeated. More --trials extend it."""
+    """Continue a search after Ctrl-C, a crash or a kill. Finished trials are not repeated; a larger --trials extends it."""
     from golflab.search.experiment import start
 
     changes: dict[str, Any] = {"trials": trials, "budget": budget, "address": address, "cpus": cpus}

@@ -146,7 +146,7 @@ class Ledger:
         if found.example is not None:
             refused = self.problem.recipes.recipe(found.example)
             attributes[REFUSED_EXAMPLE] = {"recipe": refused.to_json(), "bytes": self.problem.forecast(refused)}
-        return self._entries.enter(recipe, found.params, self.problem.space, attributes)
+        return self._entries.enter(recipe, found.params, dict(self.problem.space), attributes)
 
     def _next_of_plan(self, plan: Sequence[Recipe], trials: list[FrozenTrial]) -> Proposal | None:
         """The plan's next recipe; one that cannot fit is closed at once and counted."""
