@@ -10,7 +10,7 @@ from golflab.analysis.ladder.runs import candidates, differences
 from golflab.analysis.report.climb import climb, json_rows, ladder_in_words, shown
 from golflab.analysis.report.sections_ladder import ladder_section, plot
 from golflab.search.cli import ladder as command
-from golflab.search.design.ladder import Pace, _training_pace, rungs
+from golflab.search.design.ladder import Pace, _training_pace, parameters, rungs
 from golflab.search.ledger.problem import training_key
 from tests.test_cli import golflab
 
@@ -81,7 +81,7 @@ def runs_table(seeds=3, noise=0.002):
                         "state": "complete",
                         "bpb": score + rng.normal(0, noise),
                         "seed": seed,
-                        "parameters": command.designs.parameters(rung),
+                        "parameters": parameters(rung),
                         "tokens": rung.base.schedule.tokens,
                         "seconds": rung.base.schedule.tokens / 20_000,
                         "condition": str(rung.base.schedule),
@@ -160,7 +160,7 @@ def test_a_mistake_is_one_message(monkeypatch, capsys, tmp_path, words, said):
 
 def test_plan_only_prints_runs_seconds_and_widths(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command.designs, "measure", lambda found, cache: PACE)
+    monkeypatch.setattr("golflab.search.design.ladder.measure", lambda found, cache: PACE)
     words = ["ladder", "baseline", "--technique", "smear_gate", "--technique", "ema", "--plan-only"]
     assert golflab(monkeypatch, *words, "--json") == 0
     told = json.loads(capsys.readouterr().out)

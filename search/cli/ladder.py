@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
 
-from golflab.analysis.ladder.allocation import Allocation, allocate
 from golflab.search.cli.arguments import (
     Address,
     AllowOverlap,
@@ -28,9 +26,12 @@ from golflab.search.cli.arguments import (
     out,
 )
 from golflab.search.cli.searches import conclude, watched
-from golflab.search.design import ladder as designs
 from golflab.search.terminal import show
 from golflab.search.terminal.plain import say
+
+if TYPE_CHECKING:  # these take a second to import, which no other command should wait for
+    from golflab.analysis.ladder.allocation import Allocation
+    from golflab.search.design.ladder import Pace, Rung, Rungs
 
 app = typer.Typer()
 
@@ -47,7 +48,7 @@ class Plan:
     """
 
     preset: str
-    found: designs.Rungs
+    found: Rungs
     allocation: Allocation
     workers: int
 
@@ -58,6 +59,8 @@ class Plan:
 
     def json(self) -> dict[str, Any]:
         """The plan as one JSON object."""
+        from golflab.search.design.ladder import NOISE
+
         rows = self.allocation.rungs
         names = ["scale", "parameters", "tokens_per_parameter", "tokens", "seeds", "arms", "trainings", "seconds"]
         return {
@@ -69,7 +72,7 @@ class Plan:
             "workers": self.workers,
             "rungs": rows[names].to_dict("records"),
             "half_width": self._widths(),
-            "noise": designs.NOISE,
+            "noise": NOISE,
             "notes": list(self.found.notes),
         }
 
@@ -102,7 +105,7 @@ class Plan:
             console,
             "Expected 90 % prediction interval at full scale: "
             + "; ".join(f"± {w:.4f} for {', '.join(n for n, v in told['half_width'].items() if v == w)}" for w in wide)
-            + f". It is worked out before any run, from a noise of {designs.NOISE:g} bits per byte a seed.",
+            + f". It is worked out before any run, from a noise of {told['noise']:g} bits per byte a seed.",
         )
         for note in told["notes"]:
             say(console, f"Note: {note}")
@@ -116,13 +119,15 @@ class Plan:
         }
 
 
-def _sharing(rung: designs.Rung) -> set[str]:
+def _sharing(rung: Rung) -> set[str]:
     """Techniques that act after training: their arm shares the preset's."""
-    own = designs.training_key(rung.base)
-    return {name for name, recipe in rung.arms.items() if name and designs.training_key(recipe) == own}
+    from golflab.search.ledger.problem import training_key
+
+    own = training_key(rung.base)
+    return {name for name, recipe in rung.arms.items() if name and training_key(recipe) == own}
 
 
-def plan(preset: str, found: designs.Rungs, pace: dict[str, designs.Pace], budget: float, workers: int) -> Plan:
+def plan(preset: str, found: Rungs, pace: dict[str, Pace], budget: float, workers: int) -> Plan:
     """Choose the seeds on every rung.
 
     Args:
@@ -135,16 +140,21 @@ def plan(preset: str, found: designs.Rungs, pace: dict[str, designs.Pace], budge
     Raises:
         ValueError: the budget is too small.
     """
+    import pandas as pd
+
+    from golflab.analysis.ladder.allocation import allocate
+    from golflab.search.design.ladder import NOISE, parameters
+
     rows = [
         {
             "scale": rung.scale,
-            "parameters": designs.parameters(rung),
+            "parameters": parameters(rung),
             "tokens_per_parameter": rung.tokens_per_parameter,
             "tokens": rung.base.schedule.tokens,
             "arms": len(rung.arms),
             "trainings": rung.trainings,
             "seconds": rung.seconds(pace[rung.scale]),
-            "noise": designs.NOISE,
+            "noise": NOISE,
         }
         for rung in found.rungs
     ]
@@ -158,9 +168,7 @@ def ladder(
         list[str] | None,
         typer.Option(help="What to measure: one of the preset's, or NAME[:knob=value,…] on top; all by default."),
     ] = None,
-    scales: Annotated[str, typer.Option(help="Scales, joined by commas: nano, micro, proxy, small.")] = ",".join(
-        designs.SCALES_ASKED
-    ),
+    scales: Annotated[str, typer.Option(help="Scales, joined by commas: nano, micro, proxy, small.")] = "nano,micro",
     durations: Annotated[str, typer.Option(help="Training tokens per parameter, joined by commas.")] = "5,20",
     budget: Budget = None,
     plan_only: Annotated[bool, typer.Option("--plan-only", help="Print the plan and its price; run nothing.")] = False,
@@ -177,8 +185,9 @@ def ladder(
     as_json: Json = False,
 ) -> None:
     """Measure techniques on several scales and durations, and predict what each is worth at full scale."""
-    from golflab.search.engine.budget import Budget as Bound
+    from golflab.search.design import ladder as designs
     from golflab.search.engine.cluster import cores
+    from golflab.search.engine.standing import Budget as Bound
     from golflab.search.experiment import start as sweep
     from golflab.search.experiment.checks import free_name
     from golflab.search.experiment.identity import absolute

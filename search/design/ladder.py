@@ -17,7 +17,6 @@ from golflab.search.ledger.problem import training_key
 from golflab.spaces.presets import preset
 from golflab.spaces.scales import SCALES, at_duration, parameters_of
 
-SCALES_ASKED, DURATIONS_ASKED = ("nano", "micro"), (5.0, 20.0)
 NOISE = (
     0.010  # standard deviation of one seed's paired difference at `nano`, bits per byte, until a ladder has measured its own
 )
