@@ -35,6 +35,8 @@ def _default(slot: str) -> tuple[Technique, ...]:
     return (find(name)(),) if name else ()
 
 
+CHALLENGE_BYTES = 16_000_000  # what the code and the packed weights of an entry may have
+
 _PARTS = {"shape": Shape, "schedule": Schedule, "data": Data}
 
 
@@ -206,6 +208,15 @@ class Recipe:
 
     def __str__(self) -> str:
         return " ".join([self.name or "recipe", *map(str, self.techniques)])
+
+
+def counted_code(recipe: Recipe, length: int) -> int:
+    """Bytes of a script of this length that count towards the recipe's limit.
+
+    At the challenge's limit all of them do. A small model's limit is a share of that, and the same share of the script counts:
+    a script is as long for a small model as for a large one, and would otherwise fill half of the smallest scale's limit.
+    """
+    return round(length * min(1.0, recipe.limit / CHALLENGE_BYTES))
 
 
 def digest(body: Any) -> str:

@@ -24,7 +24,7 @@ from torch import Tensor
 from golflab.model.recipe import Recipe, digest
 from golflab.model.shape import Data
 from golflab.model.slots import SLOTS
-from golflab.model.submission.script import script
+from golflab.model.submission.script import exact_code_bytes
 from golflab.model.system.files import locked
 from golflab.model.system.machine import Conditions
 from golflab.model.system.sources import Read, code_hash, source
@@ -116,7 +116,7 @@ def later_keys(recipe: Recipe, trained: str, conditions: Conditions, read: Read 
     """
     place = [conditions.device, conditions.dtype]
     finish, scoring, average = finishing_part(recipe), scoring_part(recipe), recipe.tenant("average")
-    room = None if recipe.tenant("trim") is None else recipe.limit - len(script(recipe))
+    room = None if recipe.tenant("trim") is None else recipe.limit - exact_code_bytes(recipe)
     weights = [trained, None if average is None else {average.name: average.settings()}]
     pack = digest([weights, finish.to_json(), room, place, _code("pack", _tenants(recipe, "quantise", "pack"), read)])
     scored = [scoring.to_json(), recipe.data.split, place, _code("evaluate", _tenants(recipe, "evaluate"), read)]

@@ -28,7 +28,7 @@ from golflab.model.network.layers import ParameterInfo
 from golflab.model.network.weights import load_weights
 from golflab.model.recipe import Recipe
 from golflab.model.slots import SLOTS
-from golflab.model.submission.script import script
+from golflab.model.submission.script import exact_code_bytes
 from golflab.model.technique import parse
 
 # A default grid of 160: bits × clip × rounding × prune × codec.
@@ -152,10 +152,10 @@ def variants(
             rounding = " ".join(str(t) for slot in ("rounding", "rotate") for t in recipe.tenants(slot))
             if rounding not in hessians:
                 hessians[rounding] = None if calibrate is None else calibrate(recipe)
-            code = len(script(recipe)) if recipe.tenant("trim") else None
+            code = exact_code_bytes(recipe) if recipe.tenant("trim") else None
             key, quantised = mine, quantise(weights, infos, recipe, hessians[rounding], code)
             loss = stored_loss(rotated(weights, infos, recipe), quantised)
-        blob, code = pack(quantised, recipe), len(script(recipe))
+        blob, code = pack(quantised, recipe), exact_code_bytes(recipe)
         back = unpack(blob)
         if any(not torch.equal(back[name], q.dequantised()) for name, q in quantised.items()):
             raise RuntimeError(f"variants: recipe {recipe.hash} did not unpack to what was packed.")

@@ -16,7 +16,8 @@ from typing import Any
 from golflab.model.recipe import Recipe
 from golflab.model.slots import SLOTS
 from golflab.model.technique import catalogue
-from golflab.spaces.presets import BASELINE, PRESETS, at_scale
+from golflab.spaces.presets import BASELINE, PRESETS
+from golflab.spaces.scales import SCALES, at_scale
 from golflab.spaces.space import Space
 
 # Twelve techniques, with alternatives for the same slots, so that every stage is used.
@@ -172,7 +173,8 @@ def _seed_recipes() -> list[Recipe]:
 
 
 def _scale(preset: Recipe) -> str:
-    return "full" if preset.shape.width >= BASELINE.shape.width else "proxy"
+    """The smallest scale that is as wide as the preset."""
+    return next((name for name, scale in SCALES.items() if preset.shape.width <= scale.shape.width), "full")
 
 
 def _users(name: str, preset: Recipe) -> Space:

@@ -12,6 +12,7 @@ import numpy as np
 
 from golflab.model.recipe import Recipe
 from golflab.model.record import Record
+from golflab.spaces.scales import parameters_of
 
 EFFECTS = {"xsa": -0.010, "smear_gate": -0.006, "bigram_hash": -0.02, "ln_scale": 0.004, "leaky_relu_squared": -0.008}
 COSTS = {"bigram_hash": 120_000, "value_residual": 60_000, "gated_attention": 30_000}
@@ -134,3 +135,11 @@ def held(recipe: Recipe, folder: Path, cache: Path, on_rung=None, **_) -> Record
     while not (cache / "go").exists():
         time.sleep(0.05)
     return run(recipe, folder, cache, on_rung)
+
+
+def sized(recipe: Recipe, folder: Path, cache: Path, on_rung=None, **_) -> Record:
+    """Leaves the tokens and parameters that the recipe says, as a real run does."""
+    record = run(recipe, folder, cache, None, seconds=0.001)
+    record.tokens, record.parameters = recipe.schedule.tokens, parameters_of(recipe)
+    record.save(folder)
+    return record

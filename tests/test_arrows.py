@@ -16,6 +16,7 @@ LIGHT = {"torch", "numpy", "sentencepiece", "zstandard", "safetensors"}
 # is not counted. `search/cli` alone may import everything.
 ARROWS = {
     "analysis.inference": "",
+    "analysis.ladder": "",
     "model.isolation": "",
     "model.shape": "",
     "model.slots": "",
@@ -25,7 +26,7 @@ ARROWS = {
     "model.data": "model.shape model.system model.recipe",
     "model.network": "model.recipe",
     "model.schema": "model.recipe",
-    "spaces": "model.shape model.slots model.technique model.recipe",
+    "spaces": "model.shape model.slots model.technique model.recipe model.network",
     "model.compression": "model.shape model.technique model.recipe model.data model.network",
     "model.evaluation": "model.system model.recipe model.data model.network",
     "model.record": "model.system model.schema",
@@ -46,7 +47,7 @@ ARROWS = {
     "model.variants": (
         "model.slots model.technique model.recipe model.data model.network model.compression model.evaluation model.submission"
     ),
-    "analysis.report": "analysis.inference model.record analysis analysis.effects analysis.comparison",
+    "analysis.report": "analysis.inference analysis.ladder model.record analysis analysis.effects analysis.comparison",
     "model.ways": (
         "model.slots model.technique model.recipe model.data model.network model.compression model.training "
         "model.submission model.variants"
@@ -76,7 +77,7 @@ ARROWS = {
         "model.slots model.recipe model.data model.schema spaces model.record search.sampler search.ledger search.engine"
     ),
     "search.design": (
-        "model.slots model.technique model.recipe model.data spaces model.compression model.ways "
+        "model.slots model.technique model.recipe model.data spaces model.compression model.training model.ways "
         "search.ledger model.run search.engine search.experiment"
     ),
     "search.upkeep": ("model.system model.recipe model.record search.ledger search.engine search.experiment search.terminal"),

@@ -32,7 +32,7 @@ def golflab(monkeypatch, *words):
         (["run", "baseline", "--with", "xsa:lst=2"], "last"),
         (["run", "baseline", "--without", "xsa"], "not switched on"),
         (["run", "basline"], "baseline"),
-        (["run", "baseline", "--scale", "tiny"], "proxy, full"),
+        (["run", "baseline", "--scale", "tiny"], "small, full"),
         (["run", "baseline", "--runs", "/proc/none"], "cannot be written"),
         (["run", "baseline", "--corpus", "/no/such/corpus"], "corpus"),
         (["search", "--space", "sarter"], "starter"),

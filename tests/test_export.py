@@ -9,6 +9,7 @@ import pytest
 
 from golflab.model import run as story
 from golflab.model.job import training as train_stage
+from golflab.model.recipe import counted_code
 from golflab.model.run import run
 from golflab.model.submission import standalone
 from golflab.model.system.machine import Conditions
@@ -37,8 +38,8 @@ def exported(recipe, record, runs, to):
     sizes = export(recipe, record, runs / "cache", to, said.append)
     assert sizes == {name: (to / name).stat().st_size for name in sizes}
     told = json.loads((to / "record.json").read_text())
-    assert told["code_bytes"] == sizes["train_gpt.py"]
-    assert told["bytes"] == sizes["train_gpt.py"] + sizes["model.bin"]
+    assert told["code_bytes"] == counted_code(recipe, sizes["train_gpt.py"])
+    assert told["bytes"] == told["code_bytes"] + sizes["model.bin"]
     assert (to / "model.bin").read_bytes() == story.again(recipe, runs / "cache", record)[1]
     return said, told
 

@@ -22,7 +22,8 @@ from golflab.model.compression.quantize import quantise
 from golflab.model.recipe import Recipe
 from golflab.model.record import Record
 from golflab.model.technique import catalogue, parse
-from golflab.spaces.presets import PRESETS, SCALES, preset
+from golflab.spaces.presets import PRESETS, preset
+from golflab.spaces.scales import SCALES
 from tests.contract_helpers import TINY
 from tests.matrices import infos
 

@@ -40,8 +40,9 @@ def test_newton_schulz_drives_singular_values_to_about_one(shape):
         assert values.quantile(0.05) > 0.3
 
 
-def test_newton_schulz_in_bfloat16_keeps_the_directions():
-    """What trainings use. With 8 bits singular values are rougher, and a longest direction must not grow from step to step."""
+def test_newton_schulz_in_bfloat16_keeps_the_directions(monkeypatch):
+    """As on a GPU. With 8 bits singular values are rougher, and a longest direction must not grow from step to step."""
+    monkeypatch.setattr("golflab.model.training.optimizers.WORKING", torch.bfloat16)
     g = torch.randn((64, 192), generator=RNG)
     x = orthogonalize(g)
     assert x.dtype == torch.bfloat16
@@ -175,3 +176,12 @@ def test_a_group_named_twice_is_an_error(monkeypatch):
     monkeypatch.setattr("golflab.model.recipe.Recipe.build", lambda recipe, slot: (lambda infos: twice, (0.9, 0.95), 1e-8))
     with pytest.raises(RuntimeError, match="every table and scale once"):
         Optimizers(model, BASE)
+
+
+def test_newton_schulz_works_in_float32_on_a_cpu(monkeypatch):
+    """bfloat16 takes four times as long there, and is a hundred times further from what is meant."""
+    matrices = torch.randn(3, 16, 24)
+    found = orthogonalize(matrices)
+    assert found.dtype == torch.float32
+    monkeypatch.setattr("golflab.model.training.optimizers.WORKING", torch.float64)
+    assert torch.allclose(found.double(), orthogonalize(matrices), atol=1e-4)

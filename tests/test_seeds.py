@@ -14,7 +14,8 @@ from golflab.model.network.gpt import GPT
 from golflab.model.network.initialize import generator, initialize
 from golflab.model.network.layers import Linear, parameters_of
 from golflab.model.recipe import Recipe
-from golflab.spaces.presets import PRESETS, at_scale
+from golflab.spaces.presets import PRESETS
+from golflab.spaces.scales import at_scale
 
 PUBLISHED = ("seed_849_as_published", "seed_680_as_published", "seed_1499_as_published", "seed_295_as_published")
 

@@ -10,7 +10,8 @@ from golflab.model.recipe import Recipe
 from golflab.model.technique import catalogue, find
 from golflab.search.sampler.encoding import Encoding
 from golflab.spaces.catalogue import describe, space, spaces
-from golflab.spaces.presets import BASELINE, PRESETS, at_scale, preset
+from golflab.spaces.presets import BASELINE, PRESETS, preset
+from golflab.spaces.scales import at_scale
 from golflab.spaces.space import OFF, Space
 
 PROXY = preset("baseline", "proxy")
@@ -108,7 +109,7 @@ def test_proxies_keep_techniques_and_proportions():
 def test_unknown_presets_and_scales_are_refused():
     with pytest.raises(ValueError, match="baseline"):
         preset("baselin")
-    with pytest.raises(ValueError, match="proxy, full"):
+    with pytest.raises(ValueError, match="nano, micro, proxy, small, full"):
         preset("baseline", "tiny")
 
 

@@ -30,7 +30,7 @@ FEW = {"codec": ("zlib_codec", "rans_codec"), "bits": ("int8_rows", "int4_rows")
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     path = made_up_corpus(tmp_path_factory.mktemp("corpus"))
-    return BASE.with_(corpus=str(path), tokens=12 * BATCH, limit=80_000)
+    return BASE.with_(corpus=str(path), tokens=12 * BATCH, limit=32_000)
 
 
 @pytest.fixture(scope="module")

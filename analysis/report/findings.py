@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from golflab.analysis.effects.model import Model
+from golflab.analysis.report.climb import Climb, json_rows
 
 RANKING = ["technique", "delta_bpb", "se", "low", "high", "p", "p_holm", "q_bh", "runs", "mde", "bytes", "doubt"]
 COUNTS = ("asked", "not_fitting", "trained", "over_limit", "pruned", "failed", "complete")
@@ -30,6 +31,7 @@ class Findings:
         empty.
         confirmed: of `golflab.analysis.comparison.confirmed.confirmed`: the best recipe against the preset on fresh seeds;
         may be empty.
+        climb: of `golflab.analysis.report.climb.climb`: effects predicted at full scale, where the experiment is a ladder.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Findings:
     model: Model | None = field(repr=False, default=None)
     finishings: pd.DataFrame = field(repr=False, default_factory=pd.DataFrame)
     confirmed: pd.DataFrame = field(repr=False, default_factory=pd.DataFrame)
+    climb: Climb | None = field(repr=False, default=None)
 
     @property
     def best(self) -> dict[str, Any] | None:
@@ -54,7 +57,7 @@ class Findings:
         for name in ("finishings", "confirmed"):  # only where there are any
             if len(found := getattr(self, name)):
                 told[name] = [_plain(r) for r in found.to_dict("records")]
-        return told
+        return told if self.climb is None else told | {"ladder": json_rows(self.climb)}
 
     @property
     def identified(self) -> bool:

@@ -15,6 +15,7 @@ from golflab.analysis.effects.finishings import finishings
 from golflab.analysis.effects.model import fit_model
 from golflab.analysis.files import write_whole
 from golflab.analysis.reading import located
+from golflab.analysis.report.climb import climb
 from golflab.analysis.report.findings import Findings, count
 from golflab.analysis.report.terminal import write
 from golflab.analysis.table import read
@@ -56,5 +57,6 @@ def report(folder: str | Path) -> Report:
         counts=count(table),
         model=model,
         finishings=finishings(table),
+        climb=climb(table),
         confirmed=confirmed(folder, best.iloc[0], float(np.nanmedian(table["limit"]))) if len(best) else pd.DataFrame(),
     )

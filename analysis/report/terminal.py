@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from golflab.analysis.report.climb import ladder_text
 from golflab.analysis.report.findings import Findings
 from golflab.analysis.report.words import summary
 
@@ -14,7 +15,9 @@ def write(findings: Findings, console: Any) -> None:
     """Print the summary and the ranking to a `rich` console."""
     for sentence in summary(findings):
         console.print(sentence, highlight=False)
-    if findings.identified:
+    if findings.climb is not None:
+        ladder_text(findings.climb, console)
+    elif findings.identified:
         console.print(_ranking_grid(findings, console.width >= 120))
         if console.width < 120:
             for doubt, part in findings.contributions[findings.contributions["doubt"] != ""].groupby("doubt", sort=False):

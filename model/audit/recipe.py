@@ -81,7 +81,7 @@ def audit_artifact(
         recipe: what they are the weights of.
         artifact: the packed file.
         data: its split's text, and the tokenizer.
-        code_bytes: length of the code that travels; None makes the script and measures it.
+        code_bytes: bytes of the script that count; None makes the script and measures it.
         tokens: how much text the experiments use; by default enough for adapters and mixers to learn from it twice.
         seconds: the time limit of the whole evaluation.
         seed: of the experiments; see `golflab.model.audit.judge.audit`.
@@ -91,9 +91,9 @@ def audit_artifact(
         ValueError: the artifact does not fit the recipe.
     """
     if code_bytes is None:
-        from golflab.model.submission.script import script
+        from golflab.model.submission.script import exact_code_bytes
 
-        code_bytes = len(script(recipe))
+        code_bytes = exact_code_bytes(recipe)
     documents = data.split(recipe.data.split)
     with tempfile.TemporaryDirectory() as folder:
         told, tokenizer = Path(folder) / "recipe.json", Path(folder) / "tokenizer.model"

@@ -16,7 +16,7 @@ from golflab.model.data.corpus import load_corpus
 from golflab.model.data.prepare import TokenData, prepared
 from golflab.model.recipe import Recipe
 from golflab.model.stages import Cache, later_keys, train_key, trained_key
-from golflab.model.submission.script import script
+from golflab.model.submission.script import exact_code_bytes
 from golflab.model.system.device import Place
 from golflab.model.system.files import write_atomic
 from golflab.model.system.machine import Conditions
@@ -130,8 +130,8 @@ class Job:
 
     @functools.cached_property
     def code_bytes(self) -> int:
-        """Length of the script that is counted with the weights."""
-        return len(script(self.recipe))
+        """Bytes of the script that are counted with the weights."""
+        return exact_code_bytes(self.recipe)
 
     @property
     def checkpoint(self) -> Path:

@@ -13,7 +13,7 @@ import functools
 import json
 import lzma
 
-from golflab.model.recipe import Recipe
+from golflab.model.recipe import Recipe, counted_code
 from golflab.model.slots import SLOTS, STAGES
 from golflab.model.system.sources import ROOT, closure, path_of, source
 
@@ -77,15 +77,20 @@ def script(recipe: Recipe, file: str = "train_gpt.py") -> bytes:
 
 @functools.lru_cache(maxsize=4096)
 def code_bytes(recipe: Recipe) -> int:
-    """Length of `script`, quickly: that of the defaults, plus what each technique adds to it or saves of it alone.
+    """What of `script` counts, quickly: of the defaults' length, plus what each technique adds to it or saves of it alone.
 
-    Within 1 % of the exact length, which a finished run's record holds; a search asks this for hundreds of candidates.
+    Within 1 % of `exact_code_bytes`, which a finished run's record holds; a search asks this for hundreds of candidates.
     """
     defaults, mine = _modules(Recipe()), _modules(recipe)
     bare = _length(defaults)
     added = sum(_length(defaults | {name}) - bare for name in mine - defaults)
     saved = sum(bare - _length(defaults - {name}) for name in defaults - mine)
-    return bare + added - saved + len(_told(recipe))
+    return counted_code(recipe, bare + added - saved + len(_told(recipe)))
+
+
+def exact_code_bytes(recipe: Recipe) -> int:
+    """Bytes of `script` that count towards the recipe's limit: see `golflab.model.recipe.counted_code`."""
+    return counted_code(recipe, len(script(recipe)))
 
 
 @functools.lru_cache(maxsize=512)

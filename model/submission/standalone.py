@@ -21,7 +21,7 @@ from golflab.model.data.tokenizer import Tokenizer, tokenizer_of
 from golflab.model.evaluation.score import evaluate
 from golflab.model.network.gpt import GPT
 from golflab.model.network.weights import empty_model, load_weights
-from golflab.model.recipe import Recipe
+from golflab.model.recipe import Recipe, counted_code
 from golflab.model.system.device import Place
 from golflab.model.system.files import write_atomic
 from golflab.model.training.loop import source_of, train
@@ -38,6 +38,7 @@ def main(body: dict[str, Any], code_bytes: int) -> None:
     recipe = Recipe.from_json(body).with_(corpus=options.corpus or body["data"]["corpus"])
     if options.tokenizer:
         recipe = recipe.with_(tokenizer=options.tokenizer)
+    code_bytes = counted_code(recipe, code_bytes)
     try:
         told = _train(recipe, options, code_bytes) if options.train else {}
         print(json.dumps(told | _score(recipe, options, code_bytes)))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from golflab.model.recipe import Recipe
+from golflab.model.recipe import Recipe, counted_code
 from golflab.model.record import Record, look_through
 from golflab.model.system.files import write_atomic
 from golflab.search.ledger.book import best_of
@@ -145,7 +145,8 @@ def judge(target: str, scale: str, runs: Path, entry: dict[str, Any] | None = No
     if (folder / "model.bin").is_file() and (folder / "recipe.json").is_file():
         recipe = Recipe.from_json(json.loads((folder / "recipe.json").read_text()))
         data = prepared(recipe, runs / "cache" / "data")
-        code = (folder / "train_gpt.py").stat().st_size if (folder / "train_gpt.py").exists() else None
+        script = folder / "train_gpt.py"
+        code = counted_code(recipe, script.stat().st_size) if script.exists() else None
         return audit_artifact(recipe, folder / "model.bin", data, code_bytes=code, **options)
     name, _, trial = target.rpartition("/")
     if name and target not in PRESETS:

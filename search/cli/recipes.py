@@ -119,11 +119,11 @@ def cost(
 ) -> None:
     """Print the forecast bytes of a preset, tensor by tensor, before anything is trained."""
     from golflab.model.compression.forecast import bill, inventory, marginal
-    from golflab.model.submission.script import script
+    from golflab.model.submission.script import exact_code_bytes
     from golflab.search.cli.run_one import recipe_of
 
     recipe = recipe_of(preset, scale, with_ or [], without or [], limit=limit)
-    code = len(script(recipe))
+    code = exact_code_bytes(recipe)
     told = bill(inventory(recipe), recipe, code)
     show.emit(told.to_json()) if as_json else show.cost(out, recipe, told, marginal(recipe, code))
 

@@ -121,7 +121,7 @@ def search(
     checked = start.asked(options)
     for line in prospects(checked, checked.load_space()):
         say(err, line)
-    _finish(_watched(checked, lambda watcher: start.search(watcher, **options)), as_json, storage)
+    conclude(watched(checked, lambda watcher: start.search(watcher, **options)), as_json, storage)
 
 
 @app.command()
@@ -144,6 +144,7 @@ def first(
 
     options: dict[str, Any] = {"preset": "baseline", "space": "first", "scale": "nano", "name": name, "runs": str(runs)}
     options |= {"corpus": corpus, "seed": seed, "cpus": cpus, "finish": plans.FINISH, "rungs": False, "float_score": False}
+    options["limit"] = plans.LIMIT
     checked = start.asked(options)
     recipe = checked.recipe()
     say(err, "Preparing the text and measuring the speed of this machine …")
@@ -156,10 +157,10 @@ def first(
     plan = design.plan(recipe, checked.load_space())
     options |= {"trials": len(plan) + design.proposals, "confirm": design.seeds}
     began = time.monotonic()
-    result = _watched(checked, lambda watcher: start.first(plan, watcher, **options), options["trials"])
+    result = watched(checked, lambda watcher: start.first(plan, watcher, **options), options["trials"])
     expected, took = pace.minutes(design), (time.monotonic() - began) / 60
     say(err, f"It took {took:.1f} minutes; about {expected:.1f} were expected.")
-    _finish(result, as_json)
+    conclude(result, as_json)
     more = f"{checked.resume_command} --trials {len(plan) + 10 * design.proposals}"
     say(
         err,
@@ -193,17 +194,18 @@ def resume(
     changes |= {"gpus_per_trial": gpus_per_trial, "processes": processes, "local_disk": local_disk}
     options = start.options_of(name, runs, trust=trust, **changes | {"storage": storage, "space": space})
     work = lambda watcher: start.go_on(options, watcher, failed=failed, trust=trust)
-    _finish(_watched(options, work), as_json, options.storage)
+    conclude(watched(options, work), as_json, options.storage)
 
 
-def _watched(options: Any, work: Any, trials: int | None = None) -> Any:
+def watched(options: Any, work: Any, trials: int | None = None) -> Any:
+    """Do ``work`` while a live table on stderr shows the experiment's trials."""
     from golflab.search.terminal.live_table import LiveTable
 
     with LiveTable(options.recipe(), trials or options.trials) as watcher:
         return work(watcher)
 
 
-def _finish(result: Any, as_json: bool, storage: str | None = None) -> None:
+def conclude(result: Any, as_json: bool, storage: str | None = None) -> None:
     """Print how a search ended, and write its report."""
     from golflab.search.upkeep.status import status_of
 
@@ -265,4 +267,4 @@ def ablate(
     options |= {"design": made.design, "trials": len(made.recipes)}
     options["name"] = name or free_name(runs, f"{preset}-{made.design}")
     checked = start.asked(options, made.recipes)
-    _finish(_watched(checked, lambda watcher: start.run_plan(made.recipes, watcher, **options)), as_json)
+    conclude(watched(checked, lambda watcher: start.run_plan(made.recipes, watcher, **options)), as_json)

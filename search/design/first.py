@@ -29,6 +29,8 @@ FINISH = (
 )
 NOISE = 0.011  # standard deviation of one run at the scale `nano`, bits per byte, interactions included: docs/first_search.md
 MINUTES = 4.2
+# Bytes. Chosen so that most combinations of the space fit and the largest does not, which shows what a refusal looks like.
+LIMIT = 57_000
 PACE_STEPS = 16
 STARTING = 25.0  # seconds that Ray and its workers need to start, on a core that trains 20,000 tokens of `nano` per second
 STARTING_PACE = 20_000.0

@@ -18,7 +18,8 @@ from golflab.search.engine.halving import shorter
 from golflab.search.experiment.experiment_file import command
 from golflab.search.ledger.pruners import ReliableRungPruner, WilcoxonRungPruner
 from golflab.spaces.catalogue import space as find_space
-from golflab.spaces.presets import PRESETS, SCALES, at_scale, preset
+from golflab.spaces.presets import PRESETS, preset
+from golflab.spaces.scales import SCALES, at_scale
 from golflab.spaces.space import Space
 
 PRUNERS = ("none", "median", "wilcoxon")

@@ -66,7 +66,7 @@ def optimised(text):
             muon.step(1.0, step / STEPS)
         return [p.detach() for p in parameters], {name: m.clone() for name, m in muon.state().items()}
     finally:
-        golflab.model.training.optimizers.WORKING = torch.bfloat16
+        golflab.model.training.optimizers.WORKING = None
 
 
 def work(recipes):

@@ -1,0 +1,136 @@
+"""Scales: small bodies in which presets keep their proportions, and how long to train them.
+
+| scale | baseline's parameters | body | for |
+|---|---:|---|---|
+| nano | 45 thousand | 4 layers of width 32, 512 token ids, 128 positions | seconds to minutes of a CPU core |
+| micro | 149 thousand | 4 layers of width 64, 512 token ids, 128 positions | minutes of a CPU core |
+| proxy | 0.7 million | 5 layers of width 128, 1,024 token ids, 256 positions | minutes to hours of a CPU core |
+| small | 3.5 million | 7 layers of width 256, 1,024 token ids, 512 positions | one GPU |
+| full | 17 million | the challenge's | the challenge's machine |
+
+How a preset becomes small:
+
+* depth, MLP width over width, key/value heads over heads and vocabulary keep their ratio to the baseline's, rounded; a
+  vocabulary far above the baseline's keeps a quarter of it, but no fewer ids than the scale's;
+* width, heads and context are the scale's;
+* knobs that count something follow by their technique's ``rescale``;
+* the byte limit is by preset, so that it binds as at full scale (`golflab.spaces.limits`).
+
+A duration is a number of training tokens per parameter. The challenge trains on 200 to 400.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from golflab.model.network.blueprint import blueprint
+from golflab.model.recipe import Recipe
+from golflab.model.shape import Schedule, Shape
+from golflab.spaces.limits import LIMITS
+
+DURATIONS = (5.0, 20.0, 80.0, 320.0)  # training tokens per parameter
+
+# The challenge: ten minutes on its machine, batches of 524,288 tokens, 16,000,000 decimal bytes.
+FULL_SHAPE = Shape(layers=9, width=512, heads=8, kv_heads=4, hidden=1024, vocabulary=1024, context=1024)
+FULL_SCHEDULE = Schedule(tokens=None, seconds=600.0, batch_tokens=524_288, micro_tokens=65_536)
+FULL_LIMIT = 16_000_000
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A body, and the schedule of a run that names no duration.
+
+    Attributes:
+        shape: the baseline's.
+        schedule: its batch, and its tokens where none are asked for.
+    """
+
+    shape: Shape
+    schedule: Schedule
+
+
+def _schedule(tokens: int, batch: int) -> Schedule:
+    return Schedule(tokens=tokens, batch_tokens=batch, micro_tokens=batch)
+
+
+SCALES: dict[str, Scale] = {
+    # A first search: 144 steps, 6.5 tokens a parameter. Four bodies were measured for it: docs/first_search.md.
+    "nano": Scale(
+        Shape(layers=4, width=32, heads=2, kv_heads=1, hidden=64, vocabulary=512, context=128), _schedule(294_912, 2_048)
+    ),
+    "micro": Scale(
+        Shape(layers=4, width=64, heads=4, kv_heads=2, hidden=128, vocabulary=512, context=128), _schedule(745_472, 2_048)
+    ),
+    "proxy": Scale(
+        Shape(layers=5, width=128, heads=4, kv_heads=2, hidden=256, vocabulary=1024, context=256), _schedule(524_288, 4_096)
+    ),
+    "small": Scale(
+        Shape(layers=7, width=256, heads=4, kv_heads=2, hidden=512, vocabulary=1024, context=512),
+        _schedule(17_563_648, 16_384),
+    ),
+    "full": Scale(FULL_SHAPE, FULL_SCHEDULE),
+}
+
+
+def at_scale(recipe: Recipe, scale: str) -> Recipe:
+    """Return a full-scale ``recipe`` as it is, or a small one: the same techniques and proportions in a small body.
+
+    Raises:
+        ValueError: the scale is none of `SCALES`.
+    """
+    if scale not in SCALES:
+        raise ValueError(f"scale={scale!r} must be one of {', '.join(SCALES)}.")
+    if scale == "full":
+        return recipe
+    small = SCALES[scale]
+    shape = _shrunk(recipe.shape, small.shape)
+    techniques = tuple(t.rescale(recipe.shape, shape) for t in recipe.techniques)
+    made = dataclasses.replace(recipe, shape=shape, schedule=small.schedule, techniques=techniques)
+    return made.with_(limit=_limit(recipe, made, scale))
+
+
+def at_duration(recipe: Recipe, tokens_per_parameter: float) -> Recipe:
+    """The recipe trained on so many tokens per parameter of its model, in whole batches.
+
+    Raises:
+        ValueError: the duration is not above 0, or shorter than one batch.
+    """
+    if not 0 < tokens_per_parameter < float("inf"):
+        raise ValueError(f"tokens_per_parameter={tokens_per_parameter!r} must be a number above 0.")
+    batch, wanted = recipe.schedule.batch_tokens, tokens_per_parameter * parameters_of(recipe)
+    if wanted < batch:
+        raise ValueError(
+            f"tokens_per_parameter={tokens_per_parameter:g} is {wanted:.0f} tokens here, less than one batch of {batch:,}. "
+            "Ask for a longer duration."
+        )
+    return recipe.with_(tokens=round(wanted / batch) * batch, seconds=None)
+
+
+def parameters_of(recipe: Recipe) -> int:
+    """How many parameters the recipe's model has."""
+    return sum(info.count for info in blueprint(recipe))
+
+
+def _limit(full: Recipe, made: Recipe, scale: str) -> int:
+    """The preset's own limit at this scale; of any other recipe, the share of the bytes that its parameters are."""
+    if full.name in LIMITS and full.limit == FULL_LIMIT:
+        return LIMITS[full.name][scale]
+    count = parameters_of(full)
+    return max(1, round(full.limit * parameters_of(made) / count)) if count else full.limit
+
+
+def _shrunk(shape: Shape, small: Shape) -> Shape:
+    """A small body with ``shape``'s proportions to the baseline's: depth, MLP width, KV heads, vocabulary."""
+    full = FULL_SHAPE
+    vocabulary = shape.vocabulary * small.vocabulary // full.vocabulary
+    return dataclasses.replace(
+        shape,
+        layers=round(shape.layers * small.layers / full.layers),
+        width=small.width,
+        heads=small.heads,
+        kv_heads=max(1, small.heads * shape.kv_heads // shape.heads),
+        hidden=round(shape.hidden / shape.width * small.width),
+        vocabulary=vocabulary if vocabulary <= small.vocabulary else max(small.vocabulary, vocabulary // 4),
+        context=small.context,
+    )
