@@ -87,6 +87,7 @@ class Technique:
         clashes: other techniques it cannot be combined with (their names), and the reason a user is shown.
         needs: other techniques it cannot do without, and the reason.
         reads: slots of later stages it consults, so that its stage depends on their tenants too.
+        instead: what an ablation puts in its place where leaving it empty would be another task; a technique's name.
     """
 
     slot: ClassVar[str]
@@ -95,6 +96,7 @@ class Technique:
     clashes: ClassVar[dict[str, str]] = {}
     needs: ClassVar[dict[str, str]] = {}
     reads: ClassVar[tuple[str, ...]] = ()
+    instead: ClassVar[str] = ""
     name: ClassVar[str] = ""
 
     def __init_subclass__(cls) -> None:
