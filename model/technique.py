@@ -88,6 +88,7 @@ class Technique:
         clashes: names of techniques that it cannot be combined with, and the reason that a user is shown.
         needs: names of techniques without which it cannot work, and the reason.
         reads: slots of later stages that it reads, so that its stage depends on the techniques in them too.
+        instead: name of the technique that an ablation puts in its place where an empty slot would be another task.
     """
 
     slot: ClassVar[str]
@@ -96,6 +97,7 @@ class Technique:
     clashes: ClassVar[dict[str, str]] = {}
     needs: ClassVar[dict[str, str]] = {}
     reads: ClassVar[tuple[str, ...]] = ()
+    instead: ClassVar[str] = ""
     name: ClassVar[str] = ""
 
     def __init_subclass__(cls) -> None:

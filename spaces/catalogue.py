@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from golflab.model.recipe import Recipe
 from golflab.model.slots import SLOTS
-from golflab.model.technique import catalogue
+from golflab.model.technique import catalogue, find
 from golflab.spaces.presets import BASELINE, PRESETS
 from golflab.spaces.scales import SCALES, at_scale
 from golflab.spaces.space import Space
@@ -127,8 +127,8 @@ def _evaluation(preset: Recipe) -> Space:
 
 
 def _everything(preset: Recipe) -> Space:
-    """The whole catalogue with all knobs, and the shape."""
-    return Space("everything", preset, techniques=tuple(catalogue()), knobs=("*",), shape=_shapes(preset))
+    """The whole catalogue except what rewrites text, with all knobs, and the shape."""
+    return Space("everything", preset, techniques=_compared(catalogue()), knobs=("*",), shape=_shapes(preset))
 
 
 _BUILDERS: dict[str, Callable[[Recipe], Space]] = {
@@ -145,7 +145,13 @@ _BUILDERS: dict[str, Callable[[Recipe], Space]] = {
 
 def _of(*stages: str) -> tuple[str, ...]:
     """Techniques of these stages, without the defaults of slots, which are what "off" means."""
-    return tuple(name for name, cls in catalogue().items() if cls.stage() in stages and SLOTS[cls.slot].default != name)
+    found = (name for name, cls in catalogue().items() if cls.stage() in stages and SLOTS[cls.slot].default != name)
+    return _compared(found)
+
+
+def _compared(names: Iterable[str]) -> tuple[str, ...]:
+    """Those whose scores can be compared: recipes that rewrite text count other bytes than recipes with plain text."""
+    return tuple(name for name in names if find(name).slot != "text")
 
 
 def _shapes(preset: Recipe) -> dict[str, tuple[int, ...]]:

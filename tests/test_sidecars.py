@@ -179,6 +179,13 @@ def test_sidecars_that_cannot_be_right_are_refused(shards, spoil):
         of(shards)
 
 
+def test_text_is_refused_where_the_tokenizer_normalises_it(made, tmp_path):
+    path = tmp_path / "text.jsonl"
+    path.write_text("\n".join(json.dumps({"text": text}) for text in TEXTS["train"]))
+    with pytest.raises(ValueError, match="the tokenizer normalises text"):
+        prepared(recipe_of(path).with_(tokenizer=str(made / "t.model")), tmp_path / "cache")
+
+
 def test_rewritten_shards_are_refused_as_plain_text_with_advice(shards):
     with pytest.raises(ValueError, match="--with caseops"):
         of(shards, "")

@@ -133,6 +133,11 @@ def test_the_seeds_space_reaches_every_seed_and_the_samplers_encoding_gives_it_b
     assert found.recipe(encoding.params(encoding.rows([params])[0])).hash == found.recipe(params).hash
 
 
+@pytest.mark.parametrize("name", ["optimizer", "everything"])
+def test_no_space_draws_what_changes_the_bytes_that_scores_are_by(name):
+    assert {find(t).slot for t in space(name, preset("baseline", "proxy")).techniques}.isdisjoint({"text"})
+
+
 def test_no_space_draws_what_only_reproduces_a_fault():
     found = space("seeds", preset("seed_849", "proxy"))
     faults = [(name, knob) for name in found.techniques for knob, rule in find(name).knobs().items() if rule.faults]

@@ -148,6 +148,7 @@ def with_data(result: Audit, facts: dict[str, Any], split: str) -> Audit:
                     f"; the tokenizer lost or added {counts['changed']:,} of {counts['original']:,} bytes of the original text"
                 )
             for told in facts.get("notes", []):
+                evidence += f"; {told}" if "sidecars count" in told else ""
                 if "held-out part is" in told:
                     state, evidence = ("unchecked" if state == "pass" else state), f"{told} {evidence}"
         changed[verdict.condition] = dataclasses.replace(verdict, state=state, evidence=evidence)

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
 from golflab.model.data.corpus import Corpus, ShardCorpus, counted, load_corpus
 from golflab.model.data.shards import BOS, Stream, exchanged, read_shard, split_documents, stage, write_shard
-from golflab.model.data.tokenizer import Tokenizer, check_ids, tokenizer_for
+from golflab.model.data.tokenizer import Rewriting, Tokenizer, check_ids, tokenizer_for
 from golflab.model.recipe import Recipe, digest
 from golflab.model.shape import Data
 from golflab.model.system.files import locked
 from golflab.model.system.progress import Progress
-
-if TYPE_CHECKING:
-    from golflab.model.data.rewriting import Rewriting, RewrittenTokenizer
 
 Look = Callable[[list[np.ndarray], list[np.ndarray]], dict[str, Any]]  # documents of dev and test -> facts
 
@@ -115,6 +112,12 @@ def _from_text(
     corpus: Corpus, tokenizer: Tokenizer, fingerprint: str, look: Look, folder: Path, local_disk: Path | None
 ) -> TokenData:
     """Encode what the cache does not hold; the held-out part is inspected before the long training part is encoded."""
+    if not getattr(tokenizer, "lossless", True):
+        raise ValueError(
+            f"corpus {corpus.name!r}: the tokenizer normalises text, so its tokens do not tell the bytes of the original text. "
+            "Give one that was trained with normalization_rule_name=identity and remove_extra_whitespaces=false; "
+            "tokenizer='auto' trains one."
+        )
 
     def tokens(split: str) -> Path:
         path = folder / f"{split}.bin"
@@ -165,11 +168,12 @@ def _from_shards(
             f"{corpus.held_out[0]} {begins}, not with BOS (id {tokenizer.own_bos}): its first document is cut off, or a shard "
             "in front of it is missing. Get the whole validation shard; a part of a document cannot be scored like the whole."
         )
-    counts = counted(corpus) if _rewrites(tokenizer) else None
+    rewritten: Any = tokenizer if hasattr(tokenizer, "rewriting") else None
+    counts = None if rewritten is None else counted(corpus)
     paths, bos = list(corpus.train), tokenizer.own_bos
-    if _fuses(tokenizer):
-        whole, counts = tokenizer.fuse(tokenizer.arranged(np.concatenate(held_out)), counts)
-        paths, bos = [_fused(path, folder / f"fused-{path.name}", tokenizer) for path in paths], BOS
+    if rewritten is not None and rewritten.rewriting.fused:
+        whole, counts = rewritten.fuse(rewritten.arranged(np.concatenate(held_out)), counts)
+        paths, bos = [_fused(path, folder / f"fused-{path.name}", rewritten) for path in paths], BOS
     documents = split_documents(whole)
     if len(documents) < 2:
         raise ValueError(f"corpus {corpus.name!r}: its validation shards hold one document; dev and test need one each.")
@@ -186,15 +190,7 @@ def _cut(counts: np.ndarray, documents: list[np.ndarray]) -> list[np.ndarray]:
     return np.split(counts[: ends[-1]], ends[:-1])
 
 
-def _rewrites(tokenizer: Tokenizer) -> bool:
-    return hasattr(tokenizer, "rewriting")
-
-
-def _fuses(tokenizer: Tokenizer) -> TypeGuard[RewrittenTokenizer]:
-    return _rewrites(tokenizer) and tokenizer.rewriting.fused > 0
-
-
-def _fused(path: Path, to: Path, tokenizer: RewrittenTokenizer) -> Path:
+def _fused(path: Path, to: Path, tokenizer: Any) -> Path:
     """A training shard with its markers fused, in the cache."""
     if not _is_shard(to):
         write_shard(to, tokenizer.fused_pieces(read_shard(path)))

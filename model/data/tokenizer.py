@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import sentencepiece
@@ -19,11 +19,21 @@ from golflab.model.data.corpus import Corpus, ShardCorpus
 from golflab.model.data.shards import BOS, exchanged
 from golflab.model.system.files import locked, write_atomic
 
-if TYPE_CHECKING:
-    from golflab.model.data.rewriting import Rewriting
-
 SAMPLE_BYTES = 20_000_000  # text a tokenizer is trained on, at most
 SPACE = "\u2581"  # the mark SentencePiece puts for a space
+
+
+class Rewriting(Protocol):
+    """How text is rewritten before it becomes tokens: what `golflab.model.data.rewriting` makes, which travels only if used."""
+
+    name: str
+    module: str
+
+    def train(self, documents: Iterable[str], vocabulary: int) -> bytes:
+        """Train a tokenizer on rewritten text."""
+
+    def tokenizer(self, proto: bytes) -> Tokenizer:
+        """A tokenizer of rewritten text from the content of a ``.model`` file."""
 
 
 class Tokenizer:

@@ -112,4 +112,6 @@ def _documents(recipe: Recipe, options: argparse.Namespace) -> tuple[Tokenizer, 
         tokenizer = tokenizer_of(Path(options.tokenizer).read_bytes(), rewriting_of(recipe))
     else:
         tokenizer = _data(recipe, options).tokenizer
+    if not getattr(tokenizer, "lossless", True):
+        raise ValueError(f"{options.text}: the tokenizer normalises text, so its tokens do not tell the bytes of the original.")
     return tokenizer, [tokenizer.encode(options.text.read_bytes().decode())], None

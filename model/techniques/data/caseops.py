@@ -73,6 +73,8 @@ class Caseops(Technique):
         "-0.0025, three seeds, repeated by nobody. A fused CAPNEXT never occurs, as it stands within words."
     )
 
+    instead = "verbatim"
+
     fusion: bool = knob(False, choices=(False, True))
 
     def build(self, shape: Shape, layer: int | None = None) -> Rewriting:
