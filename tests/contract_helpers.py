@@ -30,8 +30,9 @@ from golflab.model.recipe import Recipe
 from golflab.model.shape import Schedule, Shape
 from golflab.model.slots import SLOTS
 from golflab.model.technique import Knob, Technique, catalogue, find, parse
-from golflab.model.training.loop import Run, train
+from golflab.model.training.loop import train
 from golflab.model.training.result import Trained
+from golflab.model.training.state import TrainingState
 from tests.machine import prepare
 
 prepare()
@@ -275,7 +276,7 @@ def changes(a: Recipe, b: Recipe) -> bool:
 
 def untrained(recipe: Recipe, steps: int = 6) -> set[str]:
     """Parameters that get no gradient in the first steps of a training that goes through everything that switches on."""
-    run = Run(recipe.with_(tokens=steps * BATCH), torch.device("cpu"), torch.float32)
+    run = TrainingState(recipe.with_(tokens=steps * BATCH), torch.device("cpu"), torch.float32)
     left = set(run.names)
     for step in range(steps):
         run.model.set_progress(step / (steps - 1))

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from golflab.model.audit.accounting import accounting
+from golflab.model.audit.experiments.accounting import accounting
 from golflab.model.data.prepare import prepare, prepared
 from golflab.model.data.rewriting import FUSED_AT, MARKERS_AT, SPACE_AT
 from golflab.model.data.tokenizer import SPACE, forecast_bytes, train_tokenizer
