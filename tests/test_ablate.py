@@ -42,7 +42,7 @@ def test_leave_one_out_is_the_preset_and_each_without_one():
 @pytest.mark.parametrize(("base", "design"), [(preset("caseops", "ema"), "leave-one-out"), (preset("ema"), "add-one-in")])
 def test_what_rewrites_text_is_compared_with_text_of_the_same_bytes(base, design):
     """Plain text has other bytes, so that bits per byte would be no comparison."""
-    made = plan(base, design, techniques=["caseops", "ema"], forecaster=small)
+    made = plan(base, design, techniques=[find("caseops")(), find("ema")()], forecaster=small)
     assert {t.name for r in made.recipes for t in r.tenants("text")} == {"caseops", "verbatim"}
     assert all(r.tenant("text") is not None for r in made.recipes)
 
