@@ -7,6 +7,7 @@ An empty slot costs nothing and changes nothing: the expression is simply absent
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -107,9 +108,9 @@ class Block(nn.Module):
         self.mlp_scale = _fill(recipe, "branch_scale", layer)
         self.leave = _fill(recipe, "leave", layer)
         self.wiring = _fill(recipe, "wiring", layer)
-        # A wiring of several lanes may mix x0 in itself, and may say which lanes skips go to.
+        # A wiring of several lanes may mix x0 in itself, and may turn skips into skips for one lane only.
         self.wiring_enters: bool = getattr(self.wiring, "enters", False)
-        self.into_lanes = getattr(self.wiring, "into_lanes", None)
+        self.into_lanes: Callable[..., Callable[..., Tensor]] | None = getattr(self.wiring, "into_lanes", None)
 
     def forward(
         self, x: Tensor, x0: Tensor, extra: Tensor | None, first: Tensor | None, start: int = 0
@@ -171,7 +172,8 @@ class GPT(nn.Module):
         self.path = _fill(recipe, "path")
         skips, virtual = recipe.tenant("skips"), shape.layers if self.path is None else self.path.span
         self.skips = None if skips is None else skips.build(dataclasses.replace(shape, layers=virtual))
-        self.blocks = nn.ModuleList(Block(recipe, layer) for layer in range(shape.layers))
+        blocks = [Block(recipe, layer) for layer in range(shape.layers)]
+        self.blocks, self.into_lanes = nn.ModuleList(blocks), [block.into_lanes for block in blocks]
         self.exit = _fill(recipe, "exit")
         self.cap = _fill(recipe, "logits")
         self.order, self.span = list(range(shape.layers)), shape.layers  # blocks in their order; steps that skips span
@@ -205,9 +207,9 @@ class GPT(nn.Module):
         first: Tensor | None = None
         outputs: list[Tensor] = []
         for step, layer in enumerate(self.order):
-            block = self.blocks[layer]
+            block, into_lanes = self.blocks[layer], self.into_lanes[layer]
             if self.skips is not None:
-                skips = self.skips if block.into_lanes is None else block.into_lanes(self.skips)
+                skips = self.skips if into_lanes is None else into_lanes(self.skips)
                 x = skips(x, outputs, step, self.span)
             last = step == len(self.order) - 1
             cut = start if last and block.mix is None else 0  # a mixer looks back, so it needs the positions before
