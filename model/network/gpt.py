@@ -7,6 +7,7 @@ An empty slot has no cost and no effect: its expression is absent.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -100,9 +101,9 @@ class Block(nn.Module):
         self.mlp_scale = recipe.build("branch_scale", layer)
         self.leave = recipe.build("leave", layer)
         self.wiring = recipe.build("wiring", layer)
-        # A wiring of several lanes may mix x0 in itself, and may say which lanes skips go to.
+        # A wiring of several lanes may mix x0 in itself, and may turn skips into skips for one lane only.
         self.wiring_enters: bool = getattr(self.wiring, "enters", False)
-        self.into_lanes = getattr(self.wiring, "into_lanes", None)
+        self.into_lanes: Callable[..., Callable[..., Tensor]] | None = getattr(self.wiring, "into_lanes", None)
 
     def forward(
         self, x: Tensor, x0: Tensor, extra: Tensor | None, first: Tensor | None, start: int = 0
@@ -164,7 +165,8 @@ class GPT(nn.Module):
         self.path = recipe.build("path")
         skips, virtual = recipe.tenant("skips"), shape.layers if self.path is None else self.path.span
         self.skips = None if skips is None else skips.build(dataclasses.replace(shape, layers=virtual))
-        self.blocks = nn.ModuleList(Block(recipe, layer) for layer in range(shape.layers))
+        blocks = [Block(recipe, layer) for layer in range(shape.layers)]
+        self.blocks, self.into_lanes = nn.ModuleList(blocks), [block.into_lanes for block in blocks]
         self.exit = recipe.build("exit")
         self.cap = recipe.build("logits")
         self.order, self.span = list(range(shape.layers)), shape.layers  # blocks in their order; steps that skips span
@@ -198,9 +200,9 @@ class GPT(nn.Module):
         first: Tensor | None = None
         outputs: list[Tensor] = []
         for step, layer in enumerate(self.order):
-            block = self.blocks[layer]
+            block, into_lanes = self.blocks[layer], self.into_lanes[layer]
             if self.skips is not None:
-                skips = self.skips if block.into_lanes is None else block.into_lanes(self.skips)
+                skips = self.skips if into_lanes is None else into_lanes(self.skips)
                 x = skips(x, outputs, step, self.span)
             last = step == len(self.order) - 1
             cut = start if last and block.mix is None else 0  # a mixer also needs the positions before

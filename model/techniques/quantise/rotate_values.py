@@ -18,8 +18,8 @@ from golflab.model.technique import Technique
 class RotateValues(Technique):
     """Rotates every head's values by a Hadamard matrix, and the output matrix's columns back: the same function, other weights.
 
-    R = H_d/√d, H_d Sylvester's matrix of ±1; where the head width d is no power of two, R is made of blocks of the largest
-    power of two that divides it. Per head W_v ← R W_v and W_o ← W_o Rᵀ. Attention, XSA, gates and residuals of values commute with a
+    R = H_d/√d, H_d Sylvester's matrix of ±1; where the head width d is no power of two, R is blocks of the largest power of two
+    that divides it. Per head W_v ← R W_v and W_o ← W_o Rᵀ. Attention, XSA, gates and residuals of values commute with a
     rotation that all layers share; a value embedding's projection is rotated along. Rotated rows are closer to a Gaussian, with
     fewer outliers. The MLP is left alone: between its matrices stands an activation that does not commute with a rotation.
     """
