@@ -1,6 +1,7 @@
 """What bytes cost: codecs against the entropy on really trained weights, speed at 27 million parameters, forecast errors.
 
     python benchmarks/bytes.py codecs --cache .cache        trains the proxy baseline once, then packs it every way
+    python benchmarks/bytes.py archivers                    rows sorted by likeness; lrzip and zpaq where they are installed
     python benchmarks/bytes.py speed                        packing, unpacking and GPTQ at full size, on synthetic weights
     python benchmarks/bytes.py gptq                         the last line of that alone
     python benchmarks/bytes.py full                         forecasts of the presets at full shape beside the published sizes
@@ -15,6 +16,9 @@ from __future__ import annotations
 import argparse
 import math
 import random
+import shutil
+import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -22,7 +26,7 @@ import numpy as np
 import torch
 from scipy.stats import entropy
 
-from golflab.model.compression.artifact import pack, unpack
+from golflab.model.compression.artifact import joined, pack, unpack
 from golflab.model.compression.calibration import Calibration
 from golflab.model.compression.forecast import forecast, inventory, raw_forecast, scheme
 from golflab.model.compression.gptq import collect
@@ -34,6 +38,7 @@ from golflab.model.network.layers import ParameterInfo, parameters_of
 from golflab.model.recipe import Recipe
 from golflab.model.record import records_in
 from golflab.model.run import run
+from golflab.model.shape import Shape
 from golflab.model.stages import Cache
 from golflab.model.system.device import Place
 from golflab.model.technique import parse
@@ -85,6 +90,49 @@ def codecs(cache: Path) -> None:
             assert all(torch.equal(w, quantised[name].dequantised()) for name, w in unpack(blob).items())
             cells.append(f"{100 * (len(blob) / least - 1):+.2f} %")
         print(f"| {names} | {least:,.0f} | {' | '.join(cells)} |", flush=True)
+
+
+SORTED = ("byte_shuffle", "similar_rows:transpose=false", "similar_rows")
+ARCHIVERS = {
+    "lrzip": ["lrzip", "-z", "-L", "9", "-q", "-o"],
+    "zpaq": ["zpaq", "a"],
+}  # followed by the target; zpaq wants it first
+
+
+def archivers(cache: Path) -> None:
+    """Packed bytes over the entropy bound with rows sorted by likeness, and what the records' archivers make of these planes.
+
+    The archivers are programs of their own; only those that are installed are asked.
+    """
+    recipe = preset("baseline", "proxy")
+    weights, infos = trained(recipe, cache), inventory(recipe)
+    there = [name for name in ARCHIVERS if shutil.which(name)]
+    print(f"installed: {', '.join(there) or 'neither lrzip nor zpaq'}")
+    print("| scheme | layout | bound, bytes | brotli | lzma | rans |" + "".join(f" {name} |" for name in there))
+    print("|---|---|---|---|---|---|" + "---|" * len(there))
+    for names in ("int6_rows sd_clip", "int6_rows:table=6 sd_clip", "int8_rows"):
+        chosen = recipe.without("row_bytes", "zlib_codec").with_(*map(parse, names.split()))
+        quantised = quantise(weights, infos, chosen)
+        least = bound(quantised)
+        for layout in SORTED:
+            packed = [pack(quantised, chosen.with_(parse(layout), parse(f"{c}_codec"))) for c in ("brotli", "lzma", "rans")]
+            sizes = [*map(len, packed), *(archived(quantised, layout, name) for name in there)]
+            cells = " | ".join(f"{100 * (size / least - 1):+.2f} %" for size in sizes)
+            print(f"| {names} | {layout} | {least:,.0f} | {cells} |", flush=True)
+
+
+def archived(quantised: dict[str, Quantised], layout: str, name: str) -> int:
+    """Bytes of an archiver's file of all planes as a layout lays them out."""
+    built = parse(layout).build(Shape())
+    planes = [plane for q in quantised.values() if q.grid for plane in built.spread(q.values.numpy(), q.grid)]
+    numbers = [(q.values if q.scales is None else q.scales).numpy().ravel() for q in quantised.values()]
+    planes += built.spread_floats(np.concatenate(numbers))
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "planes", Path(folder) / f"planes.{name}"
+        source.write_bytes(joined(planes))
+        order = [str(target), str(source), "-m5"] if name == "zpaq" else [str(target), str(source)]
+        subprocess.run([*ARCHIVERS[name], *order], check=True, capture_output=True)
+        return target.stat().st_size
 
 
 def full_size() -> list[ParameterInfo]:
@@ -215,6 +263,7 @@ def refused(folder: Path, cache: Path, train: int, draws: int = 300) -> None:
 # Packed weights as the entries' pages and logs state them, without code. #211's log is of its int8 model.
 PUBLISHED = {"baseline": 15_815_847, "seed_211": 15_304_615, "seed_849": 15_852_562}
 PUBLISHED |= {"seed_680": 15_768_240, "seed_1499": 14_021_703, "seed_295": 15_888_496}
+PUBLISHED |= {"record_1394": 15_973_467, "record_1493": 15_975_300, "record_1855": 15_865_260}
 
 
 def full() -> None:
@@ -222,19 +271,17 @@ def full() -> None:
     print("| preset | parameters | forecast of the weights | published | forecast over it |\n|---|---|---|---|---|")
     for name in PRESETS:
         recipe = preset(name, "full")
-        infos, stated = inventory(recipe), PUBLISHED[name.removesuffix("_as_published")]
+        infos, stated = inventory(recipe), PUBLISHED.get(name.removesuffix("_as_published"))
         told = forecast(infos, recipe, 0)
-        print(
-            f"| {name} | {sum(i.count for i in infos):,} | {told.mid:,} ({told.low:,} … {told.high:,}) | {stated:,} | "
-            f"{100 * (told.mid / stated - 1):+.1f} % |",
-            flush=True,
-        )
+        beside = "– | –" if stated is None else f"{stated:,} | {100 * (told.mid / stated - 1):+.1f} %"
+        count = sum(i.count for i in infos)
+        print(f"| {name} | {count:,} | {told.mid:,} ({told.low:,} … {told.high:,}) | {beside} |", flush=True)
 
 
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("codecs", "speed", "gptq", "full", "forecast", "refused"))
+    parser.add_argument("what", choices=("codecs", "archivers", "speed", "gptq", "full", "forecast", "refused"))
     parser.add_argument("folders", nargs="*", type=Path, help="experiments, for forecast and refused")
     parser.add_argument("--train", type=int, default=10, help="combinations of each group to train, for refused")
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="stage cache, for codecs and refused")
@@ -242,6 +289,8 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.what == "codecs":
         codecs(options.cache)
+    elif options.what == "archivers":
+        archivers(options.cache)
     elif options.what == "speed":
         speed()
     elif options.what == "gptq":

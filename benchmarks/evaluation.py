@@ -22,7 +22,7 @@ import torch
 from torch.nn import functional as F
 
 from golflab.model.compression.artifact import unpack
-from golflab.model.data.prepare import TokenData, prepare
+from golflab.model.data.prepare import TokenData, prepared
 from golflab.model.evaluation.score import Evaluator, Score, evaluate
 from golflab.model.network.gpt import GPT
 from golflab.model.network.initialize import initialize
@@ -108,7 +108,7 @@ def main() -> None:
         effects(recipe.with_(tokens=options.tokens), options.documents)
         return
     with tempfile.TemporaryDirectory() as folder:
-        data = prepare(recipe.data, recipe.shape.vocabulary, Path(folder))
+        data = prepared(recipe, Path(folder))
         print(json.dumps(measured(recipe, data, data.dev[: options.documents], options.repeat), indent=2))
 
 
@@ -149,7 +149,7 @@ def effects(recipe: Recipe, count: int) -> None:
         cache = Path(folder)
         record = run(recipe, None, cache)
         weights = unpack(packed(recipe, cache))
-        data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data")
+        data = prepared(recipe, cache / "data")
     model = GPT(recipe, Place.choose().dtype)
     model.set_progress(1.0)
     model.load_state_dict(weights, strict=False)

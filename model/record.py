@@ -50,7 +50,8 @@ class Record:
         bpb_float: the same before quantisation; None for a recipe that trains at test time, where a second scoring costs
             too much.
         bytes: packed weights + code.
-        code_bytes: the code that must travel with the weights.
+        code_bytes: the code that must travel with the weights, the module that rewrites text (`caseops`) included.
+        tokenizer_bytes: the tokenizer's file, which the challenge does not count; None in records from before it was told.
         bytes_forecast: ``low``, ``mid``, ``high`` bytes predicted before training.
         parameters: number of parameters.
         tokens: training tokens seen.
@@ -80,6 +81,7 @@ class Record:
     bpb_float: float | None = None
     bytes: int | None = None
     code_bytes: int | None = None
+    tokenizer_bytes: int | None = None
     bytes_forecast: dict[str, float] | None = None
     parameters: int | None = None
     tokens: int | None = None
@@ -109,10 +111,16 @@ class Record:
         limit = self.spec.get("limit")
         return self.state == "complete" and self.bpb is not None and (limit is None or (self.bytes or 0) <= limit)
 
+    @property
+    def bytes_with_tokenizer(self) -> int | None:
+        """Code, weights and tokenizer together: the second total, by which nothing is judged."""
+        return None if self.bytes is None or self.tokenizer_bytes is None else self.bytes + self.tokenizer_bytes
+
     def summary(self) -> dict[str, Any]:
         """The object `golflab run --json` prints."""
         keys = "preset recipe seed state reason bpb bpb_float bytes code_bytes bytes_forecast parameters tokens seconds"
-        return {key: getattr(self, key) for key in [*keys.split(), "tokens_per_second"]}
+        more = ("tokens_per_second", "tokenizer_bytes", "bytes_with_tokenizer")
+        return {key: getattr(self, key) for key in (*keys.split(), *more)}
 
     def save(self, folder: Path, bits: np.ndarray | None = None, document_bytes: np.ndarray | None = None) -> Path:
         """Write the record under ``folder``; documents first, so that a record present is a record complete.

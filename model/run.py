@@ -17,7 +17,7 @@ from torch import Tensor
 from golflab.model.compression.calibration import Calibration
 from golflab.model.compression.forecast import Forecast, forecast, inventory
 from golflab.model.data.batches import repetition
-from golflab.model.data.prepare import TokenData, prepare
+from golflab.model.data.prepare import TokenData, prepared
 from golflab.model.job.finishing import StageFailed, compare_ways, pack_weights, score_artifact, stopped_for_size
 from golflab.model.job.job import Job
 from golflab.model.job.request import OnRung, OnStep, Request, Together, alone
@@ -227,7 +227,7 @@ def assist(
     Raises:
         RuntimeError: this node has other data.
     """
-    data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data", local_disk)
+    data = prepared(recipe, cache / "data", local_disk)
     if data.fingerprint != fingerprint:
         raise RuntimeError(f"corpus {recipe.data.corpus!r} is not the same on all nodes; give one that all of them see.")
     train(recipe, source_of(recipe, data.train), device=Place.choose(device).device, **settings)

@@ -33,8 +33,10 @@ class Slot:
 SLOTS: dict[str, Slot] = {
     slot.name: slot
     for slot in (
+        Slot("text", "data", "text -> rewritten text and back, and the tokenizer of it; empty: the challenge's normalisation"),
         Slot("batches", "data", "token stream -> batches of (inputs, targets)", default="shuffled"),
         Slot("embed", "model", "ids (B,T), dtype -> (B,T,D), added to the token embedding", many=True),
+        Slot("embed_mix", "model", "raw embeddings x (B,T,D), ids (B,T) -> x, before the first norm"),
         Slot("stem", "model", "x (B,T,D), ids (B,T) -> x, once after the first norm"),
         Slot(
             "path", "model", "training progress in [0, 1] -> the blocks in the order they run, and how many of them skips span"
@@ -74,10 +76,18 @@ SLOTS: dict[str, Slot] = {
         Slot("fake_quant", "train", "model, recipe, multiplier -> the weights (out,in) the forward pass sees"),
         Slot("penalty", "train", "model, recipe, multiplier -> a scalar added to the loss", many=True),
         Slot("average", "train", "weights after each step -> the weights that are exported"),
+        Slot("rotate", "quantise", "weights by name, their infos -> other weights of the same function"),
         Slot("prune", "quantise", "matrix (out,in), its info -> the matrix with zeros, masks during and after rounding"),
         Slot("bits", "quantise", "a parameter's info -> the grid it is stored on, None for fp16", default="int8_rows"),
         Slot("clip", "quantise", "matrix (out,in), largest level, its info -> one scale per row", default="row_max"),
-        Slot("rounding", "quantise", "matrix, scales, grid, Hessian, mask to keep -> integers", default="nearest"),
+        Slot("protect", "quantise", "weights, infos, Hessians, grids -> which columns are kept on a finer grid, by name"),
+        Slot(
+            "rounding",
+            "quantise",
+            "matrix, scales, grid, Hessian, mask to keep, info, finer columns -> integers",
+            default="nearest",
+        ),
+        Slot("correct", "quantise", "weights, quantised parameters -> quantised parameters with what corrects them"),
         Slot("trim", "quantise", "quantised parameters, their packed size, room -> parameters that pack into fewer bytes"),
         Slot("layout", "pack", "integers and fp16 numbers -> planes of bytes and back", default="shared_row"),
         Slot("codec", "pack", "planes of bytes -> fewer bytes and back", default="rans_codec"),

@@ -20,6 +20,7 @@ from golflab.model.shape import Shape, plain_value
 from golflab.model.slots import SLOTS, STAGES
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from typing_extensions import Self
 
     from golflab.model.recipe import Recipe
@@ -87,6 +88,7 @@ class Technique:
         clashes: names of techniques that it cannot be combined with, and the reason that a user is shown.
         needs: names of techniques without which it cannot work, and the reason.
         reads: slots of later stages that it reads, so that its stage depends on the techniques in them too.
+        instead: name of the technique that an ablation puts in its place where an empty slot would be another task.
     """
 
     slot: ClassVar[str]
@@ -95,6 +97,7 @@ class Technique:
     clashes: ClassVar[dict[str, str]] = {}
     needs: ClassVar[dict[str, str]] = {}
     reads: ClassVar[tuple[str, ...]] = ()
+    instead: ClassVar[str] = ""
     name: ClassVar[str] = ""
 
     def __init_subclass__(cls) -> None:
@@ -111,6 +114,10 @@ class Technique:
     def build(self, shape: Shape, layer: int | None = None) -> Any:
         """Return what the slot calls: a module, a function, or None where there is nothing to do in this layer."""
         raise NotImplementedError
+
+    def start(self, table: Tensor) -> Tensor:
+        """Return the token table (V,D) as it starts; overridden in the slot ``text`` where rows stand for several tokens."""
+        return table
 
     def check(self, recipe: Recipe) -> str | None:
         """Return why this technique cannot work in ``recipe``, as a sentence for the user, or None if it can."""

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from golflab.model.compression.artifact import pack, unpack
 from golflab.model.compression.grid import Quantised
-from golflab.model.compression.quantize import quantise
+from golflab.model.compression.quantize import quantise, rotated
 from golflab.model.data.tokenizer import Tokenizer
 from golflab.model.evaluation.score import Evaluator, collect
 from golflab.model.network.gpt import GPT
@@ -40,7 +40,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "layout": ("shared_row",),
     "codec": ("zstd_codec", "rans_codec"),
 }
-QUANTISING = ("prune", "bits", "clip", "rounding", "trim")
+QUANTISING = tuple(slot.name for slot in SLOTS.values() if slot.stage == "quantise")
 FINISHING = tuple(slot.name for slot in SLOTS.values() if slot.stage in ("quantise", "pack"))
 STRETCH, STRETCHES = 1024, 32  # targets that make one observation of a paired difference; fewer where they would be few
 
@@ -136,8 +136,8 @@ def variants(
         weights: name -> trained tensor.
         infos: what they are.
         recipes: `combinations`, usually.
-        calibrate: recipe -> the Hessians its rounding needs, or None; asked once per rounding.
-        score: unpacked weights -> their `Bits`; None leaves ``score`` empty.
+        calibrate: recipe -> the Hessians its rounding needs, or None; asked once per rounding and rotation.
+        score: unpacked weights -> what they cost; None leaves ``score`` empty.
 
     Raises:
         RuntimeError: a file did not unpack to what was packed.
@@ -149,12 +149,12 @@ def variants(
     for recipe in recipes:
         begun, mine = time.perf_counter(), _quantising(recipe)
         if fresh := mine != key:
-            rounding = str(recipe.tenant("rounding"))
+            rounding = " ".join(str(t) for slot in ("rounding", "rotate") for t in recipe.tenants(slot))
             if rounding not in hessians:
                 hessians[rounding] = None if calibrate is None else calibrate(recipe)
             code = exact_code_bytes(recipe) if recipe.tenant("trim") else None
             key, quantised = mine, quantise(weights, infos, recipe, hessians[rounding], code)
-            loss = stored_loss(weights, quantised)
+            loss = stored_loss(rotated(weights, infos, recipe), quantised)
         blob, code = pack(quantised, recipe), exact_code_bytes(recipe)
         back = unpack(blob)
         if any(not torch.equal(back[name], q.dequantised()) for name, q in quantised.items()):
@@ -182,6 +182,7 @@ class Ruler:
         tokenizer: what made them.
         tokens: how many tokens of them to score.
         windows: keep the recipe's windows and temperature; what learns on the way is left out all the same.
+        counts: bytes that each document's tokens stand for; None asks the tokenizer.
     """
 
     def __init__(
@@ -192,11 +193,13 @@ class Ruler:
         tokenizer: Tokenizer,
         tokens: int,
         windows: bool = False,
+        counts: list[np.ndarray] | None = None,
     ) -> None:
         kept = ("windows", "temperature") if windows else ()
         plain = recipe.without(*(t.name for t in recipe.techniques if t.stage() == "evaluate" and t.slot not in kept))
         self.model, self.evaluator = model, Evaluator(model, tokenizer, plain)
-        self.text = self.evaluator.text(np.concatenate([np.asarray(d) for d in documents])[:tokens])
+        sizes = None if counts is None else np.concatenate(counts)[:tokens]
+        self.text = self.evaluator.text(np.concatenate([np.asarray(d) for d in documents])[:tokens], sizes)
         self.parts = np.arange(self.text.inputs) // max(1, min(STRETCH, self.text.inputs // STRETCHES))
 
     def __call__(self, weights: dict[str, Tensor]) -> Bits:

@@ -91,8 +91,8 @@ def compare(
         technique minus without it), bpb and bytes (without it), tokens and seconds. A way whose two sides are one recipe is
         left out.
     """
-    text = _stretch(data, recipe, tokens)
-    bench, out = _Bench(trained, model, data, text), []
+    text, counts = _stretch(data, recipe, tokens)
+    bench, out = _Bench(trained, model, data, text, counts), []
     for way in ways:
         began = time.perf_counter()
         without, with_ = way.sides(recipe)
@@ -120,8 +120,10 @@ def compare(
 class _Bench:
     """One training's weights. Each way of storing and scoring them is computed once."""
 
-    def __init__(self, trained: Trained, model: GPT, data: TokenData, text: np.ndarray) -> None:
-        self._trained, self._model, self._data, self._text = trained, model, data, text
+    def __init__(
+        self, trained: Trained, model: GPT, data: TokenData, text: np.ndarray, counts: list[np.ndarray] | None
+    ) -> None:
+        self._trained, self._model, self._data, self._text, self._counts = trained, model, data, text, counts
         self._stored: dict[tuple[str, ...], tuple[dict[str, Tensor], int]] = {}
         self._scores: dict[tuple[str, ...], Bits] = {}
 
@@ -145,8 +147,8 @@ class _Bench:
         return unpack(blob), len(blob)
 
     def _scored(self, recipe: Recipe, weights: dict[str, Tensor]) -> Bits:
-        ruler = Ruler(self._model, recipe, [self._text], self._data.tokenizer, len(self._text), windows=True)
-        return ruler(weights)
+        tokenizer, counts = self._data.tokenizer, self._counts
+        return Ruler(self._model, recipe, [self._text], tokenizer, len(self._text), windows=True, counts=counts)(weights)
 
 
 def collected(ways: Sequence[Way], trained: Trained) -> list[Way]:
@@ -159,9 +161,11 @@ def collected(ways: Sequence[Way], trained: Trained) -> list[Way]:
     return kept
 
 
-def _stretch(data: TokenData, recipe: Recipe, tokens: int) -> np.ndarray:
-    """(tokens + 1,) BOS and a stretch of the recipe's split, which begins where the recipe's hash says."""
+def _stretch(data: TokenData, recipe: Recipe, tokens: int) -> tuple[np.ndarray, list[np.ndarray] | None]:
+    """(tokens + 1,) BOS and a stretch of the recipe's split, which begins where the recipe's hash says; and its bytes."""
     text = np.concatenate([np.asarray(d) for d in data.split(recipe.data.split)]).astype(np.int64)
     length = min(tokens, len(text) - 1)
     first = 1 + int(recipe.hash, 16) % (len(text) - length)
-    return np.concatenate([[data.tokenizer.bos], text[first : first + length]])
+    told = data.counts.get(recipe.data.split)
+    counts = None if told is None else [np.append(0, np.concatenate(told)[first : first + length])]
+    return np.concatenate([[data.tokenizer.bos], text[first : first + length]]), counts

@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from golflab.model.recipe import Recipe
 from golflab.model.slots import SLOTS
-from golflab.model.technique import catalogue
+from golflab.model.technique import catalogue, find
 from golflab.spaces.presets import BASELINE, PRESETS
 from golflab.spaces.scales import SCALES, at_scale
 from golflab.spaces.space import Space
@@ -99,9 +99,9 @@ def _first(preset: Recipe) -> Space:
 def _seeds(preset: Recipe) -> Space:
     """All techniques of the five seed submissions, with their knobs and shapes."""
     baseline = {t.name for t in BASELINE.techniques}
-    used = dict.fromkeys(t.name for label, r in PRESETS.items() if label != "baseline" for t in r.techniques)
+    used = dict.fromkeys(t.name for r in _seed_recipes() for t in r.techniques)
     optional = tuple(name for name in used if name not in baseline) + tuple(name for name in used if name in baseline)
-    plans = [at_scale(r, _scale(preset)).shape for r in PRESETS.values()]
+    plans = [at_scale(r, _scale(preset)).shape for r in (BASELINE, *_seed_recipes())]
     shape = {name: tuple(sorted({*values, *(getattr(s, name) for s in plans)})) for name, values in _shapes(preset).items()}
     return Space("seeds", preset, techniques=optional, knobs=("*",), shape=shape | _vocabularies(preset))
 
@@ -127,8 +127,8 @@ def _evaluation(preset: Recipe) -> Space:
 
 
 def _everything(preset: Recipe) -> Space:
-    """The whole catalogue with all knobs, and the shape."""
-    return Space("everything", preset, techniques=tuple(catalogue()), knobs=("*",), shape=_shapes(preset))
+    """The whole catalogue except what rewrites text, with all knobs, and the shape."""
+    return Space("everything", preset, techniques=_compared(catalogue()), knobs=("*",), shape=_shapes(preset))
 
 
 _BUILDERS: dict[str, Callable[[Recipe], Space]] = {
@@ -145,7 +145,13 @@ _BUILDERS: dict[str, Callable[[Recipe], Space]] = {
 
 def _of(*stages: str) -> tuple[str, ...]:
     """Techniques of these stages, without the defaults of slots, which are what "off" means."""
-    return tuple(name for name, cls in catalogue().items() if cls.stage() in stages and SLOTS[cls.slot].default != name)
+    found = (name for name, cls in catalogue().items() if cls.stage() in stages and SLOTS[cls.slot].default != name)
+    return _compared(found)
+
+
+def _compared(names: Iterable[str]) -> tuple[str, ...]:
+    """Those whose scores can be compared: recipes that rewrite text count other bytes than recipes with plain text."""
+    return tuple(name for name in names if find(name).slot != "text")
 
 
 def _shapes(preset: Recipe) -> dict[str, tuple[int, ...]]:
@@ -163,8 +169,13 @@ def _vocabularies(preset: Recipe) -> dict[str, tuple[int, ...]]:
     """The seeds' vocabularies, if a tokenizer of any size can be trained; not for token shards."""
     if preset.data.tokenizer != "auto" or any(Path(preset.data.corpus).glob("*.bin")):
         return {}
-    found = {preset.shape.vocabulary, *(at_scale(r, _scale(preset)).shape.vocabulary for r in PRESETS.values())}
+    plans = [at_scale(r, _scale(preset)).shape for r in (BASELINE, *_seed_recipes())]
+    found = {preset.shape.vocabulary, *(plan.vocabulary for plan in plans)}
     return {"vocabulary": tuple(sorted(found))}
+
+
+def _seed_recipes() -> list[Recipe]:
+    return [r for label, r in PRESETS.items() if label.startswith("seed_")]
 
 
 def _scale(preset: Recipe) -> str:

@@ -12,4 +12,8 @@ LIMITS: dict[str, dict[str, int]] = {
     "seed_1499_as_published": {"nano": 112_000, "micro": 261_000, "proxy": 1_080_000, "small": 2_950_000},
     "seed_295": {"nano": 61_400, "micro": 177_000, "proxy": 868_000, "small": 3_620_000},
     "seed_295_as_published": {"nano": 61_400, "micro": 177_000, "proxy": 868_000, "small": 3_620_000},
+    "record_1394": {"nano": 48_100, "micro": 142_000, "proxy": 630_000, "small": 3_100_000},
+    "record_1493": {"nano": 48_100, "micro": 142_000, "proxy": 630_000, "small": 3_100_000},
+    "record_1855": {"nano": 47_900, "micro": 142_000, "proxy": 626_000, "small": 3_120_000},
+    "record_2014": {"nano": 50_800, "micro": 144_000, "proxy": 631_000, "small": 3_120_000},
 }

@@ -9,6 +9,7 @@ import difflib
 
 from golflab.model.recipe import Recipe
 from golflab.model.technique import parse
+from golflab.spaces.records import records
 from golflab.spaces.scales import FULL_LIMIT, FULL_SCHEDULE, FULL_SHAPE, at_scale
 from golflab.spaces.seeds import seeds
 
@@ -23,7 +24,7 @@ BASELINE = Recipe(
     name="baseline",
 )
 
-PRESETS: dict[str, Recipe] = {"baseline": BASELINE, **seeds(BASELINE)}
+PRESETS: dict[str, Recipe] = {"baseline": BASELINE, **seeds(BASELINE), **records(BASELINE)}
 
 
 def preset(name: str, scale: str = "proxy") -> Recipe:

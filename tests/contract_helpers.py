@@ -17,9 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from golflab.model.compression.artifact import pack, unpack
+from golflab.model.compression.finish import calibration
 from golflab.model.compression.grid import Quantised
 from golflab.model.compression.quantize import quantise
 from golflab.model.data.shards import Stream
+from golflab.model.data.tokenizer import tokenizer_of, train_tokenizer
 from golflab.model.evaluation.score import Evaluator
 from golflab.model.network.gpt import GPT
 from golflab.model.network.initialize import generator, initialize
@@ -30,6 +32,7 @@ from golflab.model.slots import SLOTS
 from golflab.model.technique import Knob, Technique, catalogue, find, parse
 from golflab.model.training.loop import train
 from golflab.model.training.result import Trained
+from golflab.model.training.state import TrainingState
 from tests.machine import prepare
 
 prepare()
@@ -142,6 +145,25 @@ def documents(count: int = 6, length: int = 40) -> list[np.ndarray]:
     return [np.append(1, rng.integers(2, TINY.vocabulary, length - 1)) for _ in range(count)]
 
 
+WORDS = "The cat Sat on a MAT and the\ndog ran to iPhone shops in USA  twice while Bob met\n\nAlice AGAIN for tea"
+
+
+@functools.cache
+def real(text: Technique | None) -> tuple[Stream, list[np.ndarray]]:
+    """Words, rewritten by a technique of the slot ``text`` (or plain): training tokens, and held-out documents."""
+    draw = random.Random(7)
+    texts = [" ".join(draw.choices(WORDS.split(" "), k=25)) + "." for _ in range(240)]
+    rewriting = None if text is None else text.build(TINY)
+    train = train_tokenizer if rewriting is None else rewriting.train
+    tokens = [tokenizer_of(train(texts, TINY.vocabulary), rewriting).encode(t) for t in texts]
+    return Stream([np.concatenate(tokens[:200])]), tokens[200:]
+
+
+def has_text(*recipes: Recipe) -> bool:
+    """Whether one of the recipes rewrites text; then random tokens will not do."""
+    return any(recipe.tenant("text") is not None for recipe in recipes)
+
+
 def ids_and_targets(rows: int = 2, seed: int = 0) -> tuple[Tensor, Tensor]:
     """A random batch (rows, context), with a BOS here and there."""
     rng = torch.Generator().manual_seed(seed)
@@ -183,9 +205,12 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
-def trained(recipe: Recipe) -> Trained:
-    """The recipe trained for its whole schedule on random text, through the real loop; trained once, finished many times."""
-    return _trained(training_of(recipe))
+def trained(recipe: Recipe, words: bool = False) -> Trained:
+    """The recipe trained for its whole schedule through the real loop; trained once, finished many times.
+
+    On random tokens, or on ``words`` where it rewrites text or is compared with a recipe that does.
+    """
+    return _trained(training_of(recipe), words or has_text(recipe))
 
 
 def training_of(recipe: Recipe) -> Recipe:
@@ -196,10 +221,11 @@ def training_of(recipe: Recipe) -> Recipe:
 
 
 @functools.lru_cache(maxsize=64)
-def _trained(recipe: Recipe) -> Trained:
+def _trained(recipe: Recipe, words: bool) -> Trained:
     tenant = recipe.tenant("batches")
     assert tenant is not None
-    return train(recipe, tenant.build(recipe.shape)(stream(), recipe.schedule.batch_tokens, recipe.seed))
+    tokens = real(recipe.tenant("text"))[0] if words else stream()
+    return train(recipe, tenant.build(recipe.shape)(tokens, recipe.schedule.batch_tokens, recipe.seed))
 
 
 def finished(recipe: Recipe, weights: dict[str, Tensor]) -> tuple[dict[str, Quantised], bytes]:
@@ -207,9 +233,7 @@ def finished(recipe: Recipe, weights: dict[str, Tensor]) -> tuple[dict[str, Quan
     model = GPT(recipe)
     model.set_progress(1.0)
     load(model, weights)
-    rounding: Any = recipe.tenant("rounding")
-    hessians = rounding.calibrate(model, stream(), recipe) if hasattr(rounding, "calibrate") else None
-    quantised = quantise(weights, parameters_of(model), recipe, hessians, code_bytes=0)
+    quantised = quantise(weights, parameters_of(model), recipe, calibration(recipe, model, stream()), code_bytes=0)
     return quantised, pack(quantised, recipe)
 
 
@@ -228,10 +252,11 @@ def scored(recipe: Recipe, weights: dict[str, Tensor], tokens: np.ndarray | None
 
 
 @functools.lru_cache(maxsize=64)
-def observed(recipe: Recipe) -> tuple[bytes, np.ndarray]:
+def observed(recipe: Recipe, words: bool = False) -> tuple[bytes, np.ndarray]:
     """All that a recipe leads to: the packed bytes of the weights it exports, and how they score."""
-    _, blob = finished(recipe, trained(recipe).chosen(recipe.tenant("average")))
-    return blob, np.nan_to_num(scored(recipe, unpack(blob), np.concatenate(documents(30))), nan=-1.0)
+    _, blob = finished(recipe, trained(recipe, words).chosen(recipe.tenant("average")))
+    texts = real(recipe.tenant("text"))[1] if words or has_text(recipe) else documents(30)
+    return blob, np.nan_to_num(scored(recipe, unpack(blob), np.concatenate(texts)), nan=-1.0)
 
 
 def changes(a: Recipe, b: Recipe) -> bool:
@@ -239,13 +264,28 @@ def changes(a: Recipe, b: Recipe) -> bool:
 
     Bytes count only where both models have the same tensors: a dead module, too, takes room in the file.
     """
-    ours, theirs = (trained(r).chosen(r.tenant("average")) for r in (a, b))
+    words = has_text(a, b)
+    ours, theirs = (trained(r, words).chosen(r.tenant("average")) for r in (a, b))
     if any(ours[n].shape != theirs[n].shape or differ(ours[n], theirs[n]) for n in set(ours) & set(theirs)):
         return True
-    (blob, nats), (other_blob, other_nats) = observed(a), observed(b)
+    (blob, nats), (other_blob, other_nats) = observed(a, words), observed(b, words)
     if set(ours) == set(theirs) and blob != other_blob:
         return True
     return nats.shape != other_nats.shape or bool(np.abs(nats - other_nats).max() > 1e-6)
+
+
+def untrained(recipe: Recipe, steps: int = 6) -> set[str]:
+    """Parameters that get no gradient in the first steps of a training that goes through everything that switches on."""
+    run = TrainingState(recipe.with_(tokens=steps * BATCH), torch.device("cpu"), torch.float32)
+    left = set(run.names)
+    for step in range(steps):
+        run.model.set_progress(step / (steps - 1))
+        ids, targets = ids_and_targets(seed=step)
+        run.model(ids, targets).backward()
+        left -= {n for n, p in run.model.named_parameters() if p.grad is not None and bool(p.grad.abs().sum() > 0)}
+        run.optimizers.step(1.0, step / steps)
+        run.model.zero_grad(set_to_none=True)
+    return left
 
 
 def differ(a: Tensor, b: Tensor) -> bool:

@@ -39,6 +39,14 @@ def test_leave_one_out_is_the_preset_and_each_without_one():
     assert {r.seed for r in made.recipes} == {0, 1}
 
 
+@pytest.mark.parametrize(("base", "design"), [(preset("caseops", "ema"), "leave-one-out"), (preset("ema"), "add-one-in")])
+def test_what_rewrites_text_is_compared_with_text_of_the_same_bytes(base, design):
+    """Plain text has other bytes, so that bits per byte would be no comparison."""
+    made = plan(base, design, techniques=["caseops", "ema"], forecaster=small)
+    assert {t.name for r in made.recipes for t in r.tenants("text")} == {"caseops", "verbatim"}
+    assert all(r.tenant("text") is not None for r in made.recipes)
+
+
 def test_trainings_count_only_what_differs_before_the_export():
     base = preset(*SIX)
     made = plan(base, "leave-one-out", forecaster=small)

@@ -12,7 +12,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from golflab.model.compression.artifact import MAGIC, PREFIX, pack, unpack
+from golflab.model.compression.artifact import pack, unpack
+from golflab.model.compression.container import MAGIC, PREFIX
 from golflab.model.compression.quantize import quantise
 from golflab.model.recipe import Recipe
 from golflab.model.technique import parse
@@ -31,9 +32,9 @@ def packed(*techniques, layers=2):
     return done, pack(done, recipe)
 
 
-def resigned(head, payload):
+def resigned(head, payload, flags=0):
     """A file whose checksum is right, whatever it holds: what a hostile author would send."""
-    sizes = struct.pack("<HHIQ", 1, 0, len(head), len(payload))
+    sizes = struct.pack("<HHIQ", 1, flags, len(head), len(payload))
     return MAGIC + sizes + hashlib.sha256(sizes + head + payload).digest()[:16] + head + payload
 
 
@@ -165,6 +166,72 @@ def test_a_forged_checksum_leads_to_an_error_or_to_sane_tensors(seed, codec, lay
         body = mutated(body, dice)
     try:
         back = unpack(resigned(zlib.compress(body), payload), most_elements=1 << 20)
+    except ValueError:
+        return
+    assert all(torch.isfinite(w).all() for w in back.values())
+
+
+ADDED = (
+    ("int6_rows:table=6", "lqer:group=8,rank=2"),
+    ("int6_rows:table=6", "lqer:matrices=32"),
+    ("int6_rows:table=6", "gptq", "awq_lite:width=8,groups=9"),
+)
+
+
+@functools.cache
+def packed_with_additions(techniques, codec="zlib_codec", layout="shared_row"):
+    recipe = Recipe(techniques=tuple(map(parse, (*techniques, codec, layout))))
+    parameters = infos()
+    hessians = {i.name: torch.diag(torch.linspace(1, 2, i.shape[1])) for i in parameters if i.kind != "scale"}
+    done = quantise(weights(parameters), parameters, recipe, hessians)
+    return done, pack(done, recipe)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("techniques", ADDED)
+def test_additions_come_back_exactly(techniques, codec, layout):
+    done, blob = packed_with_additions(techniques, codec, layout)
+    back = unpack(blob)
+    assert any(q.added for q in done.values())
+    assert list(back) == list(done)
+    assert all(torch.equal(back[name], w) for name, w in dequantise(done).items())
+    with pytest.raises(ValueError, match="version 1"):  # as a program of before would read it: flags are not known
+        unpack(blob[:6] + b"\x02" + blob[7:])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: ["nothing", *line[1:]],
+        lambda line: ["blocks.0.gain.weight", *line[1:]],
+        lambda line: [line[0], "sum", *line[2:]],
+        lambda line: [*line[:2], [line[2][0] + 1000], line[3]],
+        lambda line: [*line[:2], [], line[3]],
+        lambda line: [*line[:2], [True], line[3]],
+        lambda line: [*line[:2], [-1], line[3]],
+        lambda line: [*line[:3], line[3][:-1]],
+        lambda line: [*line[:3], [[[1, 1], [7, -7]], *line[3][1:]]],
+        lambda line: [*line[:3], [[line[3][0][0], []], *line[3][1:]]],
+        lambda line: 7,
+    ],
+)
+@pytest.mark.parametrize("techniques", [ADDED[0], ADDED[2]])
+def test_hostile_additions_are_refused(techniques, change):
+    head, payload = parts(packed_with_additions(techniques)[1])
+    body = json.loads(zlib.decompress(head))
+    body["added"][0] = change(body["added"][0])
+    with pytest.raises(ValueError, match="artifact"):
+        unpack(resigned(zlib.compress(json.dumps(body).encode()), payload, flags=1))
+
+
+@settings(max_examples=MUTATIONS, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 2**32), st.sampled_from(ADDED))
+def test_forged_additions_lead_to_an_error_or_to_sane_tensors(seed, techniques):
+    head, payload = parts(packed_with_additions(techniques)[1])
+    body = mutated(zlib.decompress(head), random.Random(seed))
+    try:
+        back = unpack(resigned(zlib.compress(body), payload, flags=1), most_elements=1 << 20)
     except ValueError:
         return
     assert all(torch.isfinite(w).all() for w in back.values())

@@ -156,6 +156,12 @@ def test_what_is_no_entry_is_refused(entry):
     assert Entry("a.py:b").corpus == "sotu"
 
 
+def test_scores_by_a_sidecar_are_said_under_accounting():
+    result = Audit((Verdict(6, "accounting", "pass", "all bytes are those of the decoded text"),))
+    note = "The score is by the 9 bytes of the original text that the sidecars count; its tokens decode to 8."
+    assert note in with_data(result, {"notes": [note]}, "dev").verdicts[0].evidence
+
+
 # ---------------------------------------------------------------------- byte tables
 
 

@@ -116,16 +116,22 @@ def test_the_lists_as_json(monkeypatch, capsys):
 def test_the_bill_as_json(monkeypatch, capsys):
     assert golflab(monkeypatch, "cost", "baseline", "--scale", "full", "--json") == 0
     body = json.loads(capsys.readouterr().out)
-    assert set(body) == {"parameters", "bytes", "code_bytes", "tensors"}
+    assert set(body) == {"parameters", "bytes", "code_bytes", "tokenizer_bytes", "bytes_with_tokenizer", "tensors"}
+    assert body["bytes_with_tokenizer"] == body["bytes"]["mid"] + body["tokenizer_bytes"]
     assert body["parameters"] == 17_059_912
     assert set(body["bytes"]) == {"low", "mid", "high"}
     assert all(set(row) == {"name", "kind", "count", "bits", "bytes"} for row in body["tensors"])
 
 
 def test_people_get_tables(monkeypatch, capsys):
+    assert golflab(monkeypatch, "show", "baseline") == 0
+    assert "which count with the weights; the tokenizer's 254," in capsys.readouterr().out.replace("\n", " ")
     for words in (["presets"], ["techniques"], ["spaces"], ["show", "baseline"], ["cost", "baseline", "--scale", "proxy"]):
         assert golflab(monkeypatch, *words) == 0
         assert "baseline" in capsys.readouterr().out or words[0] in ("techniques", "spaces")
+
+
+WITH_TOKENIZER = ("tokenizer_bytes", "bytes_with_tokenizer")
 
 
 def test_a_run_prints_one_object_and_failing_ends_with_exit_code_1(monkeypatch, capsys, tmp_path):
@@ -136,7 +142,7 @@ def test_a_run_prints_one_object_and_failing_ends_with_exit_code_1(monkeypatch, 
     assert golflab(monkeypatch, "run", "baseline", "--with", "xsa:last=2", "--runs", tmp_path, "--json") == 0
     body = json.loads(capsys.readouterr().out)
     outcome = ["preset", "recipe", "seed", "state", "reason", "bpb", "bpb_float", "bytes", "code_bytes", "bytes_forecast"]
-    assert list(body) == [*outcome, "parameters", "tokens", "seconds", "tokens_per_second"]
+    assert list(body) == [*outcome, "parameters", "tokens", "seconds", "tokens_per_second", *WITH_TOKENIZER]
 
     def failing(recipe, folder, cache, **settings):
         record = fake_run(recipe, folder, cache)

@@ -21,6 +21,7 @@ from tests.contract_helpers import (
     recipe_with,
     refused,
     switched_off,
+    untrained,
     values_of,
 )
 
@@ -46,6 +47,8 @@ def test_switching_it_on_changes_something(name):
 # Knobs whose effect this body cannot show, and where it is tested instead.
 ELSEWHERE = {
     ("value_residual", "first_layer_pair"),  # keeps #680's unread parameters: test_value_residual.py
+    ("two_lanes", "spare"),  # keeps the records' unread parameters: test_two_lanes.py
+    *((muon, "decay_hold") for muon in ("muon", "muon_eq_r", "parallel_muon")),  # wants two other knobs: test_muon.py
     ("lora_ttt", "batch"),  # documents side by side, for speed: test_lora_ttt.py
     ("ternary_codebook", "rounds"),  # test_ternary_codebook.py
     ("orthogonal_init", "tables"),  # speaks of a bigram table that starts alive: test_orthogonal_init.py
@@ -85,6 +88,21 @@ def beside(company: str) -> Recipe:
     if company:
         return BASE.with_(default("bigram_hash"), default("value_embedding"), tied=False, hidden=512, limit=100_000)
     return BASE
+
+
+# Settings of published entries under which parameters are stored that nothing ever trains.
+DEAD = {("asym_logit", "form", "published"), ("two_lanes", "spare", True), ("value_residual", "first_layer_pair", True)}
+
+
+def test_the_settings_with_parameters_that_never_learn_are_the_known_ones():
+    """Every choice of every technique of the model is tried; what leaves a parameter without a gradient is named."""
+    found = set()
+    for name in (n for n in NAMES if find(n).stage() == "model"):
+        for knob, rule in find(name).knobs().items():
+            for value in rule.choices:
+                recipe = recipe_with(dataclasses.replace(default(name), **{knob: value}))
+                found |= {(name, knob, value)} if untrained(recipe) else set()
+    assert found == DEAD
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if find(n).stage() == "model" or find(n).slot == "fake_quant"])

@@ -97,3 +97,34 @@ def test_a_damaged_shard_is_refused(hub, tmp_path):
     with pytest.raises(ValueError, match="promises"):
         get(tmp_path / "shards", 1024, 1, "some/data", address)
     assert not (tmp_path / "shards" / "fineweb_train_000000.bin").exists()
+
+
+CASEOPS = "datasets/fineweb10B_sp8192_lossless_caps_caseops_v1_reserved/fineweb_"
+
+
+@pytest.fixture
+def rewritten(hub, tmp_path):
+    """The hub with shards of rewritten text beside the plain ones."""
+    _, _, files = hub
+    for name, tokens in {"train_000000": [1, 5], "val_000000": [1, 8], "val_bytes_000000": [0, 3]}.items():
+        write_shard(tmp_path / "shard", [tokens])
+        files[f"{CASEOPS}{name}.bin"] = (tmp_path / "shard").read_bytes()
+    files["datasets/fineweb10B_sp8192/fineweb_train_000000.bin"] = b"plain text"
+    files["tokenizers/fineweb_8192_bpe.model"] = b"a plain tokenizer"
+    files["tokenizers/fineweb_8192_bpe_lossless_caps_caseops_v1_reserved.model"] = b"a tokenizer with markers"
+    return hub
+
+
+def test_rewritten_shards_come_with_their_sidecars_and_their_own_tokenizer(rewritten, tmp_path):
+    paths = get(tmp_path / "shards", 8192, 1, "some/data", rewritten[0], caseops=True)
+    assert [p.name for p in paths[1:]] == [f"fineweb_{n}.bin" for n in ("train_000000", "val_000000", "val_bytes_000000")]
+    assert paths[0].read_bytes() == b"a tokenizer with markers"
+    assert read_shard(paths[3]).tolist() == [0, 3]
+
+
+def test_rewritten_shards_without_sidecars_or_of_another_size_are_refused(rewritten, tmp_path):
+    with pytest.raises(ValueError, match="of 4096 ids; try --vocabulary 8192"):
+        get(tmp_path / "shards", 4096, 1, "some/data", rewritten[0], caseops=True)
+    del rewritten[2][f"{CASEOPS}val_bytes_000000.bin"]
+    with pytest.raises(ValueError, match="no byte sidecars of 8192 ids"):
+        get(tmp_path / "shards", 8192, 1, "some/data", rewritten[0], caseops=True)

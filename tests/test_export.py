@@ -13,7 +13,7 @@ from golflab.model.recipe import counted_code
 from golflab.model.run import run
 from golflab.model.submission import standalone
 from golflab.model.system.machine import Conditions
-from golflab.search.cli.export import export, said_of_splits
+from golflab.search.cli.export import export, said_of_bytes, said_of_splits
 from tests.contract_helpers import BASE, BATCH, made_up_corpus
 
 
@@ -48,6 +48,9 @@ def test_what_is_in_the_cache_is_exported_with_the_record_of_the_search(recipe, 
     said, told = exported(recipe, record, runs, tmp_path)
     assert said == []
     assert told == record.summary()
+    assert told["bytes_with_tokenizer"] == told["bytes"] + told["tokenizer_bytes"] > told["bytes"]
+    for total in ("bytes", "tokenizer_bytes", "bytes_with_tokenizer"):
+        assert f"{told[total]:,}" in said_of_bytes(tmp_path)
 
 
 def test_numbers_that_are_others_now_are_said_and_the_written_record_describes_the_files(recipe, record, runs, tmp_path):

@@ -13,7 +13,9 @@ from golflab.model.compression.quantize import quantise
 from golflab.model.network.layers import ParameterInfo
 from golflab.model.recipe import Recipe
 from golflab.model.shape import Shape
+from golflab.model.system.sources import ROOT
 from golflab.model.technique import parse
+from golflab.search.ledger.forecast import _sources
 from tests.matrices import infos, weights
 
 TINY = Recipe(shape=Shape(layers=2, width=32, heads=2, kv_heads=1, hidden=64, vocabulary=128, context=32))
@@ -103,7 +105,7 @@ def test_the_bill_adds_up():
     assert whole.parameters == sum(i.count for i in parameters)
     assert sum(size for _, size in whole.by_kind().values()) == sum(line.bytes for line in whole.lines)
     body = whole.to_json()
-    assert set(body) == {"parameters", "bytes", "code_bytes", "tensors"}
+    assert set(body) == {"parameters", "bytes", "code_bytes", "tokenizer_bytes", "bytes_with_tokenizer", "tensors"}
     assert all(set(t) == {"name", "kind", "count", "bits", "bytes"} for t in body["tensors"])
 
 
@@ -207,3 +209,9 @@ def test_every_technique_that_the_forecast_asks_has_an_answer():
     for name in ("row_bytes", "byte_shuffle", "shared_row", "base3", "codebook_bytes"):
         assert 0.5 < parse(name).scale_share <= 1
     assert dataclasses.is_dataclass(forecast(infos(), Recipe(), 0))
+
+
+def test_observations_are_of_the_code_of_the_whole_model():
+    """A forecast reads the network's blueprint and the techniques' grids; when any of them changes, old sizes say nothing."""
+    files = {path.relative_to(ROOT).as_posix() for path in _sources()}
+    assert {"search/ledger/forecast.py", "model/network/blueprint.py", "model/techniques/quantise/int6_rows.py"} <= files

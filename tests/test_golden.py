@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from golflab.model.compression.artifact import PREFIX, pack
+from golflab.model.compression.artifact import pack
+from golflab.model.compression.container import PREFIX
 from golflab.model.compression.quantize import quantise
 from golflab.model.recipe import Recipe
 from golflab.model.record import Record

@@ -302,7 +302,7 @@ def test_sidecars_that_say_what_the_pieces_say_are_fine_and_others_are_refused(s
     write_shard(shards / "fineweb_val_bytes_000000.bin", [sizes])
     assert sum(map(len, of_shards(shards).dev + of_shards(shards).test)) == len(ids)
     told = describe(str(shards))
-    assert told["splits"]["held_out"] == {"shards": 1, "tokens": len(ids)}
+    assert told["splits"]["held_out"] == {"shards": 1, "tokens": len(ids), "bytes": sizes.sum()}
     assert any("sidecar" in note for note in told["notes"])
     sizes[40] += 1
     write_shard(shards / "fineweb_val_bytes_000000.bin", [sizes])

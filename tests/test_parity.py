@@ -15,7 +15,7 @@ from golflab.model.network.gpt import GPT
 from golflab.model.network.initialize import generator, initialize
 from golflab.spaces.presets import PRESETS
 
-SEEDS = [name for name in PRESETS if name != "baseline"]
+SEEDS = [name for name in PRESETS if name.startswith("seed_")]
 
 
 def small(name):

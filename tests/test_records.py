@@ -33,6 +33,7 @@ WRONG = {
     "bpb_float": ["2.0", -0.1, [1], 1e300],
     "bytes": [-5, 1.5, "many", True, [], None, 10**30],
     "code_bytes": ["0", -1, 0.5],
+    "tokenizer_bytes": ["0", -1, 0.5],
     "bytes_forecast": [[], "low", {"low": 1}, {"low": 1, "mid": "2", "high": 3}, 7],
     "parameters": ["1", -1, {}],
     "tokens": ["16384", -1, 0.25, []],

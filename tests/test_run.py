@@ -59,6 +59,8 @@ def test_a_record_tells_everything(recipe, cache, tmp_path):
     assert (record.state, record.reason) == ("complete", "")
     assert Record.load(tmp_path).summary() == record.summary()
     assert record.bytes == record.code_bytes + len(story.packed(recipe, cache, "cpu"))
+    assert record.tokenizer_bytes == next((cache / "data").glob("*.model")).stat().st_size
+    assert record.bytes_with_tokenizer == record.bytes + record.tokenizer_bytes
     assert record.bytes_forecast["low"] <= record.bytes_forecast["mid"] <= record.bytes_forecast["high"]
     assert record.parameters == sum(w.numel() for w in unpack(story.packed(recipe, cache, "cpu")).values())
     assert record.tokens == 24 * BATCH

@@ -381,7 +381,7 @@ def test_a_rung_is_measured_on_the_split_and_passed_on(recipe, cache, monkeypatc
     job = Job.begin(recipe, cache, "cpu", None)
     asked, heard = [], []
 
-    def measure(recipe, model, documents, tokenizer, code_bytes):
+    def measure(recipe, model, documents, tokenizer, code_bytes, counts):
         asked.append((model, len(documents), code_bytes))
         return {"bpb": 2.5, "bytes": 77}, [2.0, 3.0]
 

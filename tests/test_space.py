@@ -121,13 +121,21 @@ def test_the_catalogue_is_described_in_full():
     assert rows["ema"]["stage"] == find("ema").stage() == "train"
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if not name.endswith("_as_published")])
+SOUND = [name for name in PRESETS if name.startswith(("baseline", "seed_")) and not name.endswith("_as_published")]
+
+
+@pytest.mark.parametrize("name", SOUND)
 def test_the_seeds_space_reaches_every_seed_and_the_samplers_encoding_gives_it_back(name):
     found = space("seeds", preset("seed_1499", "proxy"))
     params = found.params(preset(name, "proxy").with_(limit=found.preset.limit))
     encoding = Encoding(found.distributions(), found.owners, found.params(found.preset))
     assert found.recipe(params).hash == preset(name, "proxy").with_(limit=found.preset.limit).hash
     assert found.recipe(encoding.params(encoding.rows([params])[0])).hash == found.recipe(params).hash
+
+
+@pytest.mark.parametrize("name", ["optimizer", "everything"])
+def test_no_space_draws_what_changes_the_bytes_that_scores_are_by(name):
+    assert {find(t).slot for t in space(name, preset("baseline", "proxy")).techniques}.isdisjoint({"text"})
 
 
 def test_no_space_draws_what_only_reproduces_a_fault():

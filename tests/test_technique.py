@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from golflab.model.slots import SLOTS
+from golflab.model.system.slot_names import slot_names
 from golflab.model.technique import Knob, catalogue, find, parse
 
 
@@ -69,3 +70,7 @@ def test_the_catalogue_is_in_the_order_of_the_slots():
     order = list(SLOTS)
     places = [order.index(cls.slot) for cls in catalogue().values()]
     assert places == sorted(places)
+
+
+def test_analyses_know_every_slot_without_importing_a_technique():
+    assert slot_names() == {name: kind.slot for name, kind in catalogue().items()}

@@ -1,4 +1,4 @@
-"""Parts of a page: sections with figures and tables, and numbers as their cells show them."""
+"""Parts of a page: sections with figures and tables, numbers as their cells show them, and the look of figures."""
 
 from __future__ import annotations
 
@@ -53,3 +53,33 @@ def bytes_text(values: pd.Series, halves: np.ndarray) -> list[str]:
         "–" if not np.isfinite(v) else f"{v:+,.0f} ± {h:,.0f}" if np.isfinite(h) else f"{v:+,.0f}"
         for v, h in zip(values, halves, strict=True)
     ]
+
+
+def wrapped(text: str, width: int = 60) -> str:
+    """Break a list of names so that a hover label fits a phone."""
+    lines, line = [], ""
+    for word in str(text).split(", "):
+        if len(line) + len(word) > width:
+            lines.append(line)
+            line = ""
+        line += word + ", "
+    return "<br>".join([*lines, line]).rstrip(", ")
+
+
+def tidy(figure: go.Figure, height: int) -> go.Figure:
+    """The look that all figures share."""
+    grid = "rgba(139,147,161,0.25)"
+    figure.update_layout(
+        template="none",  # plotly's own styles would add 7 KB to every figure of a page
+        height=height,
+        margin={"l": 8, "r": 8, "t": 24, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        dragmode=False,
+        font={"family": "system-ui, sans-serif", "size": 12},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        hovermode="closest",
+    )
+    figure.update_xaxes(gridcolor=grid, zeroline=False, automargin=True)
+    figure.update_yaxes(gridcolor=grid, zeroline=False, automargin=True)
+    return figure

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from golflab.analysis.report.parts import tidy, wrapped
+
 GOOD, BAD, UNSURE, ACCENT = "#1a8f5a", "#c8452f", "#8b93a1", "#3568d4"
 PALETTE = ("#3568d4", "#1a8f5a", "#d39b2a", "#c8452f", "#8a56c4", "#2a9aa8", "#a0522d", "#d4579a")
 POINTS_AT_MOST = 1000  # these three keep a page of any experiment under 1.5 MB
@@ -46,7 +48,7 @@ def contributions(table: pd.DataFrame) -> go.Figure:
     figure.add_vline(x=0, line={"color": UNSURE, "width": 1})
     figure.update_yaxes(categoryorder="array", categoryarray=known["technique"].tolist())
     figure.update_xaxes(title="change in bits per byte (left is better)")
-    return _tidy(figure, 90 + 26 * len(known))
+    return tidy(figure, 90 + 26 * len(known))
 
 
 def pairs(square: pd.DataFrame) -> go.Figure:
@@ -77,7 +79,7 @@ def pairs(square: pd.DataFrame) -> go.Figure:
     )
     figure.update_yaxes(categoryorder="array", categoryarray=list(square.index)[::-1])
     figure.update_xaxes(categoryorder="array", categoryarray=list(square.columns), tickangle=-60)
-    return _tidy(figure, 160 + 24 * len(square))
+    return tidy(figure, 160 + 24 * len(square))
 
 
 def frontier(table: pd.DataFrame, limit: float | None = None) -> go.Figure:
@@ -115,7 +117,7 @@ def frontier(table: pd.DataFrame, limit: float | None = None) -> go.Figure:
         )
     figure.update_xaxes(title="packed bytes, kB")
     figure.update_yaxes(title="bits per byte")
-    return _tidy(figure, 420)
+    return tidy(figure, 420)
 
 
 def variants(table: pd.DataFrame, bpb_float: float) -> go.Figure:
@@ -135,7 +137,7 @@ def variants(table: pd.DataFrame, bpb_float: float) -> go.Figure:
                 mode="markers",
                 marker={"color": color, "symbol": str(symbol), "size": 8, "opacity": 0.85},
                 error_y={"array": rows["over_float_half"], "color": color, "thickness": 0.8, "width": 0},
-                hovertext=rows["techniques"].map(_wrap),
+                hovertext=rows["techniques"].map(wrapped),
             )
     front = table[table["efficient"]].sort_values("bytes")
     line = {"shape": "hv", "color": UNSURE, "width": 1.2}
@@ -144,7 +146,7 @@ def variants(table: pd.DataFrame, bpb_float: float) -> go.Figure:
     figure.add_vline(x=table["limit"].iloc[0] / 1000, line={"color": BAD, "dash": "dot"}, annotation={"text": "limit"})
     figure.update_xaxes(title="packed bytes and code, kB")
     figure.update_yaxes(title="bits per byte of the unpacked artifact", type="log", tickformat=".3f")
-    return _tidy(figure, 560)
+    return tidy(figure, 560)
 
 
 def forecasts(table: pd.DataFrame) -> go.Figure:
@@ -173,7 +175,7 @@ def forecasts(table: pd.DataFrame) -> go.Figure:
     figure.add_hline(y=0, line={"color": UNSURE, "width": 1})
     figure.update_xaxes(title="forecast before training, kB")
     figure.update_yaxes(title="true bytes over forecast, %")
-    return _tidy(figure, 360)
+    return tidy(figure, 360)
 
 
 def curves(table: pd.DataFrame, key: str = "loss") -> go.Figure:
@@ -208,7 +210,7 @@ def curves(table: pd.DataFrame, key: str = "loss") -> go.Figure:
         figure.update_yaxes(range=[min(lows) - margin, max(lows) + margin])
     figure.update_xaxes(title="training tokens")
     figure.update_yaxes(title="training loss, nats" if key == "loss" else key)
-    return _tidy(figure, 400)
+    return tidy(figure, 400)
 
 
 def budget(counts: dict[str, int]) -> go.Figure:
@@ -229,7 +231,7 @@ def budget(counts: dict[str, int]) -> go.Figure:
     figure.update_layout(barmode="stack")
     figure.update_yaxes(visible=False)
     figure.update_xaxes(title="recipes")
-    return _tidy(figure, 170)
+    return tidy(figure, 170)
 
 
 def response(table: pd.DataFrame, knob: str) -> go.Figure:
@@ -252,7 +254,7 @@ def response(table: pd.DataFrame, knob: str) -> go.Figure:
     figure.add_hline(y=0, line={"color": UNSURE, "width": 1})
     figure.update_xaxes(title=knob)
     figure.update_yaxes(title="change in bits per byte")
-    return _tidy(figure, 320)
+    return tidy(figure, 320)
 
 
 def style(table: pd.DataFrame) -> pd.io.formats.style.Styler:
@@ -279,7 +281,7 @@ def _thin(table: pd.DataFrame) -> pd.DataFrame:
 
 def _hover(table: pd.DataFrame) -> pd.Series:
     """What a point says of itself: its techniques, or only its recipe's hash where there are many points."""
-    return table["techniques"].map(_wrap) if len(table) <= NAMES_AT_MOST else table["recipe"]
+    return table["techniques"].map(wrapped) if len(table) <= NAMES_AT_MOST else table["recipe"]
 
 
 def _spaced(points: list[dict]) -> list[dict]:
@@ -287,32 +289,3 @@ def _spaced(points: list[dict]) -> list[dict]:
     if len(points) <= CURVE_POINTS_AT_MOST:
         return points
     return [points[k] for k in np.linspace(0, len(points) - 1, CURVE_POINTS_AT_MOST).astype(int)]
-
-
-def _wrap(text: str, width: int = 60) -> str:
-    """Break a list of names so that a hover label fits a phone."""
-    lines, line = [], ""
-    for word in str(text).split(", "):
-        if len(line) + len(word) > width:
-            lines.append(line)
-            line = ""
-        line += word + ", "
-    return "<br>".join([*lines, line]).rstrip(", ")
-
-
-def _tidy(figure: go.Figure, height: int) -> go.Figure:
-    grid = "rgba(139,147,161,0.25)"
-    figure.update_layout(
-        template="none",  # plotly's own styles would add 7 KB to every figure of a page
-        height=height,
-        margin={"l": 8, "r": 8, "t": 24, "b": 8},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        dragmode=False,
-        font={"family": "system-ui, sans-serif", "size": 12},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        hovermode="closest",
-    )
-    figure.update_xaxes(gridcolor=grid, zeroline=False, automargin=True)
-    figure.update_yaxes(gridcolor=grid, zeroline=False, automargin=True)
-    return figure

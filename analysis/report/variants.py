@@ -15,7 +15,7 @@ from golflab.analysis.report import plots
 from golflab.analysis.report.page import render
 from golflab.analysis.report.parts import section
 
-SLOTS = ("prune", "bits", "clip", "rounding", "trim", "layout", "codec")
+SLOTS = ("rotate", "prune", "bits", "clip", "protect", "rounding", "correct", "trim", "layout", "codec")
 NUMBERS = ("bpb", "over_float", "over_float_se", "over_best", "over_best_se", "loss", "seconds")
 
 
@@ -28,7 +28,7 @@ def variants(result: Mapping[str, Any]) -> pd.DataFrame:
     """
     table = pd.DataFrame(list(result["variants"]))
     table[list(NUMBERS)] = table[list(NUMBERS)].astype(float)
-    varying = [slot for slot in SLOTS if (table[slot] != table[slot].iloc[0]).any()]
+    varying = [slot for slot in SLOTS if slot in table and (table[slot] != table[slot].iloc[0]).any()]
     table.insert(1, "techniques", [" ".join(filter(None, row)) or "as it is" for row in table[varying].to_numpy()])
     table["limit"] = result["limit"]
     for name in ("over_float", "over_best"):  # errors come from differences of the stretches the text was cut into

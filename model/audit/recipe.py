@@ -16,8 +16,8 @@ from golflab.model.audit.judge import BUDGET, audit
 from golflab.model.audit.verdict import LIMIT_SECONDS, Audit, Package
 from golflab.model.compression.artifact import unpack
 from golflab.model.data.overlap import SHARE, said, worst
-from golflab.model.data.prepare import TokenData, prepare
-from golflab.model.data.tokenizer import Tokenizer
+from golflab.model.data.prepare import TokenData, prepared, rewriting_of
+from golflab.model.data.tokenizer import tokenizer_of
 from golflab.model.evaluation.score import Evaluator
 from golflab.model.network.weights import empty_model, load_weights
 from golflab.model.recipe import Recipe
@@ -56,7 +56,7 @@ def audit_recipe(
     record = run(recipe, None, cache, device=device)
     if record.state != "complete":
         raise ValueError(f"audit: the run ended {record.state} ({record.reason}); only a complete one can be audited.")
-    data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data")
+    data = prepared(recipe, cache / "data")
     with tempfile.TemporaryDirectory() as folder:
         artifact = Path(folder) / "model.bin"
         artifact.write_bytes(packed(recipe, cache, device))
@@ -148,6 +148,7 @@ def with_data(result: Audit, facts: dict[str, Any], split: str) -> Audit:
                     f"; the tokenizer lost or added {counts['changed']:,} of {counts['original']:,} bytes of the original text"
                 )
             for told in facts.get("notes", []):
+                evidence += f"; {told}" if "sidecars count" in told else ""
                 if "held-out part is" in told:
                     state, evidence = ("unchecked" if state == "pass" else state), f"{told} {evidence}"
         changed[verdict.condition] = dataclasses.replace(verdict, state=state, evidence=evidence)
@@ -172,4 +173,4 @@ def load(recipe: str, artifact: str, tokenizer: str) -> Evaluator:
     if missing := sorted(set(dict(model.named_parameters())) ^ set(weights)):
         raise ValueError(f"audit: artifact and recipe do not fit: {missing[0]} is in only one of them.")
     load_weights(model, weights)
-    return Evaluator(model, Tokenizer(Path(tokenizer).read_bytes()), body)
+    return Evaluator(model, tokenizer_of(Path(tokenizer).read_bytes(), rewriting_of(body)), body)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from golflab.model.compression.artifact import pack
-from golflab.model.compression.quantize import quantise
+from golflab.model.compression.quantize import quantise, rotated
 from golflab.model.data.shards import Stream
 from golflab.model.network.gpt import GPT
 from golflab.model.network.layers import parameters_of
@@ -35,7 +35,17 @@ def artifact(recipe: Recipe, model: GPT, weights: dict[str, Tensor], text: Strea
 
 
 def calibration(recipe: Recipe, model: GPT, text: Stream) -> dict[str, Tensor] | None:
-    """Hessians of the inputs of each matrix, if the recipe's rounding uses them."""
+    """What the recipe's rounding needs to know about each matrix's inputs, if it needs anything.
+
+    The inputs are those of the weights that are rounded, which slot `rotate` may change; the model keeps its own.
+    """
     rounding: Any = recipe.tenant("rounding")
-    hessians: dict[str, Tensor] | None = rounding.calibrate(model, text, recipe) if hasattr(rounding, "calibrate") else None
+    if not hasattr(rounding, "calibrate"):
+        return None
+    own = {name: p.detach().clone() for name, p in model.named_parameters()} if recipe.tenants("rotate") else {}
+    if own:
+        load_weights(model, rotated(own, parameters_of(model), recipe))
+    hessians: dict[str, Tensor] = rounding.calibrate(model, text, recipe)
+    if own:
+        load_weights(model, own)
     return hessians

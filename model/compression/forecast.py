@@ -17,6 +17,8 @@ from typing import Any
 from golflab.model.compression.calibration import Calibration
 from golflab.model.compression.entropy import gaussian_entropy, gaussian_huffman
 from golflab.model.compression.grid import Grid
+from golflab.model.data.prepare import rewriting_of
+from golflab.model.data.tokenizer import forecast_bytes
 from golflab.model.network.layers import ParameterInfo
 from golflab.model.recipe import Recipe
 
@@ -59,7 +61,8 @@ class Bill:
         lines: one per tensor, in the model's order.
         header_bytes: the container.
         code_bytes: the script that must travel with the weights.
-        total: their forecast.
+        tokenizer_bytes: the tokenizer's file, which is in no total here.
+        total: the forecast of weights and code.
         parameters: elements in all.
     """
 
@@ -68,6 +71,7 @@ class Bill:
     code_bytes: int
     total: Forecast
     parameters: int
+    tokenizer_bytes: int = 0
 
     def by_kind(self) -> dict[str, tuple[int, int]]:
         """Role -> (parameters, bytes), largest first."""
@@ -82,7 +86,8 @@ class Bill:
         keys = ("name", "kind", "count", "bits", "bytes")
         tensors = [{key: value for key, value in asdict(line).items() if key in keys} for line in self.lines]
         sizes = {"parameters": self.parameters, "bytes": self.total.to_json(), "code_bytes": self.code_bytes}
-        return sizes | {"tensors": tensors}
+        more = {"tokenizer_bytes": self.tokenizer_bytes, "bytes_with_tokenizer": self.total.mid + self.tokenizer_bytes}
+        return sizes | more | {"tensors": tensors}
 
 
 def inventory(recipe: Recipe) -> list[ParameterInfo]:
@@ -140,13 +145,18 @@ def bill(
         Line(i.name, i.kind, i.role, i.count, 8 * size * ratio / max(i.count, 1), round(size * ratio), size * ratio / total.mid)
         for i, size in zip(infos, raw, strict=True)
     )
-    return Bill(lines, round(header * ratio), code_bytes, total, sum(i.count for i in infos))
+    tokenizer = forecast_bytes(recipe.data.tokenizer, recipe.shape.vocabulary, rewriting_of(recipe))
+    return Bill(lines, round(header * ratio), code_bytes, total, sum(i.count for i in infos), tokenizer)
 
 
 def tensor_bytes(infos: list[ParameterInfo], recipe: Recipe) -> list[float]:
     """Expected packed bytes per tensor by theory, row scales included."""
     rate = _Rate(recipe)
-    return [rate.tensor(info) for info in infos]
+    sizes = {info.name: rate.tensor(info) for info in infos}
+    for adding in rate.adding:
+        for name, more in adding.more_bytes(infos, rate.grid, rate.columns).items():
+            sizes[name] += more
+    return list(sizes.values())
 
 
 def header_bytes(infos: list[ParameterInfo]) -> float:
@@ -164,6 +174,7 @@ class _Rate:
         prune, self.clip, self.trim, self.layout, self.codec = tenants
         self.grid: Callable[[ParameterInfo], Grid | None] = recipe.build("bits")
         self.pruned: float = getattr(prune, "fraction", 0.0)
+        self.adding: list[Any] = [t for slot in ("protect", "correct") for t in recipe.tenants(slot)]
 
     def tensor(self, info: ParameterInfo) -> float:
         """Expected bytes of one tensor with its scales."""
@@ -178,6 +189,12 @@ class _Rate:
         entropy = gaussian_entropy(*cells)
         coded = gaussian_huffman(*cells) if self.codec.whole_bits else entropy
         return info.count * coded / 8 * self.overhead(entropy) + 2.0 * rows * self.layout.scale_share
+
+    def columns(self, info: ParameterInfo, columns: int, largest: int) -> float:
+        """Expected bytes of the integers of ``columns`` columns of a matrix on a grid of ``largest`` levels."""
+        ratio = self.ratio(info, Grid(largest, -largest), columns)
+        entropy = gaussian_entropy(round(ratio, 4), largest, self.pruned)
+        return info.shape[0] * columns * entropy / 8 * self.overhead(entropy)
 
     def ratio(self, info: ParameterInfo, grid: Grid, columns: int) -> float:
         """Deviation over step of a Gaussian row."""
@@ -199,7 +216,7 @@ def scheme(recipe: Recipe) -> str:
 
     What is before the bar names its scheme; runs of one scheme deviate from theory together.
     """
-    slots = ("fake_quant", "prune", "bits", "clip", "rounding", "trim", "layout", "codec")
+    slots = ("fake_quant", "rotate", "prune", "bits", "clip", "protect", "rounding", "correct", "trim", "layout", "codec")
     stored = [str(t) for slot in slots for t in recipe.tenants(slot)]
     told = [t for t in recipe.techniques if t.stage() in ("model", "train") and t.slot != "fake_quant"]
     trained = [word for t in told for word in dict.fromkeys((t.name, str(t)))]

@@ -6,13 +6,13 @@ one; each column's error is spread over the columns not yet rounded (Frantar et 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from golflab.model.compression.grid import Grid
+from golflab.model.compression.grid import Finer, Grid
 from golflab.model.network.layers import Linear, Table
 
 BLOCK = 128  # columns that are rounded before their errors are passed on in one matrix product
@@ -65,7 +65,14 @@ def factorise(hessian: Tensor, order: str = "descending", factor: str = "cholesk
     raise ValueError("gptq: the Hessian stays singular under any damping; calibrate on more tokens or use `nearest`.")
 
 
-def gptq_round(weight: Tensor, scales: Tensor, grid: Grid, factor: Factor, keep: Tensor | None = None) -> Tensor:
+def gptq_round(
+    weight: Tensor,
+    scales: Tensor,
+    grid: Grid,
+    factor: Factor,
+    keep: Tensor | None = None,
+    finer: Sequence[Finer] = (),
+) -> Tensor:
     """Round a matrix column by column.
 
     Args:
@@ -73,7 +80,8 @@ def gptq_round(weight: Tensor, scales: Tensor, grid: Grid, factor: Factor, keep:
         scales: (out,) steps, fixed beforehand.
         grid: the integers allowed.
         factor: of the Hessian of its inputs, on the weight's device.
-        keep: (out, in) mask of the weights that may be other than zero; other weights compensate the zeros too.
+        keep: (out, in) mask of the weights that may be other than zero; their neighbours make up for the zeros too.
+        finer: columns with steps and a grid of their own.
 
     Returns:
         (out, in) integers as float32.
@@ -82,15 +90,21 @@ def gptq_round(weight: Tensor, scales: Tensor, grid: Grid, factor: Factor, keep:
     left = weight.masked_fill(factor.dead, 0.0)[:, factor.order].T.contiguous()  # (in, out)
     kept = None if keep is None else keep[:, factor.order].T.contiguous()
     integers, spread = torch.empty_like(left), factor.rows / factor.rows.diagonal()[:, None]
+    choices = [(scales, grid), *((f.scales, f.grid) for f in finer)]
+    which = torch.zeros(weight.shape[1], dtype=torch.int64)
+    for number, columns in enumerate((f.columns for f in finer), 1):
+        which[columns] = number
+    chosen = which[factor.order.cpu()].tolist()
     for start in range(0, len(left), BLOCK):
         end = min(start + BLOCK, len(left))
         block, errors = left[start:end], torch.empty_like(left[start:end])
         for j in range(end - start):
-            level = torch.round(block[j] / scales).clamp_(grid.lowest, grid.largest)
+            steps, levels = choices[chosen[start + j]]
+            level = torch.round(block[j] / steps).clamp_(levels.lowest, levels.largest)
             if kept is not None:
                 level *= kept[start + j]
             integers[start + j] = level
-            errors[j] = block[j] - level * scales
+            errors[j] = block[j] - level * steps
             block[j + 1 :].addr_(spread[start + j, start + j + 1 : end], errors[j], alpha=-1.0)
         left[end:].addmm_(spread[start:end, end:].T, errors, alpha=-1.0)
     result = torch.empty_like(weight)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from golflab.model.network.layers import ParameterInfo
 from golflab.model.recipe import Recipe
 from golflab.model.shape import Shape
 from golflab.model.technique import Technique
+
+if TYPE_CHECKING:
+    from golflab.model.compression.additions import Addition
 
 SMALLEST_SCALE = 2.0**-24  # fp16's smallest positive number: a row of zeros keeps a scale a division survives
 LARGEST_FLOAT = 65504.0
@@ -111,6 +114,20 @@ def stored_roles(recipe: Recipe) -> set[tuple[str, str]] | None:
     return {(info.kind, info.role) for info, grid in grids if grid is not None and grid.largest > 1}
 
 
+class Finer(NamedTuple):
+    """Columns of a matrix that are rounded on a grid of their own.
+
+    Attributes:
+        columns: which, from a start to a stop.
+        scales: (rows,) their scales as they are stored.
+        grid: their integers' range.
+    """
+
+    columns: slice
+    scales: Tensor
+    grid: Grid
+
+
 class Pruned(NamedTuple):
     """What a `prune` technique returns.
 
@@ -134,18 +151,23 @@ class Quantised:
         grid: its integers' range; None where ``values`` are fp16 themselves.
         values: (rows, columns) int8, or float16 of any shape.
         scales: (rows,) float16, or None without a grid.
+        added: what is stored beside a matrix and added to it.
     """
 
     info: ParameterInfo
     grid: Grid | None
     values: Tensor
     scales: Tensor | None
+    added: tuple[Addition, ...] = ()
 
     def dequantised(self) -> Tensor:
         """The float32 tensor that is read back from the packed file."""
         if self.scales is None:
             return self.values.float()
-        return self.values.float() * self.scales.float()[:, None]
+        weight = self.values.float() * self.scales.float()[:, None]
+        for addition in self.added:
+            weight = addition.added_to(weight)
+        return weight
 
 
 def stored_scales(scales: Tensor) -> Tensor:

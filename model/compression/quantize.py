@@ -1,19 +1,25 @@
 """Quantise: trained weights to the integers that are stored, and back to the weights that are scored.
 
-The order, for each parameter: prune → bits (which grid) → clip (one fp16 scale per row) → rounding → trim (until it fits).
-Every step is a slot. A parameter without a grid (gains, gates, and what a `bits` technique keeps in float) is stored as
-fp16. `Quantised.dequantised` is exactly what is read back from the packed file.
+The story: rotate (other weights of the same function); then per parameter prune → bits (which grid) → clip (one fp16 scale per
+row) → protect (columns on a finer grid) → rounding; then correct (what is added to what was rounded) → trim (until it fits).
+Every step is a slot. A parameter without a grid (gains, gates, and what a `bits` technique keeps in float) is stored as fp16.
+What `Quantised.dequantised` says is exactly what a reader of the packed file gets.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from golflab.model.compression.additions import Columns, Part
 from golflab.model.compression.artifact import pack
-from golflab.model.compression.grid import LARGEST_FLOAT, Grid, Pruned, Quantised, stored_scales, ternary_scales
+from golflab.model.compression.grid import LARGEST_FLOAT, Finer, Grid, Pruned, Quantised, stored_scales, ternary_scales
 from golflab.model.network.layers import ParameterInfo
 from golflab.model.recipe import Recipe
+
+EIGHT_BITS = Grid(127, -127)  # of protected columns
 
 
 def quantise(
@@ -38,8 +44,13 @@ def quantise(
     Raises:
         ValueError: a tensor is missing, has another shape, is not finite, or does not fit fp16; or ``code_bytes`` is missing.
     """
+    weights, hessians = rotated({info.name: _checked(weights, info) for info in infos}, infos, recipe), hessians or {}
     steps = _Steps(recipe)
-    done = {info.name: steps.apply(_checked(weights, info), info, (hessians or {}).get(info.name)) for info in infos}
+    steps.study(weights, infos, hessians)
+    done = {info.name: steps.apply(weights[info.name], info, hessians.get(info.name)) for info in infos}
+    correct = recipe.tenant("correct")
+    if correct is not None:
+        done = correct.build(recipe.shape)(weights, done)
     trim = recipe.tenant("trim")
     if trim is None:
         return done
@@ -50,11 +61,29 @@ def quantise(
     return trimmed
 
 
+def rotated(weights: dict[str, Tensor], infos: list[ParameterInfo], recipe: Recipe) -> dict[str, Tensor]:
+    """The weights that are quantised: those given, or others of the same function (slot `rotate`)."""
+    rotate = recipe.tenant("rotate")
+    if rotate is None:
+        return weights
+    turned: dict[str, Tensor] = rotate.build(recipe.shape)(weights, infos)
+    return turned
+
+
 class _Steps:
     """The recipe's per-parameter steps, built once."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.prune, self.bits, self.clip, self.rounding = map(recipe.build, ("prune", "bits", "clip", "rounding"))
+        slots = ("prune", "bits", "clip", "protect", "rounding")
+        self.prune, self.bits, self.clip, self.protect, self.rounding = map(recipe.build, slots)
+        self.protected: dict[str, list[slice]] = {}
+
+    def study(self, weights: dict[str, Tensor], infos: list[ParameterInfo], hessians: dict[str, Tensor]) -> None:
+        """Let those steps look at the whole model that choose by comparing its matrices."""
+        if hasattr(self.clip, "study"):
+            self.clip.study(weights, infos, hessians)
+        if self.protect is not None:
+            self.protected = self.protect(weights, infos, hessians, self.bits)
 
     def apply(self, weight: Tensor, info: ParameterInfo, hessian: Tensor | None) -> Quantised:
         grid: Grid | None = self.bits(info)
@@ -64,10 +93,21 @@ class _Steps:
         if grid is None:
             return _as_float16(pruned, info)
         scales = stored_scales(ternary_scales(weight) if grid.largest == 1 else self.clip(weight, grid.largest, info))
-        integers = self.rounding(pruned.weight, scales, grid, hessian, pruned.during)
+        finer = [self._finer(weight, info, columns) for columns in self.protected.get(info.name, ())]
+        integers = self.rounding(pruned.weight, scales, grid, hessian, pruned.during, info, finer)
         if pruned.after is not None:
             integers = integers * pruned.after
-        return Quantised(info, grid, integers.to("cpu", torch.int8), scales.to("cpu", torch.float16))
+        stored, added = integers.to("cpu", torch.int8), []
+        for block in finer:
+            columns = stored[:, block.columns].clone()
+            added.append(Columns(block.columns.start, Part(block.grid, columns, block.scales.to("cpu", torch.float16))))
+            stored[:, block.columns] = 0
+        return Quantised(info, grid, stored, scales.to("cpu", torch.float16), tuple(added))
+
+    def _finer(self, weight: Tensor, info: ParameterInfo, columns: slice) -> Finer:
+        """Eight bits for some columns, with scales of their own by the recipe's own rule."""
+        scales = self.clip(weight[:, columns], EIGHT_BITS.largest, info)
+        return Finer(columns, stored_scales(scales), EIGHT_BITS)
 
 
 def largest_quantiles(rows: Tensor, quantiles: tuple[float, ...]) -> list[Tensor]:
@@ -82,9 +122,15 @@ def largest_quantiles(rows: Tensor, quantiles: tuple[float, ...]) -> list[Tensor
     return found
 
 
-def round_to(weight: Tensor, scales: Tensor, grid: Grid) -> Tensor:
-    """Nearest integers of ``weight`` (rows, columns) over ``scales`` (rows,), inside the grid, as float."""
-    return torch.round(weight / scales[:, None]).clamp_(grid.lowest, grid.largest)
+def round_to(weight: Tensor, scales: Tensor, grid: Grid, finer: Sequence[Finer] = ()) -> Tensor:
+    """Nearest integers of ``weight`` (rows, columns) over ``scales`` (rows,), inside the grid, as float.
+
+    Columns of ``finer`` are rounded on their own grids.
+    """
+    integers = torch.round(weight / scales[:, None]).clamp_(grid.lowest, grid.largest)
+    for block in finer:
+        integers[:, block.columns] = round_to(weight[:, block.columns], block.scales, block.grid)
+    return integers
 
 
 def rounding_error(weight: Tensor, scales: Tensor, largest: int) -> Tensor:

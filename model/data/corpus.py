@@ -230,6 +230,29 @@ def _shards(name: str, files: list[Path]) -> ShardCorpus:
     return ShardCorpus(name, _hash(told), train, held_out, sidecars)
 
 
+def counted(corpus: ShardCorpus) -> np.ndarray | None:
+    """Bytes of the original text that every held-out token stands for, as the sidecars tell: (tokens,) uint16, or None.
+
+    Raises:
+        ValueError: a shard has none while others have, or one of another length.
+    """
+    from golflab.model.data.shards import read_shard
+
+    if not corpus.sidecars:
+        return None
+    told = []
+    for path in corpus.held_out:
+        beside = path.with_name(path.name.replace("_val_", "_val_bytes_"))
+        if beside not in corpus.sidecars:
+            raise ValueError(f"{path} has no byte sidecar {beside.name} beside it; get both.")
+        told.append(np.asarray(read_shard(beside)))
+        if len(told[-1]) != (tokens := len(read_shard(path))):
+            raise ValueError(
+                f"{beside} counts the bytes of {len(told[-1]):,} tokens, {path.name} holds {tokens:,}; get both again."
+            )
+    return np.concatenate(told)
+
+
 def _hash(blocks: Iterable[bytes]) -> str:
     total = hashlib.sha256()
     for block in blocks:

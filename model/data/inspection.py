@@ -61,7 +61,7 @@ def inspect(
         counts = {split: check_bytes(corpus, tokenizer, split, documents) for split, documents in held_out.items()}
         facts = {"code": code_hash([__name__]), "bytes": counts, "overlap": overlap_of(corpus, tokenizer), "notes": []}
         if isinstance(corpus, ShardCorpus):
-            check_sidecars(corpus, tokenizer)
+            facts["notes"] += check_sidecars(corpus, tokenizer)
             check_round_trip(corpus, tokenizer, [*dev, *test])
             facts["notes"] += incomplete(corpus, tokenizer)
         write_atomic(path, json.dumps(facts).encode())
@@ -94,12 +94,13 @@ def check_bytes(corpus: Corpus | ShardCorpus, tokenizer: Tokenizer, split: str, 
         ValueError: they differ; the message names the first document, both numbers, and what to do.
     """
     originals = iter(getattr(corpus, split)) if isinstance(corpus, Corpus) else None
+    kept = getattr(tokenizer, "lossless", False)  # of rewritten text; it tells a space from the character that stands for it
     counted, original, last = 0, 0, len(documents) - 1 if originals is None else None
     changes = _Changes()
     for first, group in _groups(documents):
         sizes, texts = count(tokenizer, group), tokenizer.decode_all(group)
         for number, (size, text, document) in enumerate(zip(sizes, texts, group, strict=True), first):
-            true = len(text.replace(SPACE, " ").encode())  # a space that was spelled as three bytes is one
+            true = len((text if kept else text.replace(SPACE, " ")).encode())  # a space spelled as three bytes is one
             if size != true and not (number == last and _cut_off(tokenizer, document)):
                 raise ValueError(
                     f"corpus {corpus.name!r}, document {number} of {split} ({text[:40]!r} …): the tokenizer's pieces count "
@@ -111,6 +112,12 @@ def check_bytes(corpus: Corpus | ShardCorpus, tokenizer: Tokenizer, split: str, 
                 source = next(originals)
                 original += len(source.encode())
                 changes.add(number, source, text)
+                if kept and text != source:
+                    raise ValueError(
+                        f"corpus {corpus.name!r}, document {number} of {split} ({text[:40]!r} …): its tokens decode to another "
+                        "text than the original, although nothing may be lost where text is rewritten. Take this document out, "
+                        "and tell golflab's authors."
+                    )
     told = {"documents": len(documents), "tokens": sum(map(len, documents)), "counted": counted}
     if originals is None:
         return told | {"original": None, "changed": None}

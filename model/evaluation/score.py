@@ -108,10 +108,11 @@ class Evaluator:
 
     # ------------------------------------------------------------------ what it is made of
 
-    def text(self, tokens: np.ndarray) -> Text:
-        """Prepare a token array for reading."""
+    def text(self, tokens: np.ndarray, counts: np.ndarray | None = None) -> Text:
+        """Prepare a token array for reading; ``counts`` (N,) are the bytes its tokens stand for, where they are known."""
         ids = np.asarray(tokens, dtype=np.int64)
-        return Text(ids, np.flatnonzero(ids == self.tokenizer.bos), self.tokenizer.token_bytes(ids[1:], ids[:-1]))
+        sizes = self.tokenizer.token_bytes(ids[1:], ids[:-1]) if counts is None else counts[1:].astype(np.int64)
+        return Text(ids, np.flatnonzero(ids == self.tokenizer.bos), sizes)
 
     def walk(self, text: Text, skip: int = 0, state: dict[str, torch.Tensor] | None = None) -> Iterator[Scored]:
         """Score a text stretch by stretch, before the mixer."""
@@ -136,6 +137,7 @@ def evaluate(
     limit: int | None = None,
     resume: Path | None = None,
     batch_tokens: int | None = None,
+    counts: Sequence[np.ndarray] | None = None,
 ) -> Score:
     """Score documents with a recipe's evaluate stage.
 
@@ -148,6 +150,7 @@ def evaluate(
         limit: score only the first documents that hold this many tokens together.
         resume: file for finished stretches, from which an interrupted evaluation continues; it is removed at the end.
         batch_tokens: inputs read at once; None picks what suits the device.
+        counts: (tokens,) bytes of the original text that each document's tokens stand for; None asks the tokenizer.
 
     Raises:
         ValueError: no documents, or one of them does not begin with BOS.
@@ -158,7 +161,7 @@ def evaluate(
         if not len(document) or document[0] != tokenizer.bos:
             raise ValueError(f"evaluate: document {number} does not begin with BOS (id {tokenizer.bos}).")
     evaluator = Evaluator(model, tokenizer, recipe, batch_tokens)
-    text = evaluator.text(np.concatenate(chosen))
+    text = evaluator.text(np.concatenate(chosen), None if counts is None else np.concatenate(counts[: len(chosen)]))
     nats, entropy = _walk_through(evaluator, text, progress, resume)
     if evaluator.mixer is not None:
         nats = evaluator.mixer.mix(text.tokens, nats, entropy)

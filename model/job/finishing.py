@@ -35,7 +35,7 @@ def pack_weights(job: Job, trained: Trained, record: Record) -> bytes:
             blob = stored[0]["blob"].numpy().tobytes()
         else:
             blob = _make_artifact(job, trained.chosen(average))
-    record.code_bytes = job.code_bytes
+    record.code_bytes, record.tokenizer_bytes = job.code_bytes, len(job.data.tokenizer.proto)
     record.bytes = len(blob) + record.code_bytes
     return blob
 
@@ -92,8 +92,9 @@ def _score(job: Job, weights: dict[str, Tensor], stage: str) -> Score:
             return Score.from_tensors(*stored)
         model = scored_model(part, weights, job.place.device, job.place.dtype)
         documents, resume = job.data.split(job.recipe.data.split), job.cache.path("evaluate", key, "partial")
+        counts = job.data.counts.get(job.recipe.data.split)
         try:
-            score = evaluate(model, documents, job.data.tokenizer, part, progress=job.scored, resume=resume)
+            score = evaluate(model, documents, job.data.tokenizer, part, progress=job.scored, resume=resume, counts=counts)
         except ValueError as error:
             raise StageFailed(str(error)) from error
         if not 0 < score.bpb < MOST_BPB:  # false for NaN too

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from golflab.model.data.corpus import load_corpus
-from golflab.model.data.prepare import TokenData, prepare
+from golflab.model.data.prepare import TokenData, prepared
 from golflab.model.recipe import Recipe
 from golflab.model.stages import Cache, later_keys, train_key, trained_key
 from golflab.model.submission.script import exact_code_bytes
@@ -76,8 +76,8 @@ class Job:
         recipe.check()
         tell("preparing", {})
         place, started = Place.choose(device), time.perf_counter()
-        corpus = load_corpus(recipe.data.corpus)  # opened first: `prepare` then uses the same one
-        data = prepare(recipe.data, recipe.shape.vocabulary, cache / "data", local_disk)
+        corpus = load_corpus(recipe.data.corpus)  # opened first: `prepared` then uses the same one
+        data = prepared(recipe, cache / "data", local_disk)
         job = Job(recipe, Cache(cache), place, data, place.device.type == "cuda" if compiled is None else compiled, tell=tell)
         job.text = {"corpus": corpus.fingerprint, "tokenizer": data.tokenizer.fingerprint}
         job.stages["prepare"] = round(time.perf_counter() - started, 3)

@@ -106,6 +106,7 @@ def _measure_rung(job: Job, on_rung: OnRung, point: dict[str, Any], model: GPT) 
     """Measure a run at a rung, and ask whether it must stop."""
     job.tell("measuring", {})
     documents = job.data.split(job.recipe.data.split)
-    measured, shares = measure(job.recipe, model, documents, job.data.tokenizer, job.code_bytes)
+    counts = job.data.counts.get(job.recipe.data.split)
+    measured, shares = measure(job.recipe, model, documents, job.data.tokenizer, job.code_bytes, counts)
     point |= measured
     return on_rung(point | {"documents": shares})

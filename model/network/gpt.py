@@ -100,24 +100,31 @@ class Block(nn.Module):
         self.mlp_scale = recipe.build("branch_scale", layer)
         self.leave = recipe.build("leave", layer)
         self.wiring = recipe.build("wiring", layer)
+        # A wiring of several lanes may mix x0 in itself, and may say which lanes skips go to.
+        self.wiring_enters: bool = getattr(self.wiring, "enters", False)
+        self.into_lanes = getattr(self.wiring, "into_lanes", None)
 
     def forward(
         self, x: Tensor, x0: Tensor, extra: Tensor | None, first: Tensor | None, start: int = 0
     ) -> tuple[Tensor, Tensor]:
         """Run the layer and return positions ``start``… of the stream (B,T-start,D), and its values (B,T,K,d)."""
-        if self.enter is not None:
+        if self.enter is not None and not self.wiring_enters:
             x = self.enter(x, x0)
         if self.wiring is not None:
-            x, values = self.wiring(self, x, extra, first, start)
+            x, values = self.wiring(self, x, x0, extra, first, start)
         else:
-            branch, values = self.attention_branch(x, extra, first, start)
-            x = x[..., start:, :] + branch
-            if self.mix is not None:
-                x = self.mix(x)
-            x = x + self.mlp_branch(x)
+            x, values = self.in_turn(x, extra, first, start)
         if self.leave is not None:
             x = self.leave(x, x0[..., start:, :])
         return x, values
+
+    def in_turn(self, x: Tensor, extra: Tensor | None, first: Tensor | None, start: int) -> tuple[Tensor, Tensor]:
+        """Attention and then the MLP on one stream: positions ``start``… of it, and the layer's values."""
+        branch, values = self.attention_branch(x, extra, first, start)
+        x = x[..., start:, :] + branch
+        if self.mix is not None:
+            x = self.mix(x)
+        return x + self.mlp_branch(x), values
 
     def attention_branch(self, x: Tensor, extra: Tensor | None, first: Tensor | None, start: int) -> tuple[Tensor, Tensor]:
         """What attention adds to the stream, and the layer's values."""
@@ -151,6 +158,7 @@ class GPT(nn.Module):
         self.table = Table(shape.vocabulary, shape.width)
         self.untied = None if shape.tied else Linear(shape.width, shape.vocabulary, "head", start="zeros")
         self.embed = nn.ModuleDict({t.name: t.build(shape) for t in recipe.tenants("embed")})
+        self.embed_mix = recipe.build("embed_mix")
         self.stem = recipe.build("stem")
         self.value_add = recipe.build("value_add")
         self.path = recipe.build("path")
@@ -180,6 +188,8 @@ class GPT(nn.Module):
         x = self.table(ids, self.dtype)
         for add in self.embed.values():
             x = x + add(ids, self.dtype)
+        if self.embed_mix is not None:
+            x = self.embed_mix(x, ids)
         x = rms_norm(x)
         if self.stem is not None:
             x = self.stem(x, ids)
@@ -188,9 +198,10 @@ class GPT(nn.Module):
         first: Tensor | None = None
         outputs: list[Tensor] = []
         for step, layer in enumerate(self.order):
-            if self.skips is not None:
-                x = self.skips(x, outputs, step, self.span)
             block = self.blocks[layer]
+            if self.skips is not None:
+                skips = self.skips if block.into_lanes is None else block.into_lanes(self.skips)
+                x = skips(x, outputs, step, self.span)
             last = step == len(self.order) - 1
             cut = start if last and block.mix is None else 0  # a mixer also needs the positions before
             x, values = block(x, x0, extra[layer], first, cut)
@@ -215,7 +226,8 @@ class GPT(nn.Module):
         """Mean cross-entropy in nats: ids (B,T), targets (B,T) -> ()."""
         x = self.hidden(ids).flatten(0, 1)
         if self.output.delta is None and self.output.observe is None:
-            return head_loss(x, self.output.seen(x.dtype), targets.flatten(), self.cap)
+            cap = getattr(self.cap, "in_training", self.cap)
+            return head_loss(x, self.output.seen(x.dtype), targets.flatten(), cap)
         return F.cross_entropy(self.head(x), targets.flatten())
 
     def nats(self, ids: Tensor, targets: Tensor, start: int = 0) -> Tensor:

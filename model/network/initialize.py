@@ -25,9 +25,11 @@ def initialize(model: nn.Module, recipe: Recipe) -> nn.Module:
     """Fill every parameter of ``model`` in place and return it.
 
     The techniques in the slots ``init`` (matrices) and ``table_init`` (the token table) replace the default draw, except for
-    matrices whose own technique fixes their start (`Weighted.fixed`).
+    matrices whose own technique fixes their start (`Weighted.fixed`). A technique
+    in the slot ``text`` may say how rows of the table start from others (`Technique.start`).
     """
     matrix_init, table_init = recipe.build("init"), recipe.build("table_init")
+    text = recipe.tenant("text")
     for name, module in model.named_modules():
         if isinstance(module, Scale):
             module.weight.copy_(torch.tensor(module.start).expand(module.weight.shape))
@@ -38,6 +40,8 @@ def initialize(model: nn.Module, recipe: Recipe) -> nn.Module:
                 value = matrix_init(module, value, generator(recipe.seed, f"{name}:init"))
             if table_init is not None and name == "table":
                 value = table_init(value)
+            if text is not None and name == "table":
+                value = text.start(value)
             module.weight.copy_(value)
     return model
 

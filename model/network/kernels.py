@@ -12,7 +12,7 @@ import math
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 # Without an epsilon PyTorch's rms_norm uses that of the accumulation type: float32's, for bfloat16 inputs too.
@@ -247,7 +247,7 @@ def head_loss(x: Tensor, weight: Tensor, targets: Tensor, cap: LogitMap | None) 
         targets: (N,) ids.
         cap: what the technique in the slot ``logits`` builds, or None.
     """
-    if _by_hand(x):
+    if _by_hand(x) and not isinstance(cap, nn.Module):  # a map that learns needs gradients of its own
         return _HeadLoss.apply(x, weight, targets, cap)
     z = F.linear(x, weight).float()
     return F.cross_entropy(z if cap is None else cap(z), targets)

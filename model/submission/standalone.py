@@ -16,8 +16,8 @@ import numpy as np
 
 from golflab.model.compression.artifact import unpack
 from golflab.model.compression.finish import artifact
-from golflab.model.data.prepare import TokenData, prepare
-from golflab.model.data.tokenizer import Tokenizer
+from golflab.model.data.prepare import TokenData, prepared, rewriting_of
+from golflab.model.data.tokenizer import Tokenizer, tokenizer_of
 from golflab.model.evaluation.score import evaluate
 from golflab.model.network.gpt import GPT
 from golflab.model.network.weights import empty_model, load_weights
@@ -68,7 +68,7 @@ def _model(recipe: Recipe, options: argparse.Namespace) -> GPT:
 
 
 def _data(recipe: Recipe, options: argparse.Namespace) -> TokenData:
-    return prepare(recipe.data, recipe.shape.vocabulary, options.cache, inspected=False)
+    return prepared(recipe, options.cache, inspected=False)
 
 
 def _train(recipe: Recipe, options: argparse.Namespace, code_bytes: int) -> dict[str, Any]:
@@ -87,9 +87,10 @@ def _score(recipe: Recipe, options: argparse.Namespace, code_bytes: int) -> dict
         if name not in weights or weights[name].shape != parameter.shape:
             raise ValueError(f"{options.artifact}: it holds no fitting tensor {name!r}; it was packed by another recipe.")
     load_weights(model, weights)
-    tokenizer, documents = _documents(recipe, options)
-    score = evaluate(model, documents, tokenizer, recipe)
+    tokenizer, documents, counts = _documents(recipe, options)
+    score = evaluate(model, documents, tokenizer, recipe, counts=counts)
     told = {"bpb": score.bpb, "bytes": len(blob) + code_bytes, "code_bytes": code_bytes}
+    told |= {"tokenizer_bytes": (extra := len(tokenizer.proto)), "bytes_with_tokenizer": told["bytes"] + extra}
     return told | {"scored": options.split if options.text is None else str(options.text)}
 
 
@@ -102,9 +103,15 @@ def _said(split: str, options: argparse.Namespace) -> str:
     return f"bpb is of the {options.split} part; record.json has the score of the {split} part: --split {split} repeats that."
 
 
-def _documents(recipe: Recipe, options: argparse.Namespace) -> tuple[Tokenizer, list[np.ndarray]]:
+def _documents(recipe: Recipe, options: argparse.Namespace) -> tuple[Tokenizer, list[np.ndarray], list[np.ndarray] | None]:
+    """The tokenizer, what is scored, and the bytes its tokens stand for where the tokenizer cannot tell."""
     if options.text is None:
         data = _data(recipe, options)
-        return data.tokenizer, data.split(options.split)
-    tokenizer = Tokenizer(Path(options.tokenizer).read_bytes()) if options.tokenizer else _data(recipe, options).tokenizer
-    return tokenizer, [tokenizer.encode(options.text.read_text(encoding="utf-8"))]
+        return data.tokenizer, data.split(options.split), data.counts.get(options.split)
+    if options.tokenizer:
+        tokenizer = tokenizer_of(Path(options.tokenizer).read_bytes(), rewriting_of(recipe))
+    else:
+        tokenizer = _data(recipe, options).tokenizer
+    if not getattr(tokenizer, "lossless", True):
+        raise ValueError(f"{options.text}: the tokenizer normalises text, so its tokens do not tell the bytes of the original.")
+    return tokenizer, [tokenizer.encode(options.text.read_bytes().decode())], None

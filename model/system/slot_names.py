@@ -7,6 +7,7 @@ import functools
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ["golflab", "model"]
 
 
 @functools.cache
@@ -14,25 +15,24 @@ def slot_names() -> dict[str, str]:
     """Technique name -> the slot it fills, for every file under ``model/techniques``."""
     found = {}
     for path in sorted(ROOT.glob("techniques/*/*.py")):
-        if path.stem != "__init__" and (slot := _slot(path)):
-            found[path.stem] = slot
+        classes = [node.name for node in _parsed(path).body if isinstance(node, ast.ClassDef)]
+        slots = [slot for name in classes if (slot := _slot(path, name))]
+        if path.stem != "__init__" and slots:
+            found[path.stem] = slots[0]
     return found
 
 
-def _slot(path: Path) -> str | None:
-    """The slot that a file's classes assign; where they assign none, that of a base class which the file imports."""
+def _slot(path: Path, name: str) -> str | None:
+    """The slot that a class of a file assigns, or the first of its base classes that assigns one, in this file or another."""
     tree = _parsed(path)
-    own = [slot for node in tree.body if (slot := _assigned(node))]
-    if own:
-        return own[0]
     for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("model."):
-            names = {alias.name for alias in node.names}
-            origin = ROOT.joinpath(*str(node.module).split(".")[2:]).with_suffix(".py")
-            bases = _parsed(origin).body if origin.is_file() else []
-            for base in bases:
-                if isinstance(base, ast.ClassDef) and base.name in names and (slot := _assigned(base)):
-                    return slot
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+            return _assigned(node) or next((slot for base in bases if (slot := _slot(path, base))), None)
+        if isinstance(node, ast.ImportFrom) and any((alias.asname or alias.name) == name for alias in node.names):
+            parts = (node.module or "").split(".")
+            origin = ROOT.joinpath(*parts[2:]).with_suffix(".py")
+            return _slot(origin, name) if parts[:2] == PACKAGE and origin.is_file() else None
     return None
 
 

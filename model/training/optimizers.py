@@ -12,31 +12,44 @@ from torch import Tensor, nn
 from golflab.model.network.layers import ParameterInfo, parameters_of
 from golflab.model.recipe import Recipe
 
-# Coefficients of the quintic that drives singular values to about 1 (Keller Jordan, Muon, 2024).
+# Coefficients (a, b, c) of the quintic a·x + b·x³ + c·x⁵ that drives singular values to about 1 (Keller Jordan, Muon, 2024).
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+# One quintic per iteration; the last one stands for all iterations after it. Polar Express: arXiv 2505.16932, as #1787 has it.
+POLYNOMIALS = {
+    "fixed": (NEWTON_SCHULZ,),
+    "polar_express": (
+        (8.156554525, -22.48329293, 15.87876992),
+        (4.042929935, -2.808917466, 0.500017845),
+        (3.891667802, -2.772484153, 0.506064818),
+        (3.285753658, -2.368129493, 0.464490242),
+        (2.346541326, -1.709782838, 0.423235512),
+    ),
+}
 # What Newton–Schulz computes in; None: bfloat16 on a GPU, the fastest type for products there and precise enough for a
 # direction, and float32 on a CPU, where bfloat16 takes four times as long (benchmarks/batched.py).
 WORKING: torch.dtype | None = None
 
 
 @torch.no_grad()
-def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
+def orthogonalize(matrices: Tensor, steps: int = 5, polynomial: str = "fixed") -> Tensor:
     """Newton–Schulz: replace every singular value of each matrix by about one.
 
     Args:
         matrices: (..., rows, columns) of any type; worked on in the type that `WORKING` says.
         steps: iterations.
+        polynomial: which of `POLYNOMIALS` they apply.
 
     Returns:
         The same shape, in the working type.
     """
-    a, b, c = NEWTON_SCHULZ
+    quintics = POLYNOMIALS[polynomial]
     x = matrices.to(WORKING or (torch.bfloat16 if matrices.is_cuda else torch.float32))
     tall = x.size(-2) > x.size(-1)
     if tall:
         x = x.mT
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    for _ in range(steps):
+    for step in range(steps):
+        a, b, c = quintics[min(step, len(quintics) - 1)]
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x.mT if tall else x
@@ -63,6 +76,8 @@ class Muon:
         weight_decay: decoupled, times the scheduled learning rate.
         steps: Newton–Schulz iterations.
         prepare: what is done to the stacked update before Newton–Schulz, or None.
+        polynomial: which of `POLYNOMIALS` it applies.
+        taper: (share of the run with the full decay, factor of the decay at the end); between them it moves linearly.
     """
 
     def __init__(
@@ -73,9 +88,11 @@ class Muon:
         weight_decay: float,
         steps: int,
         prepare: Callable[[Tensor], Tensor] | None = None,
+        polynomial: str = "fixed",
+        taper: tuple[float, float] = (0.0, 1.0),
     ) -> None:
-        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
-        self.steps, self.prepare = steps, prepare
+        self.lr, self.momentum, self.weight_decay, self.taper = lr, momentum, weight_decay, taper
+        self.steps, self.prepare, self.polynomial = steps, prepare, polynomial
         shapes: dict[torch.Size, list[tuple[str, nn.Parameter]]] = {}
         for name, parameter in named:
             shapes.setdefault(parameter.shape, []).append((name, parameter))
@@ -92,16 +109,21 @@ class Muon:
         start, end, share = self.momentum
         return start + (end - start) * (min(progress / share, 1.0) if share > 0 else 1.0)
 
+    def decay_at(self, progress: float) -> float:
+        """Weight decay at this share of the run."""
+        hold, end = self.taper
+        return self.weight_decay * (1.0 + (end - 1.0) * max(0.0, progress - hold) / (1.0 - hold))
+
     @torch.no_grad()
     def step(self, multiplier: float, progress: float) -> None:
         """Update every matrix that has a gradient; the others keep weights and momentum as they are."""
-        mu, rate = self.momentum_at(progress), self.lr * multiplier
+        mu, rate, decay = self.momentum_at(progress), self.lr * multiplier, self.decay_at(progress)
         for group in self.groups:
             live = [i for i, p in enumerate(group.parameters) if p.grad is not None]
             if live:
-                self._update(group, live, mu, rate)
+                self._update(group, live, mu, rate, decay)
 
-    def _update(self, group: MuonState, live: list[int], mu: float, rate: float) -> None:
+    def _update(self, group: MuonState, live: list[int], mu: float, rate: float, decay: float) -> None:
         parameters: list[Tensor] = [group.parameters[i] for i in live]
         gradient = torch.stack([p.grad for p in parameters])  # type: ignore[misc]
         whole = len(live) == len(group.parameters)
@@ -109,18 +131,18 @@ class Muon:
         buffer.mul_(mu).add_(gradient)
         if not whole:
             group.momentum[live] = buffer
-        self._apply(parameters, self._direction(gradient.add_(buffer, alpha=mu)), rate)
+        self._apply(parameters, self._direction(gradient.add_(buffer, alpha=mu)), rate, decay)
 
     def _direction(self, update: Tensor) -> Tensor:
         """Stacked momentum (count, rows, columns) -> orthogonalised, float32."""
         if self.prepare is not None:
             update = self.prepare(update)
-        return orthogonalize(update, self.steps).to(torch.float32)
+        return orthogonalize(update, self.steps, self.polynomial).to(torch.float32)
 
-    def _apply(self, parameters: list[Tensor], update: Tensor, rate: float) -> None:
+    def _apply(self, parameters: list[Tensor], update: Tensor, rate: float, decay: float) -> None:
         """Decay, then subtract the stacked update at this rate and the shape's own factor."""
         rows, columns = update.shape[-2:]
-        torch._foreach_mul_(parameters, 1.0 - rate * self.weight_decay)
+        torch._foreach_mul_(parameters, 1.0 - rate * decay)
         torch._foreach_add_(parameters, list(update.unbind()), alpha=-rate * max(1.0, rows / columns) ** 0.5)
 
     def state(self) -> dict[str, Tensor]:
@@ -142,12 +164,14 @@ class AdamGroup:
         names: the parameters.
         lr: learning rate before the schedule's multiplier.
         weight_decay: decoupled by default; ``coupled`` adds it to the gradient instead.
+        beta2: the decay of its second moments; None for that of all groups.
     """
 
     names: tuple[str, ...]
     lr: float
     weight_decay: float = 0.0
     coupled: bool = False
+    beta2: float | None = None
 
 
 Grouping = Callable[[list[ParameterInfo]], list[AdamGroup]]  # what the slot `groups` builds, with betas and epsilon
@@ -166,7 +190,8 @@ class Adam:
                 continue
             kind = torch.optim.Adam if group.coupled else torch.optim.AdamW
             parameters = [named[n] for n in group.names]
-            made = kind(parameters, lr=group.lr, betas=betas, eps=eps, weight_decay=group.weight_decay, fused=True)
+            moments = (betas[0], betas[1] if group.beta2 is None else group.beta2)
+            made = kind(parameters, lr=group.lr, betas=moments, eps=eps, weight_decay=group.weight_decay, fused=True)
             self.optimizers.append((made, group.lr))
             self.names.append(list(group.names))
 

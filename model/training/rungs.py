@@ -23,7 +23,12 @@ RUNG_STRETCH = 1_024  # tokens of one document there, so that a few long documen
 
 
 def measure(
-    recipe: Recipe, model: GPT, documents: Iterable[np.ndarray], tokenizer: Tokenizer, code_bytes: int
+    recipe: Recipe,
+    model: GPT,
+    documents: Iterable[np.ndarray],
+    tokenizer: Tokenizer,
+    code_bytes: int,
+    counts: Iterable[np.ndarray] | None = None,
 ) -> tuple[dict[str, Any], list[float]]:
     """Measure a model in training; the model is not changed.
 
@@ -35,6 +40,7 @@ def measure(
         documents: held-out text; its beginning is scored.
         tokenizer: what made them.
         code_bytes: of the code that travels with the weights.
+        counts: bytes that each document's tokens stand for; None asks the tokenizer.
 
     Returns:
         ``bpb`` and ``bytes`` (code included); and the bits per byte of every stretch of text.
@@ -50,7 +56,8 @@ def measure(
         blob = pack(quantise(weights, parameters_of(model), plain, code_bytes=code_bytes), plain)
     except ValueError as error:
         raise TrainingFailed(f"in mid-training: {error}") from error
-    score = evaluate(model, stretches(documents), tokenizer, plain)
+    sizes = None if counts is None else stretches(counts)
+    score = evaluate(model, stretches(documents), tokenizer, plain, counts=sizes)
     if not math.isfinite(score.bpb):
         raise TrainingFailed(f"in mid-training the model scored {score.bpb} bits per byte")
     shares = score.bits / np.maximum(score.bytes, 1)
@@ -58,7 +65,7 @@ def measure(
 
 
 def stretches(documents: Iterable[np.ndarray]) -> list[np.ndarray]:
-    """The first `RUNG_TOKENS` of a split, cut into short documents that each begin with BOS."""
+    """The first `RUNG_TOKENS` of a split, cut into short documents that each begin with BOS; or what is told of its tokens."""
     found, left = [], RUNG_TOKENS
     for document in documents:
         for start in range(0, len(document) - 1, RUNG_STRETCH):

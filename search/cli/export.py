@@ -95,6 +95,15 @@ def export(
     return {name: len(content) for name, content in contents.items()}
 
 
+def said_of_bytes(folder: Path) -> str:
+    """Both totals of an export: what the challenge counts, and with the tokenizer."""
+    told = json.loads((folder / "record.json").read_text())
+    return (
+        f"{told['bytes']:,} bytes of code and weights count; with the tokenizer's {told['tokenizer_bytes']:,}, which do not, "
+        f"{told['bytes_with_tokenizer']:,}."
+    )
+
+
 def said_of_splits(recipe: Recipe) -> str:
     """Which part of the corpus the exported script scores, and which one the record next to it."""
     split = recipe.data.split
@@ -121,7 +130,7 @@ def judge(target: str, scale: str, runs: Path, entry: dict[str, Any] | None = No
     """
     from golflab.model.audit.entry import Entry, audit_entry, is_entry
     from golflab.model.audit.recipe import audit_artifact, audit_recipe
-    from golflab.model.data.prepare import prepare
+    from golflab.model.data.prepare import prepared
     from golflab.spaces.presets import PRESETS, preset
 
     entry = {key: value for key, value in (entry or {}).items() if value}
@@ -135,7 +144,7 @@ def judge(target: str, scale: str, runs: Path, entry: dict[str, Any] | None = No
     folder = Path(target)
     if (folder / "model.bin").is_file() and (folder / "recipe.json").is_file():
         recipe = Recipe.from_json(json.loads((folder / "recipe.json").read_text()))
-        data = prepare(recipe.data, recipe.shape.vocabulary, runs / "cache" / "data")
+        data = prepared(recipe, runs / "cache" / "data")
         script = folder / "train_gpt.py"
         code = counted_code(recipe, script.stat().st_size) if script.exists() else None
         return audit_artifact(recipe, folder / "model.bin", data, code_bytes=code, **options)
@@ -164,16 +173,26 @@ def judge_bytes(tokenizer: Path, tables: Path, corpus: str) -> Any:
     from golflab.model.audit.power import Power
     from golflab.model.audit.verdict import Audit, Verdict
     from golflab.model.data.corpus import ShardCorpus, load_corpus
+    from golflab.model.data.official import check_sidecars
     from golflab.model.data.shards import exchanged, read_shard, split_documents
+    from golflab.model.data.tokenizer import tokenizer_of
+    from golflab.search.cli.data import noticed
 
     model, counts, text = read_tokenizer(tokenizer), read_tables(tables), load_corpus(corpus)
+    model = tokenizer_of(model.proto, noticed(model))  # of text that CaseOps rewrote, by its pieces
     own = model.own_bos
     if isinstance(text, ShardCorpus):
         documents, originals = split_documents(np.concatenate([read_shard(p) for p in text.held_out]), own), None
     else:
         originals = [document for split in (text.dev, text.test) for document in split]
         documents = [exchanged(model.encode(document), own) for document in originals]
-    state, evidence = judge_tables(counts, documents, lambda ids: model.decode(exchanged(np.asarray(ids), own)), originals)
+    if counts.by_token and isinstance(text, ShardCorpus) and not getattr(model, "lossless", True):
+        try:  # its tokens decode to normalised text; the sidecars count the original
+            state, evidence = "pass", " ".join(check_sidecars(text, model)) or "the sidecars count the decoded text"
+        except ValueError as error:
+            state, evidence = "breach", str(error)
+    else:
+        state, evidence = judge_tables(counts, documents, lambda ids: model.decode(exchanged(np.asarray(ids), own)), originals)
     count = sum(map(len, documents))
     power = Power(count, count, count, f"every document of the held-out text of {corpus}")
     return Audit((Verdict(6, "accounting", state, evidence, str(power)),), None, {"accounting": power.to_json()})

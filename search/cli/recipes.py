@@ -101,9 +101,11 @@ def variants(
 @app.command("show")
 def show_(preset: Preset, scale: Scale = "full") -> None:
     """Print a preset: body plan, schedule, forward pass, and its techniques with knobs, sources and doubts."""
+    from golflab.model.submission.script import script
     from golflab.search.cli.run_one import recipe_of
 
-    show.recipe(out, recipe_of(preset, scale))
+    recipe = recipe_of(preset, scale)
+    show.recipe(out, recipe, len(script(recipe)))
 
 
 @app.command()
@@ -196,11 +198,12 @@ def data_get(
     vocabulary: Annotated[int, typer.Option(help="Vocabulary size of the official tokenizer.")] = 1024,
     shards: Annotated[int, typer.Option(help="Training shards, 200 MB each.")] = 1,
     hub: Annotated[str, typer.Option(help="Data set on the Hugging Face hub (HF_ENDPOINT selects another hub).")] = "",
+    caseops: Annotated[bool, typer.Option("--caseops", help="Text that CaseOps rewrote, with its byte sidecars.")] = False,
 ) -> None:
     """Download the challenge's token shards and their tokenizer."""
-    from golflab.search.cli.data import HUB, get
+    from golflab.search.cli.data import get
 
-    for path in get(to, vocabulary, shards, hub or HUB):
+    for path in get(to, vocabulary, shards, hub, caseops=caseops):
         out.print(str(path), highlight=False, soft_wrap=True)
 
 
@@ -210,9 +213,10 @@ def data_build(
     to: Annotated[Path, typer.Option(help="Folder for the shards and the tokenizer.")],
     vocabulary: Annotated[int, typer.Option(help="Vocabulary size of the tokenizer that is trained.")] = 1024,
     allow_overlap: AllowOverlap = False,
+    text: Annotated[str, typer.Option(help="Rewrite the text first, caseops or verbatim; byte sidecars are written.")] = "",
 ) -> None:
     """Train a tokenizer on a corpus and write token shards in the challenge's format."""
     from golflab.search.cli.data import build
 
-    for path in build(corpus, vocabulary, to, allow_overlap):
+    for path in build(corpus, vocabulary, to, allow_overlap, text):
         out.print(str(path), highlight=False, soft_wrap=True)

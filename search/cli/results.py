@@ -67,7 +67,7 @@ def export(
 ) -> None:
     """Write a trial as a submission: the script, the weights, the recipe and the record."""
     from golflab.search.cli.export import export as write
-    from golflab.search.cli.export import find_trial, said_of_splits
+    from golflab.search.cli.export import find_trial, said_of_bytes, said_of_splits
     from golflab.search.experiment.experiment_file import cache_of
 
     folder = _experiment(runs, name)
@@ -75,6 +75,7 @@ def export(
     recipe, record = find_trial(folder, trial, say)
     for file, size in write(recipe, record, cache_of(folder), to.resolve(), say).items():
         out.print(f"{size:>12,}  {to / file}", highlight=False, soft_wrap=True)
+    say(said_of_bytes(to.resolve()))
     say(said_of_splits(recipe))
 
 

@@ -98,7 +98,8 @@ def finish(
     """
     recipes, skipped = possible(combinations(recipe, choices))
     done = training(recipe, cache, on_step=on_step)
-    ruler = Ruler(done.model, recipe, done.data.split(recipe.data.split), done.data.tokenizer, score_tokens)
+    split, data = recipe.data.split, done.data
+    ruler = Ruler(done.model, recipe, data.split(split), data.tokenizer, score_tokens, counts=data.counts.get(split))
     floats = ruler(done.weights)
     found: list[Variant] = []
     calibrate = _calibration(done)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from golflab.model.compression.forecast import fit
 from golflab.model.recipe import Recipe
 from golflab.model.slots import SLOTS
-from golflab.model.technique import Technique
+from golflab.model.technique import Technique, find
 from golflab.search.design import matrices as designs
 
 DESIGNS = ("leave-one-out", "add-one-in", "pairs", "screen", "d-optimal", "factorial")
@@ -35,7 +35,10 @@ class Builder:
     def _made(self, on: designs.Combination) -> Recipe:
         have = {t.name for t in self.preset.techniques}
         off = sorted((set(self.switched) & have) - on)
-        return self.preset.without(*off).with_(*(self.switched[n] for n in sorted(on)))
+        made = self.preset.without(*off).with_(*(self.switched[n] for n in sorted(on)))
+        # Plain text has other bytes than rewritten text, so a score by them would be no comparison.
+        instead = [find(t.instead)() for n, t in self.switched.items() if n not in on and t.instead]
+        return made.with_(*(t for t in instead if made.tenant(t.slot) is None))
 
     def rule(self, on: designs.Combination) -> str:
         """Why a combination breaks a rule (slots, clashes, needs), whatever its size; empty if it breaks none."""

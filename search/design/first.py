@@ -158,9 +158,9 @@ def measure(recipe: Recipe, cache: Path, finish: Sequence[str], workers: int) ->
         finish: what every training is finished with.
         workers: processes.
     """
-    from golflab.model.data.prepare import prepare
+    from golflab.model.data.prepare import prepared
 
-    prepare(recipe.data, recipe.shape.vocabulary, cache / "data")
+    prepared(recipe, cache / "data")
     steps = recipe.schedule.steps or PACE_STEPS
     short = recipe.with_(tokens=recipe.schedule.batch_tokens * min(PACE_STEPS, steps))
     context = multiprocessing.get_context("spawn")  # a forked process would inherit torch in a broken state

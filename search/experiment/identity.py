@@ -11,7 +11,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
 
 from golflab.model.data.corpus import Corpus, load_corpus
-from golflab.model.data.prepare import prepare
+from golflab.model.data.prepare import prepared
 from golflab.model.data.tokenizer import tokenizer_for
 from golflab.model.recipe import Recipe, digest
 from golflab.model.shape import Data
@@ -78,14 +78,17 @@ def data_of(recipes: Sequence[Recipe], cache: Path, encoded: bool = False) -> di
     Raises:
         ValueError: a corpus or a tokenizer cannot be used.
     """
-    wanted = {(r.data.corpus, r.data.tokenizer, r.shape.vocabulary, r.data.allow_overlap): r for r in reversed(recipes)}
+    wanted = {
+        (r.data.corpus, r.data.tokenizer, r.shape.vocabulary, r.data.allow_overlap, r.tenant("text")): r
+        for r in reversed(recipes)
+    }
     found: dict[str, dict[str, str]] = {}
     for recipe in wanted.values():
         data, vocabulary = recipe.data, recipe.shape.vocabulary
         corpus = load_corpus(data.corpus)
         kind = "trained on the corpus"
         if encoded:
-            prepare(data, vocabulary, cache / "data")
+            prepared(recipe, cache / "data")
         if data.tokenizer != "auto" or not isinstance(corpus, Corpus):
             kind = tokenizer_for(corpus, vocabulary, cache / "data", data.tokenizer).fingerprint
         found[data.corpus] = {"fingerprint": corpus.fingerprint, "tokenizer": kind}

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import golflab.model.compression.forecast
 from golflab.model.compression.calibration import MOST, Calibration
 from golflab.model.compression.forecast import forecast, inventory, raw_forecast, scheme
 from golflab.model.recipe import Recipe
 from golflab.model.record import Record
 from golflab.model.submission.script import code_bytes
+from golflab.model.system.sources import ROOT
 from golflab.search.sampler.proposal import COVERAGE
 
 
@@ -69,10 +69,15 @@ class FixedForecast(Calibration):
         return low, middle, high
 
 
+def _sources() -> list[Path]:
+    """The files that a forecast may depend on: all of the model's code, and this file."""
+    return [Path(__file__), *sorted((ROOT / "model").rglob("*.py"))]
+
+
 @functools.cache
 def _code() -> str:
     """A hash of the code that forecasts: observations made with another version are not used."""
     whole = hashlib.sha256()
-    for path in [Path(__file__), *sorted(Path(golflab.model.compression.forecast.__file__).parent.rglob("*.py"))]:
+    for path in _sources():
         whole.update(path.name.encode() + b"\0" + path.read_bytes())
     return whole.hexdigest()[:8]

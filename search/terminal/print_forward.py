@@ -9,6 +9,7 @@ from golflab.model.recipe import Recipe
 LINES = (
     ("", "x = table[ids]", ""),
     ("embed", "x = x + {}(ids)", ""),
+    ("embed_mix", "x = {}(x, ids)", ""),
     ("", "x = rms_norm(x)", ""),
     ("stem", "x = {}(x, ids)", ""),
     ("", "x0 = x", ""),

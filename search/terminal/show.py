@@ -43,6 +43,9 @@ def record(console: Console, done: Record) -> None:
         else f"{done.bpb:.4f} from the unpacked artifact"
         + ("" if done.bpb_float is None else f", {done.bpb_float:.4f} before quantisation"),
         "bytes": "–" if done.bytes is None else f"{done.bytes:,} of {done.spec['limit']:,}, {done.code_bytes:,} of them code",
+        "with tokenizer": "–"
+        if done.bytes_with_tokenizer is None
+        else f"{done.bytes_with_tokenizer:,}, {done.tokenizer_bytes:,} of them its file, which the challenge does not count",
         "forecast": "–"
         if not done.bytes_forecast
         else " … ".join(f"{done.bytes_forecast[k]:,.0f}" for k in ("low", "mid", "high")),
@@ -56,8 +59,13 @@ def record(console: Console, done: Record) -> None:
         say(console, f"{key:>14}  {value}")
 
 
-def recipe(console: Console, shown: Recipe) -> None:
-    """Print a recipe: shape, schedule, the forward pass, and every technique with sources and doubt."""
+def recipe(console: Console, shown: Recipe, code_bytes: int) -> None:
+    """Print a recipe: shape, schedule, the forward pass, and every technique with sources and doubt.
+
+    ``code_bytes`` is the length of the script that travels.
+    """
+    from golflab.model.data.prepare import rewriting_of
+    from golflab.model.data.tokenizer import forecast_bytes
     from golflab.model.slots import SLOTS
     from golflab.search.terminal.print_forward import forward
 
@@ -68,6 +76,9 @@ def recipe(console: Console, shown: Recipe) -> None:
         )
         say(console, f"{part:>10}  {told}")
     say(console, f"{'limit':>10}  {shown.limit:,} bytes, seed {shown.seed}, recipe {shown.hash}")
+    tokenizer = forecast_bytes(shown.data.tokenizer, shown.shape.vocabulary, rewriting_of(shown))
+    told = f"{code_bytes:,} bytes, which count with the weights; the tokenizer's {tokenizer:,} or so do not"
+    say(console, f"{'code':>10}  {told}")
     say(console, "\nThe forward pass", style="bold")
     for line in forward(shown):
         say(console, f"    {line}")
@@ -88,6 +99,7 @@ def cost(console: Console, shown: Recipe, bill: Bill, marginal: dict[str, int]) 
         for line in bill.lines
     ]
     rows += [["(container)", "", "", "", f"{bill.header_bytes:,}", ""], ["(code)", "", "", "", f"{bill.code_bytes:,}", ""]]
+    rows += [["(tokenizer, not counted)", "", "", "", f"{bill.tokenizer_bytes:,}", ""]]
     columns = {
         "tensor": "left",
         "kind": "left",
@@ -104,6 +116,7 @@ def cost(console: Console, shown: Recipe, bill: Bill, marginal: dict[str, int]) 
     say(
         console,
         f"{bill.parameters:,} parameters, {total.mid:,} bytes ({total.low:,} … {total.high:,}) of {shown.limit:,}: {verdict}. "
+        f"With the tokenizer, which the challenge does not count, {total.mid + bill.tokenizer_bytes:,}. "
         f"One more MLP unit in every layer: {marginal['mlp_unit']:+,} bytes; one more layer: {marginal['layer']:+,}.",
     )
 

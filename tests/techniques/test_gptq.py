@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 import torch
 
 from golflab.model.compression.quantize import quantise
+from golflab.model.data.shards import Stream
 from golflab.model.network.gpt import GPT
 from golflab.model.network.initialize import initialize
 from golflab.model.network.layers import parameters_of
@@ -55,3 +57,41 @@ def test_ternary_matrices_and_missing_hessians_are_rounded_plainly():
     plain = quantise(weights, infos, TINY.with_(parse("int5_rows")))
     bare = quantise(weights, infos, TINY.with_(parse("int5_rows"), parse("gptq")))
     assert all(torch.equal(plain[n].values, bare[n].values) for n in plain)
+
+
+def test_roles_are_damped_apart():
+    """Rounded with a damping of its own a matrix is what plain GPTQ makes of it with that damping."""
+    model, hessians = model_and_hessians("gptq:tokens=256")
+    weights, infos = {n: p.detach() for n, p in model.named_parameters()}, parameters_of(model)
+
+    def rounded(text):
+        return quantise(weights, infos, TINY.with_(parse("int4_rows"), parse(text)), hessians)
+
+    mixed = rounded("gptq:damping=0.1,mlp_damping=5,table_damping=0.5")
+    for role, damping in (("mlp", 0.5), ("table", 0.05), ("attention", 0.1)):
+        alone = rounded(f"gptq:damping={damping}")
+        names = [info.name for info in infos if info.role == role]
+        assert names
+        assert all(torch.equal(mixed[n].values, alone[n].values) for n in names)
+    assert any(not torch.equal(q.values, rounded("gptq:damping=0.1")[n].values) for n, q in mixed.items())
+
+
+@pytest.mark.parametrize("context", [4, 16])
+def test_windows_that_begin_with_documents(context):
+    ids = np.array([7, 7, 1, 5, 6, 1, 9, 9, 9, 9, 9, 9, 1, 4, 4, 4, 4, 4, 4, 4], dtype=np.uint16)
+    stream, technique = Stream([ids]), parse("gptq:windows=documents")
+    places, expected, behind = technique._places(stream, 6, context), [], 0
+    for _ in range(6):
+        while ids[behind % 20] != 1:
+            behind += 1
+        expected.append(behind)
+        behind += context
+    assert places == expected
+    batch = next(technique._batches(None, stream, 6, context, 0))
+    assert (batch[:, 0] == 1).all()
+    assert batch.shape == (6, context)
+    assert parse("gptq")._places(stream, 3, context) == [0, context, 2 * context]
+
+
+def test_text_without_documents_is_read_all_the_same():
+    assert parse("gptq:windows=documents")._places(Stream([np.full(9, 5, np.uint16)]), 2, 4) == [0, 4]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
+from golflab.model.network.initialize import initialize
 from golflab.model.techniques.model.xsa import XSA, exclude_own_value
-from tests.contract_helpers import TINY
+from tests.contract_helpers import BASE, TINY
 
 
 def test_it_is_the_loop_and_leaves_nothing_along_the_own_value():
@@ -28,3 +31,16 @@ def test_a_zero_value_changes_nothing():
 
 def test_only_the_last_layers_have_it():
     assert [XSA(last=3).build(TINY, layer) is not None for layer in range(4)] == [False, True, True, True]
+
+
+def test_the_gated_form_removes_a_share_per_head():
+    gate, y, v = initialize(XSA(last=1, gated=True).build(TINY, 3), BASE), torch.randn(2, 5, 4, 8), torch.randn(2, 5, 2, 8)
+    assert torch.equal(gate(y, v), y), "it starts by removing nothing"
+    alpha = [0.0, 0.5, -1.0, 3.0]
+    with torch.no_grad():
+        gate.weight.weight.copy_(torch.tensor(alpha))
+    out = gate(y, v)
+    for h in range(4):
+        own = v[1, 4, h // 2].double() / v[1, 4, h // 2].double().norm()
+        wide = y[1, 4, h].double()
+        assert torch.allclose(out[1, 4, h].double(), wide - math.tanh(alpha[h]) * (wide @ own) * own, atol=1e-5)

@@ -14,7 +14,9 @@ from golflab.model.shape import Shape
 from golflab.model.technique import Technique, knob
 
 
-def side_by_side(block: Block, x: Tensor, extra: Tensor | None, first: Tensor | None, start: int) -> tuple[Tensor, Tensor]:
+def side_by_side(
+    block: Block, x: Tensor, x0: Tensor, extra: Tensor | None, first: Tensor | None, start: int
+) -> tuple[Tensor, Tensor]:
     """Both branches of ``block`` from one input: the stream (B,T-start,D) and the block's values (B,T,K,d)."""
     attended, values = block.attention_branch(x, extra, first, start)
     x = x[..., start:, :]

@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from golflab.model.network.layers import Scale
 from golflab.model.recipe import Recipe
 from golflab.model.shape import Shape
 from golflab.model.technique import Technique, knob
@@ -22,24 +24,43 @@ def exclude_own_value(y: Tensor, v: Tensor) -> Tensor:
     return (grouped - along * own).flatten(2, 3)
 
 
+class GatedXSA(nn.Module):
+    """`exclude_own_value` by a share per head, tanh(α), α (H,) starting at zero."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.weight = Scale((heads,), 0.0)
+
+    def forward(self, y: Tensor, v: Tensor) -> Tensor:
+        """y (B,T,H,d), v (B,T,K,d) -> y."""
+        return torch.lerp(y, exclude_own_value(y, v), self.weight(y.dtype).tanh().unsqueeze(-1))
+
+
 @dataclass(frozen=True)
 class XSA(Technique):
     """Removes from each head's output the part that points along the same position's value vector.
 
     y ← y − (y·v̂)v̂ with v̂ = v/‖v‖ of the head's key/value head, in the last ``last`` layers. v is the final value:
-    value embeddings and value residual included. After attention, before the head gate.
+    value embeddings and value residual included. After attention, before the head gate. ``gated``: y ← y − tanh(α_h)(y·v̂)v̂,
+    α (H,) learned from zero, at which nothing is removed (#2018).
     """
 
     slot = "attn_out"
-    sources = ("arXiv 2603.09078", "PR #549", "PR #849", "PR #680")
-    doubt = "Published for the last 4 layers: −0.002 to −0.018 bpb; for all layers instead of the last 4: −0.006 to +0.014 bpb."
+    sources = ("arXiv 2603.09078", "PR #549", "PR #849", "PR #680", "PR #2018")
+    doubt = (
+        "Last 4 layers: −0.002 to −0.018 bpb published; all layers against last 4: −0.006 to +0.014. The gated form has no "
+        "published number of its own: its entry trains on validation text."
+    )
 
     last: int = knob(4, 1, 64)
+    gated: bool = knob(False, choices=(False, True), later=True)
 
     def build(self, shape: Shape, layer: int | None = None) -> Callable[[Tensor, Tensor], Tensor] | None:
         """The projection in one layer: y (B,T,H,d), v (B,T,K,d) -> y; None below the last ``last`` layers."""
         assert layer is not None
-        return exclude_own_value if layer >= shape.layers - self.last else None
+        if layer < shape.layers - self.last:
+            return None
+        return GatedXSA(shape.heads) if self.gated else exclude_own_value
 
     def canonical(self, recipe: Recipe) -> Technique:
         """A ``last`` beyond the number of layers means all layers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from golflab.model.compression.gptq import Factor, collect, factorise, generate, gptq_round
-from golflab.model.compression.grid import Grid, stored_roles
+from golflab.model.compression.grid import Finer, Grid, stored_roles
 from golflab.model.compression.quantize import round_to
 from golflab.model.data.shards import BOS
-from golflab.model.network.layers import Table
+from golflab.model.network.layers import ParameterInfo, Table
 from golflab.model.recipe import Recipe
 from golflab.model.shape import Shape
 from golflab.model.technique import Technique, knob
@@ -28,15 +28,18 @@ class Gptq(Technique):
 
     With H = mean x xᵀ over calibration inputs, damped by ``damping``·mean(diag H) and ordered by ``order`` diagonal,
     H⁻¹ = UᵀU: q_j = round(w_j/s), then w_k ← w_k − (w_j − q_j s) U_jk/U_jj for k > j. Scales are fixed before. On
-    correlated inputs about a third of plain rounding's weighted error is left. #849 and the first commit of #1499 use
-    ``order="ascending"`` with ``factor="inverse"`` (H⁻¹ in place of U), which leaves far more of it. ``text="own"`` calibrates
-    on text the model writes itself at temperature 0.8 (#1019) instead of the first ``tokens`` training tokens: a pass over the
-    text so far for every token, 140 times the time of reading (proxy, one core). ``tables`` also rounds a tied token table with
-    the Hessian of the final norm's output.
+    correlated inputs about a third of plain rounding's weighted error is left. ``order="ascending"`` with
+    ``factor="inverse"`` (H⁻¹ in place of U) is what #849 and #1499's first commit do, and leaves far more.
+    ``text="own"`` calibrates on text the model writes itself at temperature 0.8 (#1019) instead of the first ``tokens``
+    training tokens: a pass over the text so far for every token, 140 times the time of reading (proxy, one core). With
+    ``windows="documents"`` every sequence that is read begins at a document's first token (BOS), not wherever the one before it
+    ended. ``tables`` also rounds a tied token table with the Hessian of the final norm's output. The damping of the MLP's
+    matrices and of the table is ``mlp_damping`` and ``table_damping`` times the others' (#2051: 2 and ½).
     """
 
     slot: ClassVar[str] = "rounding"
-    sources: ClassVar[tuple[str, ...]] = ("arXiv:2210.17323", "#569", "#1019", "#849", "#1499", "#1394")
+    sources: ClassVar[tuple[str, ...]] = ("arXiv:2210.17323", "#569", "#1019", "#849", "#1499", "#1394", "#2051")
+    doubt: ClassVar[str] = "Damping by role: −0.0006 bpb claimed, with other changes (#2051)."
 
     tokens: int = knob(32_768, 256, 1 << 20, log=True)
     damping: float = knob(0.01, 1e-4, 1.0, log=True)
@@ -44,6 +47,9 @@ class Gptq(Technique):
     factor: str = knob("cholesky", choices=("cholesky", "inverse"), faults=("inverse",))
     text: str = knob("training", choices=("training", "own"))
     tables: bool = knob(True, choices=(True, False))
+    windows: str = knob("stream", choices=("stream", "documents"), later=True)
+    mlp_damping: float = knob(1.0, 0.1, 10.0, log=True, later=True)
+    table_damping: float = knob(1.0, 0.1, 10.0, log=True, later=True)
 
     def canonical(self, recipe: Recipe) -> Technique:
         """Text is read in whole sequences; only a tied token table on a grid has inputs, and is rounded."""
@@ -51,25 +57,41 @@ class Gptq(Technique):
         whole = max(1, self.tokens // context)
         usual = max(1, type(self).tokens // context)
         tokens = type(self).tokens if whole == usual else min(max(whole * context, 256), 1 << 20)
-        stored = None if self.tables else stored_roles(recipe)
+        asked = not self.tables or self.table_damping != type(self).table_damping
+        stored = stored_roles(recipe) if asked else None
         unread = stored is not None and not (recipe.shape.tied and ("table", "table") in stored)
-        return self._with(tokens=tokens, tables=self.tables or unread)
+        settled = self._with(tokens=tokens, tables=self.tables or unread)
+        settled = settled._without("table_damping") if unread or not settled.tables else settled
+        return settled._without("windows") if self.text == "own" else settled  # what it writes begins with BOS anyway
 
     def build(self, shape: Shape, layer: int | None = None) -> Callable[..., Tensor]:
-        """Return (matrix, scales, grid, Hessian, mask to keep) -> integers, all (rows, columns)."""
-        factors: dict[int, tuple[Tensor, Factor]] = {}  # by identity: query, key and value share one
+        """Return (matrix, scales, grid, Hessian, mask to keep, info, finer columns) -> integers, all (rows, columns)."""
+        factors: dict[tuple[int, float], tuple[Tensor, Factor]] = {}  # by identity: query, key and value share one
 
-        def rounded(weight: Tensor, scales: Tensor, grid: Grid, hessian: Tensor | None, keep: Tensor | None) -> Tensor:
+        def rounded(
+            weight: Tensor,
+            scales: Tensor,
+            grid: Grid,
+            hessian: Tensor | None,
+            keep: Tensor | None,
+            info: ParameterInfo,
+            finer: Sequence[Finer] = (),
+        ) -> Tensor:
             if hessian is None or grid.largest == 1:
                 # A table nothing multiplies by has no inputs to speak of, and ternary rows were trained as they are.
-                integers = round_to(weight, scales, grid)
+                integers = round_to(weight, scales, grid, finer)
                 return integers if keep is None else integers * keep
-            if id(hessian) not in factors:
-                made = factorise(hessian.to(weight.device), self.order, self.factor, self.damping)
-                factors[id(hessian)] = (hessian, made)  # the Hessian is kept, so that its id stays its own
-            return gptq_round(weight, scales, grid, factors[id(hessian)][1], keep)
+            key = id(hessian), self._damping(info)
+            if key not in factors:
+                made = factorise(hessian.to(weight.device), self.order, self.factor, key[1])
+                factors[key] = (hessian, made)  # the Hessian is kept, so that its id stays its own
+            return gptq_round(weight, scales, grid, factors[key][1], keep, finer)
 
         return rounded
+
+    def _damping(self, info: ParameterInfo) -> float:
+        """The share of the mean diagonal that is added to the diagonal of this matrix's Hessian."""
+        return self.damping * {"mlp": self.mlp_damping, "table": self.table_damping}.get(info.role, 1.0)
 
     def calibrate(self, model: Any, stream: Any, recipe: Recipe) -> dict[str, Tensor]:
         """Hessians of every matrix, by parameter name.
@@ -90,6 +112,32 @@ class Gptq(Technique):
             for start in range(0, count, ROWS):
                 yield generate(model, min(ROWS, count - start), context, 0.8, seed + start, BOS)
             return
+        places = self._places(stream, count, context)
         for start in range(0, count, ROWS):
-            rows = [stream.take((start + row) * context, context) for row in range(min(ROWS, count - start))]
+            rows = [stream.take(place, context) for place in places[start : start + ROWS]]
             yield torch.from_numpy(np.stack(rows).astype(np.int64))
+
+    def _places(self, stream: Any, count: int, context: int) -> list[int]:
+        """Where the sequences begin: one behind the other, or each at the first document that begins behind the last one."""
+        if self.windows == "stream":
+            return [row * context for row in range(count)]
+        places, behind = [], 0
+        for _ in range(count):
+            places.append(next_document(stream, behind, context))
+            behind = places[-1] + context
+        return places
+
+
+def next_document(stream: Any, position: int, block: int) -> int:
+    """The first position at or behind ``position`` where a document begins; ``position`` itself where none does.
+
+    Args:
+        stream: endless tokens, with a length after which they repeat.
+        position: where to begin looking.
+        block: tokens looked at together.
+    """
+    for start in range(position, position + len(stream), block):
+        found = np.flatnonzero(stream.take(start, block) == BOS)
+        if len(found):
+            return start + int(found[0])
+    return position

@@ -17,13 +17,14 @@ class AdamGroups(Technique):
     """Trains tables, an untied head and all scales with AdamW, each at its own learning rate.
 
     Tables (token and bigram) at ``table_lr``, an untied output matrix at ``head_lr``, scales at ``scale_lr``; one
-    decoupled ``weight_decay`` for all of them. ``side`` moves the projections of bigram and value embedding from Muon to
-    the scales' group (#680).
+    decoupled ``weight_decay`` for all of them. Scales may differ: their weight decay is ``scale_decay`` times it, and their
+    second moments decay at ``scale_beta2`` (0: at ``beta2``). ``side`` moves the projections of bigram and value embedding
+    from Muon to the scales' group (#680).
     """
 
     slot = "groups"
-    sources = ("baseline", "PR #849", "PR #1125")
-    doubt = "In #1125, weight decay on a tied table with a high learning rate cost 0.78 bpb. Usual are 0.01 to 0.04."
+    sources = ("baseline", "PR #849", "PR #1125", "PR #1394", "PR #1855")
+    doubt = "Weight decay on a tied table at a high learning rate cost 0.78 bpb in #1125; 0.01 to 0.04 is usual."
 
     table_lr: float = knob(0.05, 0.001, 1.0, log=True)
     head_lr: float = knob(0.008, 0.0005, 0.1, log=True)
@@ -32,6 +33,8 @@ class AdamGroups(Technique):
     side: str = knob("muon", choices=("muon", "adam"))
     beta1: float = knob(0.9, 0.5, 0.99)
     beta2: float = knob(0.95, 0.8, 0.9999)
+    scale_decay: float = knob(1.0, 0.0, 2.0, later=True)
+    scale_beta2: float = knob(0.0, choices=(0.0, 0.9, 0.95, 0.98, 0.99, 0.999), later=True)
 
     def build(self, shape: Shape, layer: int | None = None) -> tuple[Grouping, tuple[float, float], float]:
         """The groups, Adam's betas and its epsilon."""
@@ -44,13 +47,20 @@ class AdamGroups(Technique):
                 key = "head" if info.role == "head" else "scale" if side else info.kind
                 if key in names:
                     names[key].append(info.name)
-            return [AdamGroup(tuple(names[key]), rate, self.weight_decay) for key, rate in rates.items()]
+            decays = {"scale": self.weight_decay * self.scale_decay}
+            own = {"scale": self.scale_beta2 or None}
+            return [
+                AdamGroup(tuple(names[key]), rate, decays.get(key, self.weight_decay), beta2=own.get(key))
+                for key, rate in rates.items()
+            ]
 
         return groups, (self.beta1, self.beta2), 1e-8
 
     def canonical(self, recipe: Recipe) -> Technique:
-        """Knobs about a head or side projections that the model lacks take their defaults."""
+        """Knobs about a head, side projections or a decay that the model lacks take their defaults."""
         tied = self._without("head_lr") if recipe.shape.tied else self
+        tied = tied._without("scale_decay") if self.weight_decay == 0 else tied
+        tied = tied._without("scale_beta2") if self.scale_beta2 == self.beta2 else tied
         if self.side == "muon" or any(i.kind == "linear" and i.role in ("bigram", "value") for i in blueprint(recipe)):
             return tied
         return tied._without("side")

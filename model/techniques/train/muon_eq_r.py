@@ -21,7 +21,7 @@ def equal_rows(update: Tensor) -> Tensor:
 class MuonEqR(MuonKnobs):
     """Divides each row of Muon's momentum by its length before Newton–Schulz.
 
-    U_r ← U_r/(‖U_r‖ + 1e-7), everything else as in `muon`.
+    U_r ← U_r/(‖U_r‖ + 1e-7), everything else, and all knobs, as in `muon`.
     """
 
     sources = ("PR #1260", "PR #1499")

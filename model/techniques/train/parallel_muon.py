@@ -54,7 +54,7 @@ class ShardedMuon(MuonUpdate):
         if self.world == 1:
             super().step(multiplier, progress)
             return
-        mu, rate = self.momentum_at(progress), self.lr * multiplier
+        mu, rate, decay = self.momentum_at(progress), self.lr * multiplier, self.decay_at(progress)
         gathering = []
         for index, (group, share) in enumerate(zip(self.groups, self.share, strict=True)):
             direction = _padded(self._share(index, mu), share)
@@ -64,7 +64,7 @@ class ShardedMuon(MuonUpdate):
             arrival.wait()
             live = [i for i, p in enumerate(parameters) if p.grad is not None]
             if live:
-                self._apply([parameters[i] for i in live], whole[: len(parameters)][live], rate)
+                self._apply([parameters[i] for i in live], whole[: len(parameters)][live], rate, decay)
 
     def _share(self, index: int, mu: float) -> Tensor:
         """This process's share of a group, at most ``share`` matrices, as directions; its momentum moves on."""
@@ -107,10 +107,10 @@ def _padded(stack: Tensor, count: int) -> Tensor:
 class ParallelMuon(MuonKnobs):
     """Shards Muon over the processes and overlaps its communication with its computation.
 
-    The same update as `muon`; with ``half`` the momentum is kept in bfloat16, as published. Where the recipe clips gradients,
-    they are averaged before they are clipped, so that every process clips by the same norm, and only the orthogonalisation
-    is shared out. (#549 and #680 clip each process's own gradients of the matrices by its own norm, which lets tables and
-    scales drift apart.)
+    The same update and knobs as `muon`; with ``half`` the momentum is kept in bfloat16, as published. Where the recipe clips
+    gradients, they are averaged before they are clipped, so that every process clips by the same norm, and only the
+    orthogonalisation is shared out. (#549 and #680 clip each process's own gradients of the matrices by its own norm, which
+    lets tables and scales drift apart.)
     """
 
     sources = ("PR #399", "PR #549", "PR #680")
