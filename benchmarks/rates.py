@@ -28,8 +28,8 @@ from golflab.spaces.scales import DURATIONS, SCALES, at_duration
 
 FACTORS = (0.25, 0.5, 2.0, 4.0)
 MOMENTA = (0.9, 0.98)
-SETTINGS = [("as it is", 1.0), *(("muon", f) for f in FACTORS), *(("adam", f) for f in FACTORS)]
-SETTINGS += [("momentum", m) for m in MOMENTA]
+SETTINGS = [("as it is", 1.0), *(("momentum", m) for m in MOMENTA)]
+SETTINGS += [(rates, f) for rates in ("muon", "adam") for f in FACTORS]
 
 
 def recipe(scale: str, duration: float, setting: tuple[str, float], seed: int) -> Recipe:
@@ -83,9 +83,10 @@ def best(told: pd.DataFrame) -> pd.DataFrame:
         x, y = np.append(np.log(part["value"]), 0.0), np.append(part["delta"], 0.0)
         if len(x) < 4:
             continue
-        a, b, _ = np.polyfit(x, y, 2)
-        at = -b / (2 * a) if a > 0 else x[y.argmin()]
-        rows.append((*keys, float(np.exp(np.clip(at, x.min(), x.max()))), float(np.polyval([a, b, _], at))))
+        curve = np.polynomial.Polynomial.fit(x, y, 2).convert()
+        slope, bend = curve.coef[1:]
+        at = float(np.clip(-slope / (2 * bend) if bend > 0 else x[y.argmin()], x.min(), x.max()))
+        rows.append((*keys, float(np.exp(at)), float(curve(at))))
     return pd.DataFrame(rows, columns=["scale", "duration", "rates", "best multiplier", "expected gain"])
 
 

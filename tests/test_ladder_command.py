@@ -173,7 +173,7 @@ def test_plan_only_prints_runs_seconds_and_widths(monkeypatch, capsys, tmp_path)
 
 
 def test_a_ladder_runs_as_an_experiment_and_its_report_predicts(ray_cluster, monkeypatch, capsys, tmp_path):
-    made = command.plan("baseline", found(("smear_gate", "unet_skips")), PACE, float("inf"), 2)
+    made = command.plan("baseline", found(("smear_gate", "unet_skips"), scales=("nano",)), PACE, float("inf"), 2)
     from golflab.analysis.report.report import report
     from golflab.search.experiment.start import run_plan
 
@@ -181,7 +181,7 @@ def test_a_ladder_runs_as_an_experiment_and_its_report_predicts(ray_cluster, mon
     fake = {"runner": "fake_runs:sized", "forecaster": "fake_runs:Forecaster", "cpus": 2, "rungs": False, "float_score": False}
     result = run_plan(made.found.recipes(made.seeds), **options, **fake)
     assert result.finished
-    assert result.counts["complete"] == len(made.found.recipes(made.seeds)) == 24
+    assert result.counts["complete"] == len(made.found.recipes(made.seeds)) == 12
     told = report(tmp_path / "l")
     assert set(json.loads(json.dumps(told.json()))["ladder"][0]) >= {"technique", "verdict"}
     assert "At full scale" in told.html(tmp_path / "page.html").read_text()

@@ -87,8 +87,8 @@ def _greedy(model: _Expected, prices: Array, have: NDArray[np.int64], budget: fl
         cheapest = np.sort(prices)[: min(2, len(prices))].sum() * FIRST_SEEDS
         if cheapest > budget:
             raise ValueError(
-                f"ladder: a budget of {budget:.0f} seconds is too small: the two cheapest rungs with {FIRST_SEEDS} seeds each "
-                f"take about {cheapest:.0f}. Raise --budget, or name fewer techniques or cheaper rungs."
+                f"ladder: a budget of {budget:.0f} seconds of all workers is too small: the two cheapest rungs with "
+                f"{FIRST_SEEDS} seeds each take about {cheapest:.0f}. Raise --budget, or name fewer techniques or rungs."
             )
     while True:
         now, best, gain = model.variance(seeds), -1, 0.0

@@ -158,7 +158,8 @@ def _arms(name: str, base: Recipe, asked: dict[str, str], scale: str, notes: lis
 def measure(found: Rungs, cache: Path) -> dict[str, Pace]:
     """How fast each scale is: a few training steps at each, and all that follows a training at the cheapest.
 
-    What follows a training is taken to grow as a training step does.
+    What follows a training is taken to grow as a training step does. Processor time of one core is counted, so that other work
+    on the machine does not change the plan.
 
     Args:
         found: of `rungs`.
@@ -181,9 +182,9 @@ def _after_training(recipe: Recipe, cache: Path) -> float:
         ours = Path(folder) / "cache"
         ours.mkdir()
         (ours / "data").symlink_to((cache / "data").resolve(), target_is_directory=True)
-        began = time.perf_counter()
+        began = time.process_time()
         record = run(short, None, ours, device="cpu", rungs=False, float_score=False)
-        return max(0.0, time.perf_counter() - began - (record.seconds or 0.0))
+        return max(0.0, time.process_time() - began - (record.seconds or 0.0))
 
 
 def _training_pace(recipe: Recipe) -> float:
@@ -203,7 +204,7 @@ def _training_pace(recipe: Recipe) -> float:
     began: list[float] = []
     short = recipe.with_(tokens=(PACE_STEPS + 1) * recipe.schedule.batch_tokens)
     with _one_thread():
-        train(short, Noise(), on_step=lambda point: began.append(time.perf_counter()))
+        train(short, Noise(), on_step=lambda point: began.append(time.process_time()))
     return recipe.schedule.batch_tokens * (len(began) - 1) / (began[-1] - began[0])
 
 
