@@ -7,13 +7,41 @@
 
 ``golflab.search(...)`` starts a search. The packages behind these names are `golflab.model`, `golflab.spaces`,
 `golflab.search` and `golflab.analysis`.
+
+From now on Python looks for modules in the working folder last: an ``optuna.py`` or a ``model.py`` beside a notebook is not
+imported in place of a library. Modules of other names are found there as before.
 """
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
-from typing import Any
+import os
+import sys
+
+
+def here() -> str:
+    """The working folder, with links resolved; empty if it was removed."""
+    try:
+        return os.path.realpath(os.getcwd())
+    except OSError:
+        return ""
+
+
+def is_working_folder(folder: str) -> bool:
+    """Whether an entry of the module path is the working folder, however it is written."""
+    return not folder or os.path.realpath(folder) == here()
+
+
+def working_folder_last() -> None:
+    """Look for modules in the working folder last, if Python looks there at all."""
+    kept = [folder for folder in sys.path if not is_working_folder(folder)]
+    sys.path[:] = kept + [""] * (len(kept) < len(sys.path))
+
+
+working_folder_last()  # before anything is imported that the working folder may contain, too
+
+import importlib  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 WINGS = ("model", "spaces", "search", "analysis")
 _HERE = Path(__file__).resolve().parent

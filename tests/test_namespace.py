@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 import golflab
 
@@ -70,3 +72,18 @@ def test_a_wheel_holds_all_and_works_among_files_of_the_same_names(wheel, tmp_pa
     assert golflab.preset("baseline", "proxy").hash in done.stdout
     assert (wheel / "golflab" / "analysis" / "report" / "report.html.j2").is_file()
     assert (wheel / "golflab" / "analysis" / "report" / "plotly-basic.min.js.gz").is_file()
+
+
+def test_a_notebook_beside_files_of_the_same_names_takes_none_of_them(tmp_path):
+    for name in HOSTILE:
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('a file of the user was imported')\n")
+    (tmp_path / "mine.py").write_text("VALUE = 7\n")
+    cells = [
+        "import golflab, mine",
+        "golflab.search, golflab.run, golflab.contribution, golflab.plots, golflab.audit",
+        "import optuna, numpy, golflab.model.run",
+        "print(golflab.preset('baseline', 'nano').hash, mine.VALUE)",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert notebook.cells[-1].outputs[0].text.strip() == f"{golflab.preset('baseline', 'nano').hash} 7"

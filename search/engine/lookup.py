@@ -15,34 +15,24 @@ import os
 import sys
 
 import golflab
+from golflab import here, is_working_folder
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(golflab.__file__)))  # the folder that golflab is imported from
 LAST = "GOLFLAB_PATH_LAST"  # environment variable of workers: folders to look in after all others
 
 
 def working_folder_last() -> None:
-    """Look for modules in the working folder last."""
-    sys.path[:] = [*(folder for folder in sys.path if not _is_working_folder(folder)), ""]
-
-
-def _is_working_folder(folder: str) -> bool:
-    return not folder or os.path.realpath(folder) == _here()
-
-
-def _here() -> str:
-    try:
-        return os.path.realpath(os.getcwd())
-    except OSError:  # it was removed
-        return ""
+    """Look for modules in the working folder last; unlike `golflab.working_folder_last`, always look there."""
+    sys.path[:] = [*(folder for folder in sys.path if not is_working_folder(folder)), ""]
 
 
 def workers_path() -> dict[str, str]:
     """Environment variables that give workers on this machine the module path of this process, the user's folders last."""
     given = [os.path.abspath(folder) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
-    kept = [folder for folder in given if not _is_working_folder(folder) and not _shadows(folder)]
+    kept = [folder for folder in given if not is_working_folder(folder) and not _shadows(folder)]
     path = [*([] if _is_installed() else [ROOT]), *kept]
     script = os.path.dirname(os.path.realpath(sys.argv[0])) if sys.argv and sys.argv[0] else ""
-    last = [*(folder for folder in given if folder not in kept), *([script] if script in sys.path else []), _here()]
+    last = [*(folder for folder in given if folder not in kept), *([script] if script in sys.path else []), here()]
     return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(path)), LAST: os.pathsep.join(dict.fromkeys(last))}
 
 
