@@ -16,7 +16,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,11 @@ class Record:
         keys = "preset recipe seed state reason bpb bpb_float bytes code_bytes bytes_forecast parameters tokens seconds"
         more = ("tokens_per_second", "tokenizer_bytes", "bytes_with_tokenizer")
         return {key: getattr(self, key) for key in (*keys.split(), *more)}
+
+    def with_what_the_search_added(self, earlier: Record | None) -> Record:
+        """The record with the search's own fields of an earlier one of the same run, which this one replaces."""
+        own = {f.name: getattr(earlier, f.name) for f in fields(self) if not f.compare} if earlier else {}
+        return replace(self, **own)
 
     def save(self, folder: Path, bits: np.ndarray | None = None, document_bytes: np.ndarray | None = None) -> Path:
         """Write the record under ``folder``; documents first, so that a record present is a record complete.

@@ -150,6 +150,7 @@ def _done(job: Job, request: Request, expected: Forecast, where: Mapping[str, st
     if names := edited():
         record.notes.append(f"{', '.join(names)}: edited while this process ran; its results are shared with no other")
     if job.folder is not None:
+        record = record.with_what_the_search_added(Record.read(job.folder))  # it has entered a run that it stopped
         record.save(job.folder, None if score is None else score.bits, None if score is None else score.bytes)
     job.settle()
     return record, blob

@@ -120,6 +120,24 @@ def test_a_run_does_not_go_on_from_the_checkpoint_of_another_recipe(recipe, cach
     assert asked == [2, 4, 6, 8]
 
 
+AT = "2026-11-26T09:00:00.000+00:00"
+
+
+def test_what_the_search_entered_about_a_stopped_run_is_kept_when_the_run_ends(recipe, cache, tmp_path):
+    """The driver writes the record of a run that it stops; the run, which ends later, knows more, but not its number."""
+
+    def stop(point):
+        told = Record(recipe.hash, recipe.seed, recipe.name, "pruned", recipe.to_json(), reason="enough", trial=7, started=AT)
+        told.save(tmp_path)
+        return "enough"
+
+    record = run(recipe, tmp_path, cache, device="cpu", on_rung=stop)
+    for told in (record, Record.load(tmp_path)):
+        assert (told.state, told.reason, told.trial, told.started) == ("pruned", "enough", 7, AT)
+        assert told.machine
+        assert told.curve
+
+
 @pytest.mark.parametrize("end", ["pruned", "failed", "complete"])
 def test_no_run_that_ended_leaves_a_checkpoint(recipe, cache, tmp_path, monkeypatch, end):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)

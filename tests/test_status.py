@@ -13,15 +13,18 @@ import pytest
 from fake_runs import run
 from rich.console import Console
 
+from golflab.model.record import Record, records_in
 from golflab.search.cli.export import find_trial
+from golflab.search.cli.main import main
 from golflab.search.experiment.experiment_file import write_experiment
 from golflab.search.ledger.pruners import Agreement
 from golflab.search.terminal import show
 from golflab.search.terminal.live_table import LiveTable
-from golflab.search.upkeep.status import status_of, write_curves
+from golflab.search.upkeep.status import status_of, trial_of, write_curves
 from golflab.spaces.presets import preset
 from golflab.spaces.space import Space
 from tests.ledgers import ledger
+from tests.made import made
 from tests.test_arrows import imported_by
 
 SPACE = Space("small", preset("baseline").with_(limit=640_000), techniques=("xsa", "smear_gate", "ln_scale"))
@@ -80,6 +83,25 @@ def test_a_whole_number_is_a_trials_number(experiment):
         assert find_trial(folder, trial.user_attrs["recipe"])[0].hash == trial.user_attrs["recipe"]
     with pytest.raises(ValueError, match="trial 99: w has no such trial"):
         find_trial(folder, "99")
+
+
+def test_why_a_trial_was_stopped_is_told_by_its_number(tmp_path, monkeypatch, capsys):
+    folder = made(tmp_path, "mine", trials=3, failing=1)
+    stopped = next(path for path, record in records_in(folder / "trials") if record.trial == 1)
+    record = Record.load(stopped)
+    record.state, record.reason = "pruned", "12 bytes over the limit at 25% of the run"
+    record.save(stopped)
+    for words, said in ((("--trial", "0"), "trial 0: failed: gone"), (("--trial", "1"), "12 bytes over the limit at 25%")):
+        monkeypatch.setattr(sys, "argv", ["golflab", "status", "mine", "--runs", str(tmp_path), *words])
+        with pytest.raises(SystemExit, match="0"):
+            main()
+        told = capsys.readouterr().out
+        assert said in told
+    assert str(stopped) in told.replace("\n", "")
+    found = trial_of(folder, 2)
+    assert (found["state"], found["reason"], found["bpb"] > 0) == ("complete", "", True)
+    with pytest.raises(ValueError, match="its numbers are 0 to 2"):
+        trial_of(folder, 3)
 
 
 def test_the_live_table_says_it_too():

@@ -105,9 +105,7 @@ def summary(table: pd.DataFrame | None = None) -> pd.DataFrame:
             sources = here.groupby("source", sort=False)[["delta_bpb", "se_assumed"]].mean()
             found = random_effects(sources["delta_bpb"].to_numpy(), sources["se_assumed"].to_numpy())
             numbers = (found.mean, found.se, found.low, found.high, found.between, found.p_equal, found.estimates)
-            rows.append(
-                (technique, knob, instead, told, scale, *numbers, int((sources["delta_bpb"] < 0).sum()), len(here))
-            )
+            rows.append((technique, knob, instead, told, scale, *numbers, int((sources["delta_bpb"] < 0).sum()), len(here)))
     return pd.DataFrame(rows, columns=SUMMARY)
 
 

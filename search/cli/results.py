@@ -14,13 +14,24 @@ app = typer.Typer()
 
 
 @app.command()
-def status(name: Name, runs: Runs = Path("runs"), storage: Storage = None, trust: Trust = False, as_json: Json = False) -> None:
+def status(
+    name: Name,
+    trial: Annotated[int | None, typer.Option(help="Show this trial only: how it ended, and why.")] = None,
+    runs: Runs = Path("runs"),
+    storage: Storage = None,
+    trust: Trust = False,
+    as_json: Json = False,
+) -> None:
     """Show the state of a search, while it runs or after: counts, the best trial, what is running, what failed and why."""
     from golflab.search.experiment.experiment_file import locate
-    from golflab.search.upkeep.status import status_of
+    from golflab.search.upkeep.status import status_of, trial_of
 
-    told = status_of(locate(name, runs), storage, trust)
-    show.emit(told) if as_json else show.status(out, told)
+    folder = locate(name, runs)
+    told = status_of(folder, storage, trust) if trial is None else trial_of(folder, trial, storage, trust)
+    if as_json:
+        show.emit(told)
+    else:
+        show.status(out, told) if trial is None else show.trial(out, told)
 
 
 @app.command()

@@ -156,6 +156,14 @@ def status(console: Console, summary: dict[str, Any]) -> None:
         say(console, f"continue with: {summary['resume']}")
 
 
+def trial(console: Console, told: dict[str, Any]) -> None:
+    """Print one trial of a search."""
+    say(console, f"trial {told['trial']}: {told['state']}" + (f": {told['reason']}" if told["reason"] else ""))
+    score = "no score" if told["bpb"] is None else f"{told['bpb']:.4f} bpb"
+    size = "no measured size" if told["bytes"] is None else f"{told['bytes']:,} bytes"
+    say(console, f"recipe {told['recipe'] or 'unknown'}, {score}, {size}" + (f", {told['folder']}" if told["folder"] else ""))
+
+
 def presets(console: Console, rows: list[dict[str, Any]]) -> None:
     """Print the presets."""
     body = []

@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import TrialState
 from rich.console import Console
 
-from golflab.model.record import look_through, records_in
+from golflab.model.record import Record, look_through, records_in
 from golflab.search.engine.running import running_state
 from golflab.search.experiment.consent import check_consent
 from golflab.search.experiment.experiment_file import command, read_experiment
@@ -75,6 +75,31 @@ def opened(folder: Path, storage: str | None = None, trust: bool = False) -> tup
         check_journal(folder)
     found = open_storage(url, folder, reading=True)
     return saved, optuna.load_study(study_name=study_in(found, saved, url, folder), storage=found)
+
+
+def trial_of(folder: Path, number: int, storage: str | None = None, trust: bool = False) -> dict[str, Any]:
+    """One trial: trial, state, reason (why it was stopped or failed), recipe, bpb, bytes, folder; as JSON values.
+
+    Raises:
+        ValueError: there is no such trial; or see `status_of`.
+    """
+    _, study = opened(folder, storage, trust)
+    trials = study.get_trials(deepcopy=False)
+    if not 0 <= number < len(trials):
+        raise ValueError(f"trial {number}: {folder.name} has no such trial; its numbers are 0 to {len(trials) - 1}.")
+    entered = trials[number].user_attrs
+    place = folder / "trials" / str(entered.get("recipe", ""))
+    record = Record.read(place) if "recipe" in entered else None
+    state = {TrialState.FAIL: "failed"}.get(trials[number].state, trials[number].state.name.lower())
+    return {
+        "trial": number,
+        "state": state,
+        "reason": str(entered.get("reason") or (record.reason if record else "")),
+        "recipe": str(entered.get("recipe", "")),
+        "bpb": record.bpb if record else None,
+        "bytes": record.bytes if record else None,
+        "folder": str(place) if place.is_dir() and "recipe" in entered else "",
+    }
 
 
 def recipe_numbered(folder: Path, number: int) -> str:
