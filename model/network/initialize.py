@@ -26,7 +26,7 @@ def initialize(model: nn.Module, recipe: Recipe) -> nn.Module:
 
     The tenants of the slots ``init`` (matrices) and ``table_init`` (the token table) replace the default draw, but for
     matrices whose own technique insists on their start (`Weighted.fixed`). The tenant of ``text`` may say how rows of the
-    table start from others (`Technique.start`).
+    table start from others (`Technique.start_table`).
     """
     matrix_init, table_init = (
         None if (tenant := recipe.tenant(slot)) is None else tenant.build(recipe.shape) for slot in ("init", "table_init")
@@ -43,7 +43,7 @@ def initialize(model: nn.Module, recipe: Recipe) -> nn.Module:
             if table_init is not None and name == "table":
                 value = table_init(value)
             if text is not None and name == "table":
-                value = text.start(value)
+                value = text.start_table(value)
             module.weight.copy_(value)
     return model
 
