@@ -115,7 +115,7 @@ class Technique:
         """Return what the slot calls: a module, a function, or None where there is nothing to do in this layer."""
         raise NotImplementedError
 
-    def start(self, table: Tensor) -> Tensor:
+    def start_table(self, table: Tensor) -> Tensor:
         """Return the token table (V,D) as it starts; overridden in the slot ``text`` where rows stand for several tokens."""
         return table
 

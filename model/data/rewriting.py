@@ -96,15 +96,15 @@ class RewrittenTokenizer(Tokenizer):
     def __init__(self, proto: bytes, rewriting: Rewriting) -> None:
         super().__init__(proto)
         self.rewriting = rewriting
-        self.markers = np.array([self._id(marker, "marker") for marker in rewriting.markers], dtype=np.int64)
+        markers = [self._id(marker, "marker") for marker in rewriting.markers]
         self.spelled = [self.processor.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE.encode()]
         probe = f" a  b\n\u00bd {SPACE}"
         self.inner = np.arange(self.vocabulary, dtype=np.uint16)  # own id -> id in here
-        for own, place in [(self.own_bos, self.bos), *self._arranged()]:
+        for own, place in [(self.own_bos, self.bos), *self._arranged(markers)]:
             taken = int(np.flatnonzero(self.inner == place)[0])
             self.inner[[own, taken]] = self.inner[[taken, own]]
         self.own = np.argsort(self.inner)  # id in here -> own id
-        self.markers = self.inner[self.markers]
+        self.markers = self.inner[np.array(markers, dtype=np.int64)]
         self._rearrange()
         self.lossless = self.decode(self.encode(probe)) == probe
 
@@ -117,14 +117,14 @@ class RewrittenTokenizer(Tokenizer):
             )
         return found
 
-    def _arranged(self) -> list[tuple[int, int]]:
-        """Own ids and the places they go to where markers are fused."""
+    def _arranged(self, markers: list[int]) -> list[tuple[int, int]]:
+        """Own ids, those of the markers among them, and the places they go to where markers are fused."""
         if not self.rewriting.fused:
             return []
         free = [self._id(f"<0x{byte:02X}>", "a byte that no text holds") for byte in NEVER[: self.rewriting.fused]]
         space = self._id(SPACE, "the space alone")
-        markers = [(int(own), MARKERS_AT + k) for k, own in enumerate(self.markers)]
-        return [*markers, (space, SPACE_AT), *((own, FUSED_AT + k) for k, own in enumerate(free))]
+        placed = [(own, MARKERS_AT + k) for k, own in enumerate(markers)]
+        return [*placed, (space, SPACE_AT), *((own, FUSED_AT + k) for k, own in enumerate(free))]
 
     def _rearrange(self) -> None:
         """Byte tables by the ids in here; a marker stands for nothing, a fused one for its space."""
@@ -186,9 +186,7 @@ class RewrittenTokenizer(Tokenizer):
         fused = ids.copy()
         fused[first] = FUSED_AT + offset[first]
         if counts is not None:
-            counts = counts.copy()
-            counts[first] += counts[first + 1]
-            counts = np.delete(counts, first + 1)
+            counts = np.delete(counts, first + 1)  # a marker stands for no bytes
         return np.delete(fused, first + 1), counts
 
     def _split(self, ids: np.ndarray) -> np.ndarray:

@@ -26,8 +26,13 @@ SPACE = "\u2581"  # the mark SentencePiece puts for a space
 class Rewriting(Protocol):
     """How text is rewritten before it becomes tokens: what `golflab.model.data.rewriting` makes, which travels only if used."""
 
-    name: str
-    module: str
+    @property
+    def name(self) -> str:
+        """The technique with its knobs."""
+
+    @property
+    def module(self) -> str:
+        """Dotted name of the technique's module."""
 
     def train(self, documents: Iterable[str], vocabulary: int) -> bytes:
         """Train a tokenizer on rewritten text."""
@@ -245,7 +250,7 @@ def train_tokenizer(documents: Iterable[str], vocabulary: int, **settings: Any) 
 
 def _trained(documents: Iterable[str], vocabulary: int, **more: Any) -> bytes:
     model = io.BytesIO()
-    settings = {
+    settings: dict[str, Any] = {
         "vocab_size": vocabulary,
         "model_type": "bpe",
         "character_coverage": 0.999,

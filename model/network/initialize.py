@@ -25,8 +25,8 @@ def initialize(model: nn.Module, recipe: Recipe) -> nn.Module:
     """Fill every parameter of ``model`` in place and return it.
 
     The techniques in the slots ``init`` (matrices) and ``table_init`` (the token table) replace the default draw, except for
-    matrices whose own technique fixes their start (`Weighted.fixed`). A technique
-    in the slot ``text`` may say how rows of the table start from others (`Technique.start`).
+    matrices whose own technique fixes their start (`Weighted.fixed`). A technique in the slot ``text`` may say how rows of the
+    table start from others (`Technique.start_table`).
     """
     matrix_init, table_init = recipe.build("init"), recipe.build("table_init")
     text = recipe.tenant("text")
@@ -41,7 +41,7 @@ def initialize(model: nn.Module, recipe: Recipe) -> nn.Module:
             if table_init is not None and name == "table":
                 value = table_init(value)
             if text is not None and name == "table":
-                value = text.start(value)
+                value = text.start_table(value)
             module.weight.copy_(value)
     return model
 

@@ -87,7 +87,7 @@ class Caseops(Technique):
             return f"vocabulary={recipe.shape.vocabulary} has no room for its markers and all bytes; take {LEAST} or more."
         return None
 
-    def start(self, table: Tensor) -> Tensor:
+    def start_table(self, table: Tensor) -> Tensor:
         """The token table (V,D) at the start: fused rows are mixed from their parts'."""
         table = table.clone()
         for k in range(FUSED if self.fusion else 0):
