@@ -288,6 +288,18 @@ def untrained(recipe: Recipe, steps: int = 6) -> set[str]:
     return left
 
 
+def never_learning() -> dict[tuple[str, str, Any], set[str]]:
+    """(technique, knob, choice of it), of all techniques of the model -> the parameters that it leaves without a gradient."""
+    found = {}
+    for name in of_stage("model"):
+        for knob, rule in find(name).knobs().items():
+            for value in rule.choices:
+                dead = untrained(recipe_with(dataclasses.replace(default(name), **{knob: value})))
+                if dead:
+                    found[name, knob, value] = dead
+    return found
+
+
 def differ(a: Tensor, b: Tensor) -> bool:
     return bool((a - b).abs().max() > 1e-7 * b.abs().max())
 
