@@ -42,7 +42,7 @@ def recipe(scale: str, duration: float, setting: tuple[str, float], seed: int) -
         muon = dataclasses.replace(muon, momentum=value)
     if kind == "adam":
         adam = dataclasses.replace(adam, table_lr=adam.table_lr * value, scale_lr=min(0.3, adam.scale_lr * value))
-    return at_duration(preset("baseline", scale), duration).with_(muon, adam, seed=seed)
+    return at_duration(preset("baseline", scale), duration).with_(muon, adam, seed=seed)  # not with the momentum of `paced`
 
 
 def sweep(scales: list[str], durations: list[float], seeds: int, folder: Path) -> None:

@@ -10,7 +10,7 @@ from golflab.model.recipe import counted_code
 from golflab.model.submission.script import code_bytes, exact_code_bytes, script
 from golflab.spaces.limits import LIMITS
 from golflab.spaces.presets import BASELINE, PRESETS, preset
-from golflab.spaces.scales import DURATIONS, SCALES, at_duration, at_scale, parameters_of
+from golflab.spaces.scales import DURATIONS, SCALES, at_duration, at_scale, paced, parameters_of
 
 SMALL = list(SCALES)[:-1]
 
@@ -74,5 +74,19 @@ def test_a_duration_that_cannot_be_is_refused(duration):
 
 def test_the_sweep_of_rates_changes_one_thing_at_a_time():
     own = sweep_recipe("nano", 5.0, SETTINGS[0], 0)
-    assert own.hash == at_duration(preset("baseline", "nano"), 5.0).hash
+    assert own.hash == preset("baseline", "nano").with_(tokens=own.schedule.tokens).hash
     assert len({sweep_recipe("nano", 5.0, setting, 0).hash for setting in SETTINGS}) == len(SETTINGS)
+
+
+def test_momentum_averages_over_the_root_of_the_steps_at_most():
+    short, long = (at_duration(preset("seed_849", "nano"), duration) for duration in (5.0, 80.0))
+    for recipe in (short, long):
+        update = recipe.tenant("matrix_update")
+        assert update.momentum == pytest.approx(1 - recipe.schedule.steps**-0.5, abs=1e-3)
+        assert update.momentum_start <= update.momentum
+        assert update.lr == preset("seed_849", "nano").tenant("matrix_update").lr
+    assert paced(preset("seed_849", "full")) == preset("seed_849", "full")  # bounded by seconds: it is the challenge's own
+    challenge = preset("seed_849", "full").with_(tokens=14_000 * 786_432, seconds=None)
+    assert paced(challenge) == challenge
+    baseline = preset("baseline", "nano").with_(tokens=2_048 * 500)
+    assert paced(baseline) == baseline  # 0.95 is a horizon of 20 steps

@@ -16,12 +16,15 @@ Split = Annotated[str, typer.Option(help="Part of the corpus that is scored: dev
 Name = Annotated[str, typer.Argument(help="An experiment's name (its folder under --runs), or the path of its folder.")]
 Runs = Annotated[Path, typer.Option(help="Folder of experiments.")]
 Scale = Annotated[
-    str, typer.Option(help="nano (seconds per run on a CPU core), proxy (about a minute) or full (the challenge's own size).")
+    str,
+    typer.Option(
+        help="nano (seconds per run on a CPU core), micro, proxy (about a minute), small (one GPU) or full (the challenge's)."
+    ),
 ]
 OwnScale = Annotated[
     str | None,
     typer.Option(
-        help="nano (seconds per run on a CPU core), proxy (about a minute; the default) or full. Your own space has its own."
+        help="nano (seconds per run on a CPU core), micro, proxy (the default), small or full. Your own space has its own."
     ),
 ]
 Trust = Annotated[

@@ -1,4 +1,4 @@
-"""Combinations chosen before any score is known: ablations, screens, and the plan of a first search.
+"""Combinations chosen before any score is known: ablations, ladders, and the plan of a first search.
 
 It imports `experiment` and `ledger`.
 """

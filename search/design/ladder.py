@@ -15,7 +15,7 @@ from golflab.model.slots import SLOTS
 from golflab.model.technique import find, parse
 from golflab.search.ledger.problem import training_key
 from golflab.spaces.presets import preset
-from golflab.spaces.scales import SCALES, at_duration, parameters_of
+from golflab.spaces.scales import SCALES, at_duration, paced, parameters_of
 
 NOISE = (
     0.010  # standard deviation of one seed's paired difference at `nano`, bits per byte, until a ladder has measured its own
@@ -113,15 +113,13 @@ def rungs(
     changes = {key: value for key, value in changes.items() if value is not None}
     asked, notes, found = _asked(preset(name, "full"), techniques), list[str](), []
     for scale in sorted(set(scales), key=list(SCALES).index):
-        base = preset(name, scale).with_(**changes)
-        arms = {"": base} | _arms(name, base, asked, scale, notes)
         for duration in sorted(set(durations)):
-            tokens = at_duration(base, duration).schedule.tokens
-            found.append(Rung(scale, duration, {arm: r.with_(tokens=tokens, seconds=None) for arm, r in arms.items()}))
+            base = at_duration(preset(name, scale).with_(**changes), duration)
+            found.append(Rung(scale, duration, {"": base} | _arms(name, base, asked, scale, notes)))
     measured = tuple(t for t in asked if any(t in rung.arms for rung in found))
     if not measured:
         raise ValueError(f"ladder: none of {', '.join(asked) or 'the techniques'} can be measured. {' '.join(notes)}")
-    return Rungs(tuple(found), measured, tuple(notes))
+    return Rungs(tuple(found), measured, tuple(dict.fromkeys(notes)))
 
 
 def _asked(full: Recipe, techniques: Sequence[str]) -> dict[str, str]:
@@ -144,7 +142,7 @@ def _arms(name: str, base: Recipe, asked: dict[str, str], scale: str, notes: lis
             else:
                 added = parse(text)
                 plain = added == find(technique)()  # knobs that are left alone follow the scale
-                arm = base.with_(added.rescale(reference, base.shape) if plain else added).check()
+                arm = paced(base.with_(added.rescale(reference, base.shape) if plain else added)).check()
         except ValueError as error:
             notes.append(f"{technique} is not measured at {scale}: {error}")
             continue

@@ -34,7 +34,7 @@ class Options:
     Attributes:
         preset: name of the recipe that is varied; None: ``baseline``, or the preset of the user's own space.
         space: a ready-made space or ``module:SPACE``. The other options apply to its preset, too.
-        scale: ``nano``, ``proxy`` or ``full``; None: ``proxy``, or that of the user's own space.
+        scale: one of `golflab.spaces.scales.SCALES`; None: ``proxy``, or that of the user's own space.
         trials: trials in all.
         design: of a plan (``leave-one-out``, …); empty for a search; ``first`` for a search that begins with a plan.
         iso_size: whether the plan's recipes were made equally large.
