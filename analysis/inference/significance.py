@@ -253,7 +253,12 @@ def record_rules(
 
 
 def _fixed(
-    new: np.ndarray, old: np.ndarray, bytes_per_token: float, target: float | None, threshold: float | None, spread: float | None
+    new: np.ndarray,
+    old: np.ndarray,
+    bytes_per_token: float,
+    target: float | None,
+    threshold: float | None,
+    spread: float | None,
 ) -> tuple[object, ...]:
     """The row of the rule with a fixed statistic."""
     limit = bits_per_byte(FIXED_NATS, bytes_per_token) if threshold is None else threshold

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from golflab.analysis.effects.model import Model
+from golflab.analysis.evidence.published import beside
 
 RANKING = ["technique", "delta_bpb", "se", "low", "high", "p", "p_holm", "q_bh", "runs", "mde", "bytes", "doubt"]
 COUNTS = ("asked", "not_fitting", "trained", "over_limit", "pruned", "failed", "complete")
@@ -51,10 +53,15 @@ class Findings:
         """The object `golflab report --json` prints; unknown numbers are null."""
         rows = self.contributions[RANKING].to_dict("records")
         told = {"best": self.best, "ranking": [_plain(r) for r in rows], "counts": self.counts}
-        for name in ("finishings", "confirmed"):  # only where there are any
+        for name in ("finishings", "confirmed", "published"):  # only where there are any
             if len(found := getattr(self, name)):
                 told[name] = [_plain(r) for r in found.to_dict("records")]
         return told
+
+    @cached_property
+    def published(self) -> pd.DataFrame:
+        """What entries published about the techniques that varied, beside what was measured; may be empty."""
+        return beside(self.contributions)
 
     @property
     def identified(self) -> bool:
@@ -95,6 +102,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     """JSON values: numpy scalars unwrapped, what is not finite null, counts whole."""
     out: dict[str, Any] = {}
     for key, value in row.items():
+        value = None if value is pd.NA else value
         value = value.item() if isinstance(value, np.generic) else value
         if isinstance(value, float) and not math.isfinite(value):
             value = None

@@ -11,6 +11,7 @@ import numpy as np
 from golflab.analysis.report import sections_effects as effects
 from golflab.analysis.report import sections_runs as runs
 from golflab.analysis.report.findings import Findings
+from golflab.analysis.report.sections_published import beside_published
 from golflab.analysis.report.words import summary
 
 BUNDLE = Path(__file__).with_name("plotly-basic.min.js.gz")
@@ -78,6 +79,7 @@ def _sections(findings: Findings) -> list[dict[str, Any]]:
     parts = [
         effects.contributions(findings),
         effects.after_training(findings),
+        beside_published(findings),
         runs.best_confirmed(findings),
         runs.recipes(findings),
         effects.pairs(findings),

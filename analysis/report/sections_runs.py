@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from golflab.analysis.comparison.frontier import frontier, shadow_price
-from golflab.analysis.effects.machines import said as said_of_machines
 from golflab.analysis.effects.contribution import needed_runs
+from golflab.analysis.effects.machines import said as said_of_machines
 from golflab.analysis.effects.rungs import agreement
 from golflab.analysis.report import plots
 from golflab.analysis.report.findings import Findings

@@ -19,6 +19,8 @@ def write(findings: Findings, console: Any) -> None:
         if console.width < 120:
             for doubt, part in findings.contributions[findings.contributions["doubt"] != ""].groupby("doubt", sort=False):
                 console.print(f"{', '.join(part['technique'])}: {doubt}.", highlight=False)
+    if len(findings.published):
+        console.print(_published_grid(findings))
     if len(findings.finishings):
         console.print(_finishing_grid(findings))
 
@@ -57,6 +59,23 @@ def _finishing_grid(findings: Findings) -> Any:
             row.instead_of,
         )
         grid.add_row(*cells, style=_tint(row.delta_bpb, row.q_bh))
+    return grid
+
+
+def _published_grid(findings: Findings) -> Any:
+    """Measured effects beside published ones: a `rich` table."""
+    grid = _grid(
+        "Beside what entries published (mean over their settings; `golflab evidence` has every row)",
+        ("technique", "measured", "published ± 95 %", "better in", "signs agree"),
+    )
+    for row in findings.published.itertuples(index=False):
+        cells = (
+            _with_error(row.delta_bpb, row.high - row.delta_bpb),
+            _with_error(row.published, row.published_high - row.published),
+            f"{row.better} of {row.sources}",
+            row.agreement or "–",
+        )
+        grid.add_row(row.technique, *cells)
     return grid
 
 

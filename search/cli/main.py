@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from golflab.search.cli import experiments, recipes, results, searches
+from golflab.search.cli import evidence, experiments, recipes, results, searches
 from golflab.search.cli.arguments import err
 from golflab.search.terminal.plain import say, write_what_can_be
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for commands in (searches, results, recipes, experiments):
+for commands in (searches, results, recipes, evidence, experiments):
     app.add_typer(commands.app)
 
 
