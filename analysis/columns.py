@@ -84,6 +84,13 @@ def times(values: list[Any]) -> pd.Series:
     return pd.to_datetime(pd.Series(values, dtype=object), utc=True, format="ISO8601", errors="coerce")
 
 
+def machine_of(facts: Mapping[str, str]) -> str:
+    """The machine as text: its kind and a mark of its name; records of earlier versions have the kind alone, or nothing."""
+    if host := facts.get("host"):
+        return ", ".join(filter(None, (facts.get("device"), f"host {host}")))
+    return str(facts.get("pace") or facts.get("device") or "")
+
+
 def machines_of(counts: Counter[tuple[Any, ...]]) -> dict[str, dict[str, int]]:
     """Versions and hardware: key -> value -> number of runs."""
     seen: dict[str, dict[str, int]] = {}

@@ -13,6 +13,7 @@ bytes, code_bytes  of the packed artifact, code included; of the code alone
 forecast_low/mid/high   bytes predicted before training
 limit              the byte limit of the recipe
 parameters, tokens, seconds, tokens_per_second, trained, training    as in `golflab.model.record.Record`
+machine            on which it ran: its kind, and a mark of its name; empty if the record does not say
 condition          schedule and data, as text: only runs of one condition can be compared
 techniques         names of all techniques that were on, slots' defaults left out, as text
 folder             where the record lies, or ""
@@ -42,7 +43,7 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from golflab.analysis.columns import Sparse, condition_of, floats, machines_of, times, whole_numbers
+from golflab.analysis.columns import Sparse, condition_of, floats, machine_of, machines_of, times, whole_numbers
 from golflab.analysis.joined import chosen_by_search, whole
 from golflab.analysis.reading import Reading, experiment, labels, located, merged
 from golflab.model.record import said_damaged
@@ -183,6 +184,7 @@ def from_records(bodies: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     limits: list[Any] = []
     sparse = Sparse()
     machines: Counter[tuple[Any, ...]] = Counter()
+    ran_on: list[str] = []
     known: dict[tuple[Any, ...], str] = {}
     for row, body in enumerate(bodies):
         get = body.get
@@ -201,12 +203,14 @@ def from_records(bodies: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         conditions.append(known[key])
         plain["techniques"].append(" ".join(k for k, v in sorted((spec.get("techniques") or {}).items()) if v is not None))
         sparse.add(row, spec, get("stages") or {})
-        machines[tuple((get("machine") or {}).items())] += 1
+        machine = get("machine") or {}
+        machines[tuple(machine.items())] += 1
+        ran_on.append(machine_of(machine))
     columns: dict[str, Any] = {n: floats(v) if n in NUMBERS else v for n, v in plain.items()}
     columns |= {n: whole_numbers(plain[n]) for n in WHOLE}
     columns |= {n: times(plain[n]) for n in TIMES}
     columns["trained"] = np.array([v is None or bool(v) for v in plain["trained"]], bool)
-    columns |= {"condition": conditions, "limit": whole_numbers(limits)}
+    columns |= {"machine": ran_on, "condition": conditions, "limit": whole_numbers(limits)}
     columns |= {f"forecast_{edge}": floats([f.get(edge) for f in forecasts]) for edge in FORECAST}
     always = sparse.columns(len(limits), columns)
     table = pd.DataFrame(columns)

@@ -65,6 +65,7 @@ _OFFERED = {
     "compare": "golflab.analysis.comparison.paired",
     "report": "golflab.analysis.report.report",
     "plots": "golflab.analysis.report",
+    "published": "golflab.analysis.evidence",
     "export": "golflab.search.cli.export",
     "audit": "golflab.model.audit.judge",
 }
@@ -76,7 +77,7 @@ def __getattr__(name: str) -> Any:
     if name not in _OFFERED:
         raise AttributeError(f"golflab offers no {name!r}; it offers {', '.join(__all__)}.")
     home = _OFFERED[name]
-    if name in ("search", "plots"):
+    if name in ("search", "plots", "published"):
         return importlib.import_module(f"{home}.{name}")
     return getattr(importlib.import_module(home), name)
 

@@ -42,12 +42,15 @@ ARROWS = {
     "model.techniques": (
         "model.shape model.technique model.recipe model.data model.network model.compression model.evaluation model.training"
     ),
+    "analysis.evidence": "analysis.inference",
     "analysis.comparison": "analysis.inference model.record analysis analysis.effects",
     "model.stages": "model.shape model.slots model.system model.technique model.recipe model.training model.submission",
     "model.variants": (
         "model.slots model.technique model.recipe model.data model.network model.compression model.evaluation model.submission"
     ),
-    "analysis.report": "analysis.inference analysis.ladder model.record analysis analysis.effects analysis.comparison",
+    "analysis.report": (
+        "analysis.inference analysis.ladder model.record analysis analysis.effects analysis.evidence analysis.comparison"
+    ),
     "model.ways": (
         "model.slots model.technique model.recipe model.data model.network model.compression model.training "
         "model.submission model.variants"

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from golflab.analysis.ladder.findings import json_rows, ladder_findings, ladder_in_words, shown
 from golflab.analysis.ladder.runs import candidates, differences
-from golflab.analysis.report.climb import climb, json_rows, ladder_in_words, shown
 from golflab.analysis.report.sections_ladder import ladder_section, plot
 from golflab.search.cli import ladder as command
 from golflab.search.design.ladder import Pace, _training_pace, parameters, rungs
@@ -118,7 +118,7 @@ def test_candidates_are_what_ran_and_one_duration_longer():
 
 
 def test_a_report_has_the_predictions_as_a_section_as_json_and_ladder_in_words():
-    told = climb(runs_table())
+    told = ladder_findings(runs_table())
     rows = json.loads(json.dumps(json_rows(told)))
     assert [row["technique"] for row in rows] == list(told.predictions["technique"])
     assert set(rows[0]) >= {"verdict", "delta_full", "low", "high", "further_scale", "further_seconds", "further_chance"}
@@ -136,10 +136,10 @@ def test_a_report_has_the_predictions_as_a_section_as_json_and_ladder_in_words()
 def test_a_search_has_no_such_section():
     table = runs_table()
     table.attrs["experiment"] = {"design": "leave-one-out"}
-    assert climb(table) is None
+    assert ladder_findings(table) is None
     assert ladder_section(None) == {}
     table.attrs["experiment"] = {"design": "ladder"}
-    assert climb(table[table["seed"] == 0]) is None  # one seed knows no error
+    assert ladder_findings(table[table["seed"] == 0]) is None  # one seed knows no error
 
 
 @pytest.mark.parametrize(

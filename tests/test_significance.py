@@ -17,6 +17,7 @@ from golflab.analysis.inference.significance import (
     power,
     probability_better,
     record_rule,
+    record_rules,
     seeds_needed,
 )
 
@@ -115,3 +116,41 @@ def test_probability_better():
     assert row.p_mean > 0.99
     same = probability_better([1.0, 1.1], [1.0, 1.1]).iloc[0]
     assert same.p_run == 0.5
+
+
+def test_three_rules_in_one_table():
+    old, gaps = np.array([1.0594, 1.0597, 1.0592]), np.array([0.0003, 0.0, -0.0004])
+    found = record_rules(old - 0.0012 + gaps, old, 2.9).set_index("rule")
+    assert list(found.index) == ["readme", "accepted", "fixed"]
+    assert not found.loc["readme", "passes"]
+    assert "better recipe" in found.loc["readme", "next"]  # 0.0012 is less than the margin of 0.0025
+    assert found.loc["accepted", "passes"]
+    assert found.loc["accepted", "next"] == "nothing"
+    welch = stats.ttest_ind(old - 0.0012 + gaps, old, equal_var=False, alternative="less").pvalue
+    assert found.loc["accepted", "statistic"] == pytest.approx(welch, abs=1e-12)
+    assert found.loc["fixed", "limit"] == pytest.approx(0.004 / math.log(2) / 2.9)
+    assert found.loc["fixed", "statistic"] == pytest.approx((0.0012 - gaps.mean()) * math.sqrt(3))
+    small = record_rules(old - 0.0003 + gaps, old, 2.9, spread=0.0006).set_index("rule").loc["fixed"]
+    n = int(small.seeds_needed)
+    assert stats.norm.sf((small.limit - (0.0003 - gaps.mean()) * math.sqrt(n)) / 0.0006) >= 0.8
+    assert f"{n - 3} more seed(s)" in small.next
+    with pytest.raises(ValueError, match="must be positive"):
+        record_rules(old, old, 2.9, spread=0.0)
+
+
+def test_each_rule_passes_a_recipe_just_at_what_it_asks_as_often_as_it_says():
+    generator, sd = np.random.default_rng(4), 0.0009
+    worlds, told = 400, []
+    for _ in range(worlds):
+        old = generator.normal(1.1, sd, 3)
+        new = generator.normal(1.1, sd, 3)
+        margin = bits_per_byte(0.005, 2.9)
+        at_margin = record_rules(new - margin, old, 2.9).set_index("rule").loc["readme", "passes"]
+        rest = record_rules(new, old, 2.9, target=1.1, spread=sd).set_index("rule")
+        both = record_rules(new, old, 2.9, spread=sd).set_index("rule").loc["fixed"]
+        told.append((at_margin, rest.loc["accepted", "passes"], rest.loc["fixed", "passes"], both.passes))
+    rates = np.mean(np.array(told, float), axis=0)
+    says = (0.01, 0.25, rest.loc["fixed", "error_rate"], both.error_rate)
+    for rate, level in zip(rates, says, strict=True):
+        assert rate <= level + 2.5 * math.sqrt(level * (1 - level) / worlds)
+    assert rates[1] > 0.15

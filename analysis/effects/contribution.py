@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from golflab.analysis.effects import doubts
+from golflab.analysis.effects.machines import machine_spread
+from golflab.analysis.effects.machines import said as said_of_machines
 from golflab.analysis.effects.model import Model, fit_model, response, usable
 from golflab.analysis.effects.outliers import outlying_runs, said
 from golflab.analysis.effects.rungs import signs
@@ -71,7 +73,8 @@ def contribution(
         is better), se, low, high, p; p_holm, q_bh adjusted over the techniques listed; runs (with it on), runs_off; mde,
         the smallest detectable effect (5 % level, 80 % power); bytes, bytes_se (change of the packed size);
         delta_per_kb, delta_per_kb_se (bits per byte per kB added); seconds, seconds_se (change of the training time);
-        delta_per_second; vif; aliases; sign_by_rung; doubt. ``attrs["notes"]`` holds what is true of the whole table.
+        delta_per_second; vif; aliases; sign_by_rung; doubt. ``attrs["notes"]`` holds what is true of the whole table, and
+        ``attrs["machine_spread"]`` the spread between machines (`golflab.analysis.effects.machines.machine_spread`).
     """
     complete = int((table["state"] == "complete").sum()) if "state" in table else len(table)
     several_kinds = "adaptive" in table and 0 < table["adaptive"].sum() < len(table)
@@ -84,9 +87,10 @@ def contribution(
     if len(far) and (without := fit_model(model.rows.drop(far.index), metric=metric, interactions=interactions)) is not None:
         notes = [said(far, model.fit.sigma, without.fit.sigma, outliers)]
         model = model if outliers else without
-    frame = _effects(model, metric, level)
+    spread = machine_spread(model)
+    notes += [said_of_machines(spread)] if spread["machines"] > 1 else []
     by_rung = signs(table, model.names)
-    frame["sign_by_rung"] = [by_rung.get(name, "") for name in frame["technique"]]
+    frame = _effects(model, metric, level).assign(sign_by_rung=[by_rung.get(name, "") for name in model.names])
     frame["doubt"] = [doubts.doubt(model, row) for row in frame.itertuples(index=False)]
     frame = _with_left_out(frame, model, [t for t in techniques(table) if t not in model.names])
     planned = bool(table.attrs.get("experiment", {}).get("planned")) or (several_kinds and not adaptive)
@@ -99,6 +103,7 @@ def contribution(
         errors=model.fit.errors,
         sigma_training=model.fit.sigma_training,
         adjusted=model.adjusted,
+        machine_spread=spread,
         adaptive=adaptive,
     )
     return frame
@@ -219,6 +224,7 @@ def _refused(table: pd.DataFrame, metric: str) -> pd.DataFrame:
         errors="none",
         sigma_training=0.0,
         adjusted=[],
+        machine_spread={"machines": 0, "sd": np.nan, "low": np.nan, "high": np.nan, "why": "no effect could be estimated"},
         adaptive=False,
     )
     return frame

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from golflab.analysis.effects.blocks import covariates, machine_blocks, seed_blocks
 from golflab.analysis.inference.design_matrix import Design, pseudo_inverse
 from golflab.analysis.inference.pair_selection import pair_leak, price_of_selection, select_pairs
 from golflab.analysis.inference.regression import Fit, hc2, hc3, least_squares, residuals
 from golflab.analysis.joined import whole
-from golflab.analysis.table import designed, knobs, shapes, techniques
+from golflab.analysis.table import designed, techniques
 from golflab.model.system.slot_names import slot_names
 
 MOST_REPEATED = 500  # runs of a repeated design for which errors are worked out arm by arm
@@ -30,7 +30,7 @@ class Model:
         names: techniques that vary among the runs.
         columns: technique -> its coefficient's index.
         pairs: pairs in the model, as names.
-        adjusted: knobs, shapes and seeds adjusted for.
+        adjusted: knobs, shapes, seeds and machines adjusted for.
         notes: sentences for the reader.
         full: the design with every pair, fitted or not.
         moments: its cross products with ``responses``, gathered once.
@@ -86,10 +86,12 @@ def fit_model(table: pd.DataFrame, *, metric: str = "bpb", interactions: bool = 
     if not names or len(rows) < 3:
         return None
     coded = rows[names].to_numpy(float) - 0.5
-    blocks, block_names = _seed_blocks(rows, len(names))
-    covariates, covariate_names, notes = _covariates(rows, 1 + len(names) + blocks.shape[1])
-    labels = ("1", *names, *block_names, *covariate_names)
-    plain = Design(np.hstack([np.ones((len(rows), 1)), coded, blocks, covariates]), labels)
+    seeds, seed_names = seed_blocks(rows, len(names))
+    machines, machine_names, machine_notes = machine_blocks(rows, 1 + len(names) + len(seed_names))
+    others, other_names, notes = covariates(rows, 1 + len(names) + len(seed_names) + len(machine_names))
+    notes = [*machine_notes, *notes]
+    labels = ("1", *names, *seed_names, *machine_names, *other_names)
+    plain = Design(np.hstack([np.ones((len(rows), 1)), coded, seeds, machines, others]), labels)
     full = (all_pairs(plain, len(names)) if interactions else None) or plain
     measured = [
         metric,
@@ -104,7 +106,7 @@ def fit_model(table: pd.DataFrame, *, metric: str = "bpb", interactions: bool = 
         names,
         columns,
         [],
-        [*(["seed"] if block_names else []), *covariate_names],
+        [*(["seed"] if seed_names else []), *(["machine"] if machine_names else []), *other_names],
         notes,
         full,
         moments,
@@ -159,51 +161,6 @@ def _trainings(rows: pd.DataFrame) -> np.ndarray | None:
     keys = rows["training"].fillna("").astype(str).to_numpy()
     keys = np.where(keys == "", np.array([f"row {i}" for i in range(len(keys))]), keys)
     return keys if len(np.unique(keys)) < len(keys) else None
-
-
-def _seed_blocks(rows: pd.DataFrame, size: int) -> tuple[np.ndarray, list[str]]:
-    """A column per seed but one, where the runs are few seeds used again and again: common random numbers cancel there."""
-    empty = np.zeros((len(rows), 0))
-    if "seed" not in rows or rows["seed"].isna().any():
-        return empty, []
-    seeds, codes, counts = np.unique(rows["seed"].to_numpy(), return_inverse=True, return_counts=True)
-    if len(seeds) < 2 or counts.min() < 2 or len(rows) / len(seeds) < 4 or len(rows) - len(seeds) - size < 1:
-        return empty, []
-    dummies = (codes[:, None] == np.arange(1, len(seeds))[None, :]).astype(float)
-    return dummies - dummies.mean(axis=0), [f"seed {s:g}" for s in seeds[1:]]
-
-
-def _covariates(rows: pd.DataFrame, size: int) -> tuple[np.ndarray, list[str], list[str]]:
-    """Columns for the shape and for knobs (centred over the runs that have them), the shape first, as long as a quarter of
-    the runs, and six at least, are left to judge errors by."""
-    iso = bool(_option(rows, "iso_size"))
-    wanted = [*([] if iso else shapes(rows)), *knobs(rows)]
-    columns, names = [], []
-    for name in wanted:
-        for label, column in _numeric(rows, name):
-            if np.ptp(column) > 0:
-                columns.append(column)
-                names.append(label)
-    room = max(len(rows) - size - max(6, len(rows) // 4), 0)
-    notes = []
-    if len(names) > room:
-        notes.append(f"Knobs and shape not adjusted for, because {len(rows)} runs are too few: {', '.join(names[room:])}.")
-    columns, names = columns[:room], names[:room]
-    return (np.column_stack(columns) if columns else np.zeros((len(rows), 0))), names, notes
-
-
-def _numeric(rows: pd.DataFrame, name: str) -> list[tuple[str, np.ndarray]]:
-    """A knob as columns: itself standardised, or one per further level where its values are words; 0 where it is absent."""
-    values = rows[name]
-    if pd.api.types.is_numeric_dtype(values):
-        x = values.to_numpy(float)
-        known = np.isfinite(x)
-        spread = x[known].std() if known.any() else 0.0
-        return [(name, np.where(known, (x - x[known].mean()) / spread, 0.0))] if spread > 0 else []
-    levels = sorted(values.dropna().unique())[1:]
-    return [
-        (f"{name}={v}", np.where(values.notna(), (values == v) - (values == v)[values.notna()].mean(), 0.0)) for v in levels
-    ]
 
 
 def _after_selection(fit: Fit, full: Design, count: int) -> Fit:
@@ -280,8 +237,3 @@ def _check_variance(fit: Fit, y: np.ndarray, count: int) -> tuple[Fit, list[str]
         else f"each error comes from the runs that its effect rests on ({robust.errors})"
     )
     return robust, [f"The spread may differ between techniques (Breusch-Pagan p = {p:.2g}); {used}."]
-
-
-def _option(rows: pd.DataFrame, key: str) -> Any:
-    experiment = rows.attrs.get("experiment", {})
-    return experiment.get(key, experiment.get("options", {}).get(key))

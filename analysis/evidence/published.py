@@ -18,9 +18,10 @@ FILE = Path(__file__).with_name("published.csv")
 SEED_SD = {"full": 0.0007, "smaller": 0.0015}  # of one run; short runs on one GPU scatter more
 WEIGHTS_SD = 0.0003  # of the difference of two ways to finish one training
 ASSUMED = (
-    f"No row has an error of its own. Those shown are assumed: {SEED_SD['full']} bits per byte between the seeds of one side at "
-    f"full scale, {SEED_SD['smaller']} in smaller settings and where the scale is not stated, {WEIGHTS_SD} where both sides share "
-    "their trained weights, one run a side where the number is not stated, and half a unit of the last digit printed."
+    "No row has an error of its own. Those shown are assumed: a standard deviation between the seeds of one side of "
+    f"{SEED_SD['full']} bits per byte at full scale, and of {SEED_SD['smaller']} in smaller settings or where the scale is not "
+    f"stated; {WEIGHTS_SD} where both sides share their trained weights; one run a side where the number is not stated; and "
+    "half a unit of the last digit printed."
 )
 CATEGORIES = {
     "metric": ["score", "float", "adapted", "cost"],
@@ -106,7 +107,7 @@ def summary(table: pd.DataFrame | None = None) -> pd.DataFrame:
             found = random_effects(sources["delta_bpb"].to_numpy(), sources["se_assumed"].to_numpy())
             numbers = (found.mean, found.se, found.low, found.high, found.between, found.p_equal, found.estimates)
             rows.append((technique, knob, instead, told, scale, *numbers, int((sources["delta_bpb"] < 0).sum()), len(here)))
-    return pd.DataFrame(rows, columns=SUMMARY)
+    return pd.DataFrame(rows, columns=SUMMARY).astype(dict.fromkeys(SUMMARY[:5], object))
 
 
 def beside(contributions: pd.DataFrame) -> pd.DataFrame:
@@ -120,9 +121,10 @@ def beside(contributions: pd.DataFrame) -> pd.DataFrame:
         a row for each of its techniques about which something was published, in its order: technique, delta_bpb, low, high
         (measured); published, published_low, published_high (mean over all settings, 95 %); published_between; sources,
         better (as in `summary`); same_sign; agreement (``yes`` or ``no`` where both intervals exclude zero, otherwise
-        ``unclear``; missing where nothing was measured).
+        ``unclear``; empty where nothing was measured).
     """
-    told = summary(about_any(contributions["technique"]))
+    contributions = contributions.astype({"technique": object})  # of a table without rows, too
+    told = summary(_about_any(contributions["technique"]))
     told = told[(told["knob"] == "") & (told["instead_of"] == "") & (told["scale"] == "all")]
     told = told.drop_duplicates("technique")  # of a technique with effects on score and cost, the first
     names = {"delta_bpb": "published", "low": "published_low", "high": "published_high", "between": "published_between"}
@@ -132,11 +134,11 @@ def beside(contributions: pd.DataFrame) -> pd.DataFrame:
     same = np.sign(measured) == np.sign(out["published"].to_numpy(float))
     clear = ((out["low"] > 0) | (out["high"] < 0)) & ((out["published_low"] > 0) | (out["published_high"] < 0))
     out["same_sign"] = pd.array(np.where(known, same, None), dtype="boolean")
-    words = np.where(clear, np.where(same, "yes", "no"), "unclear").astype(object)
-    return out.assign(agreement=np.where(known, words, None))
+    words = np.where(clear, np.where(same, "yes", "no"), "unclear")
+    return out.assign(agreement=np.where(known, words, ""))
 
 
-def about_any(names: pd.Series) -> pd.DataFrame:
+def _about_any(names: pd.Series) -> pd.DataFrame:
     """The rows about any of these techniques."""
     table, wanted = load(), set(names)
     return table[table["technique"].str.split().map(lambda here: bool(wanted & set(here)))]

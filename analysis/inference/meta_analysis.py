@@ -51,8 +51,8 @@ def random_effects(effects: np.ndarray, errors: np.ndarray, level: float = 0.95)
     effects, errors = np.asarray(effects, float), np.asarray(errors, float)
     if not len(effects) or len(effects) != len(errors) or not (errors > 0).all():
         raise ValueError(
-            f"random_effects: got {len(effects)} effects and {len(errors)} errors, the smallest {errors.min(initial=np.inf):g}; "
-            "it needs one effect at least, and a positive error for each."
+            f"random_effects: got {len(effects)} effects and {len(errors)} errors, the smallest "
+            f"{errors.min(initial=np.inf):g}; it needs one effect at least, and a positive error for each."
         )
     if len(effects) == 1:
         half = float(stats.norm.ppf(0.5 + level / 2) * errors[0])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ from scipy import optimize, stats
 
 RULE_NATS = 0.005  # what a record must beat the best by, per token
 RULE_P = 0.01
+ACCEPTED_P = 0.25  # one-sided, by which rows of the leaderboard were accepted
+FIXED_NATS = 0.004  # per token: (target − mean)·√n of modded-nanogpt's optimisation track
+POWER_Z = float(stats.norm.ppf(0.8))
 MOST_SEEDS = 2**22  # more than anybody trains
 
 
@@ -194,3 +198,92 @@ def probability_better(new: np.ndarray, old: np.ndarray, by: float = 0.0, paired
         "doubt": "few seeds: the interval is optimistic" if min(len(new), len(old)) < 5 else "",
     }
     return pd.DataFrame([row])
+
+
+def record_rules(
+    new: np.ndarray,
+    old: np.ndarray,
+    bytes_per_token: float,
+    *,
+    paired: bool = False,
+    target: float | None = None,
+    threshold: float | None = None,
+    spread: float | None = None,
+) -> pd.DataFrame:
+    """The three rules by which records of this kind are judged, and what each of them needs next.
+
+    *readme*: `record_rule`, better by 0.005 nats per token at one-sided p < 0.01. *accepted*: how rows of the leaderboard were
+    accepted in practice, one-sided Welch p < 0.25 against the predecessor; no margin. *fixed*: modded-nanogpt's optimisation
+    track, (target − mean)·√n of at least 0.004 nats; old runs play no part, and the spread of one run is taken as known, 0.0013
+    nats (KellerJordan/modded-nanogpt, PR #273 and #323 and the track's rules).
+
+    Args:
+        new: (seeds,) bits per byte.
+        old: (seeds,) bits per byte, in the same order of seeds if ``paired``.
+        bytes_per_token: of the scored text; see `bits_per_byte`.
+        paired: of the first rule: compare seed by seed.
+        target: of the fixed rule, bits per byte; None is the mean of ``old``.
+        threshold: of the fixed rule, bits per byte; None is 0.004 nats per token.
+        spread: of one run, for the fixed rule's error rate, bits per byte; None is the standard deviation of ``new``.
+
+    Returns:
+        a row a rule: rule, asks; delta_bpb, against (what the mean must be below), statistic and limit (p and its level, or the
+        fixed statistic and its threshold), passes; error_rate (probability of passing for a recipe just at what is asked);
+        seeds_new, seeds_needed (with power 0.8 if the estimate is right: of each arm, or for the fixed rule of ``new``),
+        next, doubt.
+
+    Raises:
+        ValueError: fewer than two runs of an arm, unequal arms that are paired, or a threshold or spread that is not positive.
+    """
+    if (threshold is not None and not threshold > 0) or (spread is not None and not spread > 0):
+        raise ValueError(f"record_rules: got threshold={threshold!r} and spread={spread!r}; both must be positive, or None.")
+    strict = record_rule(new, old, bytes_per_token, paired=paired).iloc[0]
+    lenient = record_rule(new, old, bytes_per_token, nats=0.0, p=ACCEPTED_P).iloc[0]
+    rows: list[tuple[Any, ...]] = []
+    for name, row, level in (("readme", strict, RULE_P), ("accepted", lenient, ACCEPTED_P)):
+        margin = "better" if row["margin_bpb"] == 0 else f"better by {row['margin_bpb']:.5f}"
+        told = (name, f"{margin}, one-sided p < {level}", row["delta_bpb"], float(np.mean(old)) - row["margin_bpb"])
+        rows.append((*told, row["p"], level, row["passes"], level, row["seeds_needed"], row["doubt"]))
+    rows.append(_fixed(np.asarray(new, float), np.asarray(old, float), bytes_per_token, target, threshold, spread))
+    names = ["rule", "asks", "delta_bpb", "against", "statistic", "limit", "passes", "error_rate", "seeds_needed", "doubt"]
+    found = pd.DataFrame(rows, columns=names)
+    found.insert(8, "seeds_new", len(new))
+    found.insert(10, "next", [_next(row) for row in found.itertuples()])
+    return found
+
+
+def _fixed(
+    new: np.ndarray,
+    old: np.ndarray,
+    bytes_per_token: float,
+    target: float | None,
+    threshold: float | None,
+    spread: float | None,
+) -> tuple[object, ...]:
+    """The row of the rule with a fixed statistic."""
+    limit = bits_per_byte(FIXED_NATS, bytes_per_token) if threshold is None else threshold
+    goal = float(old.mean()) if target is None else target
+    sd = float(new.std(ddof=1)) if spread is None else spread
+    gain = goal - float(new.mean())
+    own = sd * math.sqrt(1 + (len(new) / len(old) if target is None else 0.0))  # a mean of old runs is no exact target
+    rate = float(stats.norm.sf(limit / own)) if own > 0 else 0.0
+    needed = max(1.0, math.ceil(((limit + POWER_Z * sd) / gain) ** 2)) if gain > 0 else math.inf
+    doubt = []
+    if spread is None and len(new) < 10:
+        doubt.append(f"the spread of one run is known from {len(new)} runs only")
+    if rate > RULE_P:
+        doubt.append(f"if one run scatters by {sd:.5f}, it passes wrongly in {rate:.1%} of cases")
+    told = ("fixed", f"(target − mean)·√n ≥ {limit:.5f}", float(new.mean() - old.mean()), goal)
+    return (*told, gain * math.sqrt(len(new)), limit, gain * math.sqrt(len(new)) >= limit, rate, needed, "; ".join(doubt))
+
+
+def _next(row: Any) -> str:
+    """What a rule needs next, in words."""
+    needed, seeds, each = row.seeds_needed, row.seeds_new, "of `new`" if row.rule == "fixed" else "of each"
+    if row.passes:
+        return "nothing"
+    if math.isinf(needed):
+        return "a better recipe: the estimate is not beyond what is asked"
+    if needed <= seeds:
+        return f"one more seed {each}: {needed:.0f} are enough in four of five cases, and these were not"
+    return f"{needed - seeds:.0f} more seed(s) {each}, {needed:.0f} in all"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from golflab.analysis.effects.model import Model
-from golflab.analysis.report.climb import Climb, json_rows
+from golflab.analysis.evidence.published import beside
+from golflab.analysis.ladder.findings import LadderFindings, json_rows
 
 RANKING = ["technique", "delta_bpb", "se", "low", "high", "p", "p_holm", "q_bh", "runs", "mde", "bytes", "doubt"]
 COUNTS = ("asked", "not_fitting", "trained", "over_limit", "pruned", "failed", "complete")
@@ -31,7 +33,8 @@ class Findings:
         empty.
         confirmed: of `golflab.analysis.comparison.confirmed.confirmed`: the best recipe against the preset on fresh seeds;
         may be empty.
-        climb: of `golflab.analysis.report.climb.climb`: effects predicted at full scale, where the experiment is a ladder.
+        ladder: of `golflab.analysis.ladder.findings.ladder_findings`: effects predicted at full scale, if the experiment is a
+            ladder.
     """
 
     name: str
@@ -42,7 +45,7 @@ class Findings:
     model: Model | None = field(repr=False, default=None)
     finishings: pd.DataFrame = field(repr=False, default_factory=pd.DataFrame)
     confirmed: pd.DataFrame = field(repr=False, default_factory=pd.DataFrame)
-    climb: Climb | None = field(repr=False, default=None)
+    ladder: LadderFindings | None = field(repr=False, default=None)
 
     @property
     def best(self) -> dict[str, Any] | None:
@@ -54,10 +57,15 @@ class Findings:
         """The object `golflab report --json` prints; unknown numbers are null."""
         rows = self.contributions[RANKING].to_dict("records")
         told = {"best": self.best, "ranking": [_plain(r) for r in rows], "counts": self.counts}
-        for name in ("finishings", "confirmed"):  # only where there are any
+        for name in ("finishings", "confirmed", "published"):  # only where there are any
             if len(found := getattr(self, name)):
                 told[name] = [_plain(r) for r in found.to_dict("records")]
-        return told if self.climb is None else told | {"ladder": json_rows(self.climb)}
+        return told if self.ladder is None else told | {"ladder": json_rows(self.ladder)}
+
+    @cached_property
+    def published(self) -> pd.DataFrame:
+        """What entries published about the techniques that varied, beside what was measured; may be empty."""
+        return beside(self.contributions)
 
     @property
     def identified(self) -> bool:
@@ -98,6 +106,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     """JSON values: numpy scalars unwrapped, what is not finite null, counts whole."""
     out: dict[str, Any] = {}
     for key, value in row.items():
+        value = None if value is pd.NA else value
         value = value.item() if isinstance(value, np.generic) else value
         if isinstance(value, float) and not math.isfinite(value):
             value = None

@@ -12,6 +12,7 @@ from golflab.analysis.report import sections_effects as effects
 from golflab.analysis.report import sections_runs as runs
 from golflab.analysis.report.findings import Findings
 from golflab.analysis.report.sections_ladder import ladder_section
+from golflab.analysis.report.sections_published import beside_published
 from golflab.analysis.report.words import summary
 
 BUNDLE = Path(__file__).with_name("plotly-basic.min.js.gz")
@@ -56,18 +57,18 @@ def _cards(findings: Findings) -> list[tuple[str, str, str]]:
     best, limit = findings.best, float(np.nanmedian(findings.table["limit"]))
     seconds = findings.table.loc[findings.table["trained"], "seconds"].sum()
     cards = []
-    if best and findings.climb is None:
+    if best and findings.ladder is None:
         error = f"± {best['high'] - best['bpb']:.4f}" if best["high"] is not None else "error unknown"
         cards.append(("best bits per byte", f"{best['bpb']:.4f}", error))
         if best["bytes"]:
             cards.append(("its bytes", f"{best['bytes']:,.0f}", f"{best['bytes'] / limit:.1%} of {limit:,.0f}"))
-    if findings.climb is None:
+    if findings.ladder is None:
         clear = findings.contributions
         real = int(((clear["q_bh"] <= 0.05) & ((clear["low"] > 0) | (clear["high"] < 0))).sum())
         cards.append(("clear effects", f"{real} of {len(clear)}", "techniques, at 5 % false discovery"))
     else:
-        sure = int((findings.climb.predictions["verdict"] != "cannot tell").sum())
-        cards.append(("verdicts", f"{sure} of {len(findings.climb.predictions)}", "techniques, at 95 % probability"))
+        sure = int((findings.ladder.predictions["verdict"] != "cannot tell").sum())
+        cards.append(("verdicts", f"{sure} of {len(findings.ladder.predictions)}", "techniques, at 95 % probability"))
     cards.append(
         (
             "trainings",
@@ -80,12 +81,13 @@ def _cards(findings: Findings) -> list[tuple[str, str, str]]:
 
 def _sections(findings: Findings) -> list[dict[str, Any]]:
     """Title, lead, figures and tables of each section, in reading order; empty ones are left out."""
-    if findings.climb is not None:  # runs of several scales, which the other sections would compare with each other
-        own = [ladder_section(findings.climb), runs.curves(findings), runs.failures(findings), runs.machine(findings)]
+    if findings.ladder is not None:  # runs of several scales, which the other sections would compare with each other
+        own = [ladder_section(findings.ladder), runs.curves(findings), runs.failures(findings), runs.machine(findings)]
         return [p for p in own if p]
     parts = [
         effects.contributions(findings),
         effects.after_training(findings),
+        beside_published(findings),
         runs.best_confirmed(findings),
         runs.recipes(findings),
         effects.pairs(findings),

@@ -14,8 +14,8 @@ from golflab.analysis.effects.contribution import contribution
 from golflab.analysis.effects.finishings import finishings
 from golflab.analysis.effects.model import fit_model
 from golflab.analysis.files import write_whole
+from golflab.analysis.ladder.findings import ladder_findings
 from golflab.analysis.reading import located
-from golflab.analysis.report.climb import climb
 from golflab.analysis.report.findings import Findings, count
 from golflab.analysis.report.terminal import write
 from golflab.analysis.table import read
@@ -57,6 +57,6 @@ def report(folder: str | Path) -> Report:
         counts=count(table),
         model=model,
         finishings=finishings(table),
-        climb=climb(table),
+        ladder=ladder_findings(table),
         confirmed=confirmed(folder, best.iloc[0], float(np.nanmedian(table["limit"]))) if len(best) else pd.DataFrame(),
     )

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from golflab.analysis.ladder.findings import LadderFindings, shown
 from golflab.analysis.ladder.forecast import Ladder, path
-from golflab.analysis.report.climb import Climb, shown
 from golflab.analysis.report.parts import section
 
 COLORS = ("#3568d4", "#1a8f5a", "#d39b2a", "#8a56c4", "#c8452f")
@@ -17,7 +17,7 @@ PLOTS_AT_MOST = 24
 COLUMNS = 3
 
 
-def ladder_section(found: Climb | None) -> dict[str, Any]:
+def ladder_section(found: LadderFindings | None) -> dict[str, Any]:
     """The page's section; empty where there is no ladder."""
     if found is None:
         return {}

@@ -9,6 +9,7 @@ import pandas as pd
 
 from golflab.analysis.comparison.frontier import frontier, shadow_price
 from golflab.analysis.effects.contribution import needed_runs
+from golflab.analysis.effects.machines import said as said_of_machines
 from golflab.analysis.effects.rungs import agreement
 from golflab.analysis.report import plots
 from golflab.analysis.report.findings import Findings
@@ -175,6 +176,8 @@ def machine(findings: Findings) -> dict[str, Any]:
         "seeds": ", ".join(f"{s:g}" for s in sorted(findings.table["seed"].dropna().unique())[:40]),
         "techniques every run had": ", ".join(attrs["always"]) or "none",
     }
+    spread = findings.contributions.attrs["machine_spread"]
+    facts |= {"spread between machines": said_of_machines(spread)}
     facts |= {"byte limit": ", ".join(f"{v:,.0f}" for v in sorted(findings.table["limit"].dropna().unique()))}
     shown = pd.DataFrame({"what": facts.keys(), "value": [str(v) for v in facts.values()]})
     tables = [("", shown)]

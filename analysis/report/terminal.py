@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from golflab.analysis.report.climb import ladder_text
+from golflab.analysis.ladder.findings import ladder_text
 from golflab.analysis.report.findings import Findings
 from golflab.analysis.report.words import summary
 
@@ -15,13 +15,15 @@ def write(findings: Findings, console: Any) -> None:
     """Print the summary and the ranking to a `rich` console."""
     for sentence in summary(findings):
         console.print(sentence, highlight=False)
-    if findings.climb is not None:
-        ladder_text(findings.climb, console)
+    if findings.ladder is not None:
+        ladder_text(findings.ladder, console)
     elif findings.identified:
         console.print(_ranking_grid(findings, console.width >= 120))
         if console.width < 120:
             for doubt, part in findings.contributions[findings.contributions["doubt"] != ""].groupby("doubt", sort=False):
                 console.print(f"{', '.join(part['technique'])}: {doubt}.", highlight=False)
+    if len(findings.published):
+        console.print(_published_grid(findings))
     if len(findings.finishings):
         console.print(_finishing_grid(findings))
 
@@ -60,6 +62,23 @@ def _finishing_grid(findings: Findings) -> Any:
             row.instead_of,
         )
         grid.add_row(*cells, style=_tint(row.delta_bpb, row.q_bh))
+    return grid
+
+
+def _published_grid(findings: Findings) -> Any:
+    """Measured effects beside published ones: a `rich` table."""
+    grid = _grid(
+        "Beside what entries published (mean over their settings; `golflab evidence` has every row)",
+        ("technique", "measured", "published ± 95 %", "better in", "signs agree"),
+    )
+    for row in findings.published.itertuples(index=False):
+        cells = (
+            _with_error(row.delta_bpb, row.high - row.delta_bpb),
+            _with_error(row.published, row.published_high - row.published),
+            f"{row.better} of {row.sources}",
+            row.agreement or "–",
+        )
+        grid.add_row(row.technique, *cells)
     return grid
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from golflab.analysis.comparison.confirmed import in_words
-from golflab.analysis.report.climb import ladder_in_words
+from golflab.analysis.ladder.findings import ladder_in_words
 from golflab.analysis.report.findings import Findings
 from golflab.model.record import said_damaged
 
@@ -24,8 +24,8 @@ def summary(findings: Findings) -> list[str]:
     ]
     if damaged := said_damaged(findings.table.attrs.get("damaged", [])):
         out.append(damaged)
-    if findings.climb is not None:  # runs of several scales: none of them is the best
-        return [*out, ladder_in_words(findings.climb)]
+    if findings.ladder is not None:  # runs of several scales: none of them is the best
+        return [*out, ladder_in_words(findings.ladder)]
     if refusal := findings.table.attrs["experiment"].get("refusal"):
         size = refusal["bytes"]
         out.append(

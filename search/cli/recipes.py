@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,8 +24,16 @@ from golflab.search.cli.arguments import (
     out,
 )
 from golflab.search.terminal import show
+from golflab.search.terminal.plain import say
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer()
+CAUTION = (
+    "Rows with a doubt, or with several techniques, are left out of the means. Entries print what helped more often than what "
+    "did not, so the means are too good."
+)
 data_app = typer.Typer(help="Fetch, build and describe training data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
@@ -220,3 +228,49 @@ def data_build(
 
     for path in build(corpus, vocabulary, to, allow_overlap, text):
         out.print(str(path), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def evidence(
+    technique: Annotated[
+        str | None, typer.Argument(help="A technique of the catalogue, or words of a change that it lacks; without: all.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Print the effects that entries published, and what they say together."""
+    from golflab.analysis.evidence import published
+    from golflab.search.terminal.show_evidence import effects_grid, rows_of, summary_grid
+
+    table = published.load() if technique is None else _published_about(technique)
+    together = published.summary(table)
+    if as_json:
+        body = {"effects": rows_of(table), "summary": rows_of(together), "assumed": published.ASSUMED}
+        show.emit(body)
+        return
+    out.print(effects_grid(table))
+    if len(shown := together[together["sources"] > 1]):
+        out.print(summary_grid(shown))
+        say(out, CAUTION)
+    say(out if len(table) else err, published.ASSUMED if len(table) else f"Nothing was published about {technique}.")
+
+
+def _published_about(technique: str) -> pd.DataFrame:
+    """The rows about a technique.
+
+    Raises:
+        ValueError: neither the catalogue nor any row knows the name.
+    """
+    import difflib
+
+    from golflab.analysis.evidence.published import about
+    from golflab.model.technique import catalogue
+
+    table = about(technique)
+    if table.empty and technique not in catalogue():
+        near = difflib.get_close_matches(technique, catalogue(), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(
+            f"evidence: {technique!r} is no technique, and no published change contains it.{hint} `golflab techniques` lists "
+            "the techniques; `golflab evidence` lists the changes."
+        )
+    return table

@@ -14,7 +14,7 @@ from golflab.analysis.ladder.runs import candidates, differences
 
 
 @dataclass(frozen=True)
-class Climb:
+class LadderFindings:
     """What a ladder found.
 
     Attributes:
@@ -27,7 +27,7 @@ class Climb:
     predictions: pd.DataFrame
 
 
-def climb(table: pd.DataFrame) -> Climb | None:
+def ladder_findings(table: pd.DataFrame) -> LadderFindings | None:
     """Fit a ladder to an experiment's runs; None where it is no ladder, or too little of it has run for an error."""
     told = table.attrs.get("experiment", {})
     if told.get("design", told.get("options", {}).get("design")) != "ladder":
@@ -37,16 +37,16 @@ def climb(table: pd.DataFrame) -> Climb | None:
         return None
     model = fit(found)
     further = further_runs(model, candidates(found))
-    return Climb(model, predict(model).merge(further, on="technique"))
+    return LadderFindings(model, predict(model).merge(further, on="technique"))
 
 
-def json_rows(found: Climb) -> list[dict[str, Any]]:
+def json_rows(found: LadderFindings) -> list[dict[str, Any]]:
     """The predictions as JSON values; what is not finite is null."""
     rows = found.predictions.astype(object).where(found.predictions.notna(), None).to_dict("records")
     return [{str(k): v.item() if isinstance(v, np.generic) else v for k, v in row.items()} for row in rows]
 
 
-def shown(found: Climb) -> pd.DataFrame:
+def shown(found: LadderFindings) -> pd.DataFrame:
     """The table a reader sees: effects with their intervals, the verdict, and the run that would change it."""
     rows = [
         {
@@ -65,14 +65,14 @@ def shown(found: Climb) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def ladder_in_words(found: Climb) -> str:
+def ladder_in_words(found: LadderFindings) -> str:
     """How many techniques got which verdict."""
     table = found.predictions
     told = [f"{verdict}: {', '.join(rows['technique'])}" for verdict, rows in table.groupby("verdict", sort=False)]
     return f"Predicted at full scale, of {len(table)} techniques. " + "; ".join(told) + "."
 
 
-def ladder_text(found: Climb, console: Any) -> None:
+def ladder_text(found: LadderFindings, console: Any) -> None:
     """Print the predictions to a `rich` console."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
