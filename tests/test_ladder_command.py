@@ -1,12 +1,14 @@
 """A ladder as an experiment: its arms, its plan, its runs read back, and its report."""
 
+import io
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
-from golflab.analysis.ladder.findings import json_rows, ladder_findings, ladder_in_words, shown
+from golflab.analysis.ladder.findings import json_rows, ladder_findings, ladder_in_words, ladder_text, shown
 from golflab.analysis.ladder.runs import candidates, differences
 from golflab.analysis.report.sections_ladder import ladder_section, plot
 from golflab.search.cli import ladder as command
@@ -131,6 +133,16 @@ def test_a_report_has_the_predictions_as_a_section_as_json_and_ladder_in_words()
     names = [trace.name for trace in plot(told.model, published).data]
     assert names.count("published") == 1
     assert sum("parameters" in str(name) for name in names) == 4
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_a_terminal_shows_whole_cells_and_the_further_runs(width):
+    told, out = ladder_findings(runs_table()), io.StringIO()
+    ladder_text(told, Console(file=out, width=width))
+    lines = out.getvalue().splitlines()
+    assert any("smear_gate" in line and "…" in line for line in lines)
+    assert ("P(helps)" in out.getvalue()) == (width == 160)
+    assert sum(line.startswith("  smear_gate: ") for line in lines) == 1
 
 
 def test_a_search_has_no_such_section():

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from golflab.analysis.ladder.advice import further_runs
+from golflab.analysis.ladder.advice import LIKELY, further_runs
 from golflab.analysis.ladder.forecast import Ladder, fit, predict
 from golflab.analysis.ladder.runs import candidates, differences
+
+WIDE = 120  # columns of a terminal that shows the whole table
+NO_CHANCE = 0.005
 
 
 @dataclass(frozen=True)
@@ -73,17 +76,23 @@ def ladder_in_words(found: LadderFindings) -> str:
 
 
 def ladder_text(found: LadderFindings, console: Any) -> None:
-    """Print the predictions to a `rich` console."""
+    """Print the predictions to a `rich` console, and below them the further runs."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     table = shown(found)
+    further = table.pop("cheapest further run")
+    if console.width < WIDE:
+        table = table[["technique", "verdict", "Δ bpb at full scale", "90 % prediction"]]
     grid = Table(title="Predicted effects at full scale", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name in table.columns:
-        grid.add_column(name, overflow="fold")
+        grid.add_column(name, no_wrap=True)
     for row in table.itertuples(index=False):
         grid.add_row(*map(str, row))
     console.print(grid)
+    console.print("Cheapest further run that would change the verdict:")
+    for name, run in zip(table["technique"], further, strict=True):
+        console.print(f"  {name}: {run}", highlight=False)
 
 
 def _further(row: Any) -> str:
@@ -92,4 +101,6 @@ def _further(row: Any) -> str:
     run = (
         f"{row.further_scale}, {row.further_tokens_per_parameter:.3g} tokens per parameter, {row.further_seeds} seed(s): {took}"
     )
-    return run if row.further_chance >= 0.5 else f"none is likely; most: {run} ({row.further_chance:.0%})"
+    if row.further_chance < NO_CHANCE:
+        return "none of these rungs"
+    return run if row.further_chance >= LIKELY else f"none is likely to; most likely {run} ({row.further_chance:.0%})"

@@ -95,11 +95,12 @@ class Plan:
             for row in told["rungs"]
         ]
         console.print(show.table(f"Plan: a ladder of {self.preset}, {len(told['techniques'])} techniques", columns, rows))
-        hours = told["seconds"] / 3600 / self.workers
+        minutes = told["seconds"] / 60 / self.workers
+        took = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
         wide = sorted(set(told["half_width"].values()))
         say(
             console,
-            f"{told['runs']} runs, {told['trainings']} of them trainings: about {hours:.1f} hours on {self.workers} worker(s).",
+            f"{told['runs']} runs, {told['trainings']} of them trainings: about {took} on {self.workers} worker(s).",
         )
         say(
             console,
