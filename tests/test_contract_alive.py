@@ -48,6 +48,7 @@ ELSEWHERE = {
     ("value_residual", "first_layer_pair"),  # keeps #680's unread parameters: test_value_residual.py
     ("lora_ttt", "batch"),  # documents side by side, for speed: test_lora_ttt.py
     ("phased_sgd", "momentum"),  # wants several steps in a phase: test_phased_sgd.py
+    *(("lora_ttt", k) for k in ("short_chunk", "short_length", "middle_length")),  # want two others: test_lora_ttt.py
     ("lora_ttt", "visits"),  # of blocks that run several times: test_lora_ttt.py
     ("ternary_codebook", "rounds"),  # test_ternary_codebook.py
     ("orthogonal_init", "tables"),  # speaks of a bigram table that starts alive: test_orthogonal_init.py

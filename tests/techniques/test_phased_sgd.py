@@ -9,8 +9,7 @@ import torch
 from golflab.model.audit.judge import audit
 from golflab.model.technique import parse
 from tests.scoring import RECIPE, documents, evaluator, model_of
-from tests.test_audit import SHAPE as AUDITED
-from tests.test_audit import evaluator_with, states, texts, tokenizer  # noqa: F401  # a fixture
+from tests.test_audit import evaluator_with, texts, tokenizer  # noqa: F401  # a fixture
 
 LENGTHS = (40, 120, 77, 90, 61, 33)
 KNOBS = "phased_sgd:share=0.67,phases=2,rate=0.05,chunk=96,rows=2"
@@ -95,21 +94,25 @@ def test_pauses_come_after_equal_shares_and_never_after_the_last(knobs):
     assert parse("phased_sgd").pauses(1) == ()
 
 
-def test_the_audit_finds_it_honest_in_the_announced_order(tokenizer):  # noqa: F811
+QUEUED = [("phased_sgd", {"share": 0.5, "rate": 0.05, "chunk": 64}), ("lora_ttt", {"keep_a": True, "batch": 2})]
+
+
+@pytest.mark.parametrize(("name", "knobs"), QUEUED)
+def test_the_audit_finds_it_honest_in_the_announced_order(tokenizer, name, knobs):  # noqa: F811
     some = [t[: 30 + 7 * (k * 5 % 12)] for k, t in enumerate(texts(tokenizer))]
-    made = evaluator_with("phased_sgd", tokenizer, share=0.5, rate=0.05, chunk=64)
-    result = audit(made, some, decode=tokenizer.decode, positions=30, budget=2, seed=1)
+    made = evaluator_with(name, tokenizer, **knobs)
+    result = audit(made, some, decode=tokenizer.decode, positions=30, budget=1, seed=1)
     assert result.passed, str(result)
     assert any("announced order" in note for note in result.notes)
 
 
-def test_the_audit_finds_it_dishonest_in_the_order_of_the_text(tokenizer):  # noqa: F811
-    """The same scores without the announcement that explains them, and with another one."""
+@pytest.mark.parametrize(("name", "knobs"), QUEUED)
+def test_the_audit_finds_it_dishonest_in_the_order_of_the_text(tokenizer, name, knobs):  # noqa: F811
+    """The same scores, announced in another order than the one in which they were made."""
     some = [t[: 30 + 7 * (k * 5 % 12)] for k, t in enumerate(texts(tokenizer))]
-    made = evaluator_with("phased_sgd", tokenizer, share=0.5, rate=0.05, chunk=64)
+    made = evaluator_with(name, tokenizer, **knobs)
     made.order = lambda given: np.arange(len(given))
-    assert "causal" in audit(made, some, decode=tokenizer.decode, positions=30, budget=2, seed=1).breaches
-    assert AUDITED.context == 32
+    assert "causal" in audit(made, some, decode=tokenizer.decode, positions=30, budget=1, seed=1).breaches
 
 
 def test_what_cannot_go_with_it_is_refused():
