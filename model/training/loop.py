@@ -220,7 +220,7 @@ def _micro_batches(ids: Tensor, targets: Tensor, micro_tokens: int, length: int 
     """
     if length is not None and length < ids.size(1):
         whole = ids.size(1) // length * length
-        pieces = [tuple(t[:, :whole].reshape(-1, length) for t in (ids, targets))]
+        pieces = [(ids[:, :whole].reshape(-1, length), targets[:, :whole].reshape(-1, length))]
         pieces += [(ids[:, whole:], targets[:, whole:])] if whole < ids.size(1) else []
         return [part for piece in pieces for part in _micro_batches(*piece, micro_tokens)]
     count = min(ids.size(0), -(-ids.numel() // micro_tokens))

@@ -94,7 +94,10 @@ def test_pauses_come_after_equal_shares_and_never_after_the_last(knobs):
     assert parse("phased_sgd").pauses(1) == ()
 
 
-QUEUED = [("phased_sgd", {"share": 0.5, "rate": 0.05, "chunk": 64}), ("lora_ttt", {"keep_a": True, "batch": 2})]
+QUEUED = [
+    ("phased_sgd", {"share": 0.5, "rate": 0.05, "chunk": 64}),
+    pytest.param("lora_ttt", {"keep_a": True, "batch": 2}, marks=pytest.mark.full),
+]
 
 
 @pytest.mark.parametrize(("name", "knobs"), QUEUED)

@@ -109,15 +109,14 @@ class _Tilt(Mixer):
         if self.begins is None:
             return found
         begins = self.begins[ids[1:]]  # of the target, which nothing should know yet
-        inside, behind = self._words(ids)
-        for keys, asked in ((inside, ~begins), (behind, begins)):
-            keys = np.where(asked, keys, NONE)
-            more = leaders(keys, ids[1:], self.settings.share)
+        words = self._words(ids)
+        for asked in (~begins, begins):
+            more = leaders(np.where(asked, words, NONE), ids[1:], self.settings.share)
             found = np.where((found == NONE) & asked, more, found)
         return found
 
-    def _words(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of the word so far, and of the same as a whole word, at every input: equal texts have equal numbers."""
+    def _words(self, ids: np.ndarray) -> np.ndarray:
+        """The number of the word so far at every input (N-1,), equal for equal ones; it is whole if the target begins one."""
         assert self.begins is not None
         known: dict[tuple[int, ...], int] = {}
         word: tuple[int, ...] = ()
@@ -125,7 +124,7 @@ class _Tilt(Mixer):
         for at, token in enumerate(ids[:-1].tolist()):
             word = (token,) if self.begins[token] else (*word, token)
             numbers[at] = known.setdefault(word, len(known))
-        return numbers, numbers
+        return numbers
 
 
 def contexts(ids: np.ndarray, order: int) -> np.ndarray:
