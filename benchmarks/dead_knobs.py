@@ -62,6 +62,7 @@ ELSEWHERE = {
     ("mixed_rows", "extended"): "the lowest code is reached where a clip cuts, which the largest weight of a row does not",
     ("value_residual", "first_layer_pair"): "keeps parameters that nothing reads, as #680 does",
     ("lora_ttt", "batch"): "documents side by side, for speed",
+    ("lora_ttt", "visits"): "of blocks that run several times",
     ("hedge_mixer", "warm"): "the text is shorter than that",
     ("hedge_mixer", "chunk"): "the text is shorter than that",
     ("hedge_mixer", "update"): "the text is shorter than that",

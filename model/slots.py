@@ -35,6 +35,7 @@ SLOTS: dict[str, Slot] = {
     for slot in (
         Slot("text", "data", "text -> rewritten text and back, and the tokenizer of it; empty: the challenge's normalisation"),
         Slot("batches", "data", "token stream -> batches of (inputs, targets)", default="shuffled"),
+        Slot("segments", "model", "ids (B,T) -> segments (B,T), which attention does not leave; in training only"),
         Slot("embed", "model", "ids (B,T), dtype -> (B,T,D), added to the token embedding", many=True),
         Slot("embed_mix", "model", "raw embeddings x (B,T,D), ids (B,T) -> x, before the first norm"),
         Slot("stem", "model", "x (B,T,D), ids (B,T) -> x, once after the first norm"),
@@ -72,6 +73,7 @@ SLOTS: dict[str, Slot] = {
         Slot("matrix_update", "train", "matrices and their gradients -> a step", default="muon"),
         Slot("groups", "train", "tables and scales -> Adam groups", default="adam_groups"),
         Slot("schedule", "train", "progress in [0, 1] -> learning-rate multiplier", default="warmdown"),
+        Slot("growth", "train", "progress in [0, 1] -> positions of a training sequence, and a factor of the learning rates"),
         Slot("clip_grad", "train", "gradients -> gradients"),
         Slot("fake_quant", "train", "model, recipe, multiplier -> the weights (out,in) the forward pass sees"),
         Slot("penalty", "train", "model, recipe, multiplier -> a scalar added to the loss", many=True),
@@ -93,6 +95,11 @@ SLOTS: dict[str, Slot] = {
         Slot("codec", "pack", "planes of bytes -> fewer bytes and back", default="rans_codec"),
         Slot("windows", "evaluate", "document tokens -> windows and the positions each scores", default="chunked"),
         Slot("adapt", "evaluate", "scored text -> a model changed for the text that follows"),
+        Slot(
+            "adapt_all",
+            "evaluate",
+            "what is in `adapt`, which scores documents -> the same, with all weights trained in between",
+        ),
         Slot("temperature", "evaluate", "logits (N,V) -> logits (N,V)"),
         Slot("mixer", "evaluate", "the model's distribution and the scored text -> a distribution"),
     )

@@ -140,9 +140,10 @@ def stream(tokens: int = 4096) -> Stream:
 
 
 def documents(count: int = 6, length: int = 40) -> list[np.ndarray]:
-    """Random documents, each beginning with BOS."""
+    """Random documents, each beginning with BOS; the last is the first again, for what waits for repetitions."""
     rng = np.random.default_rng(6)
-    return [np.append(1, rng.integers(2, TINY.vocabulary, length - 1)) for _ in range(count)]
+    made = [np.append(1, rng.integers(2, TINY.vocabulary, length - 1)) for _ in range(count)]
+    return [*made[:-1], made[0]]
 
 
 WORDS = "The cat Sat on a MAT and the\ndog ran to iPhone shops in USA  twice while Bob met\n\nAlice AGAIN for tea"
@@ -176,6 +177,11 @@ class Bytes:
     """A tokenizer as far as evaluation needs one: every token is a byte, BOS none."""
 
     bos = 1
+
+    def spelling(self) -> list[bytes]:
+        """Every id is spelled by one or two letters; some share a spelling, some begin others."""
+        letters = [b"abcdefgh"[i % 8 : i % 8 + 1] + b"xyz"[i % 4 : i % 4 + 1] for i in range(TINY.vocabulary)]
+        return [b"", b"", *letters[2:]]
 
     def token_bytes(self, targets: np.ndarray, previous: np.ndarray) -> np.ndarray:
         return (targets != self.bos).astype(np.int64)

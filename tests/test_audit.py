@@ -23,6 +23,7 @@ from golflab.model.network.initialize import initialize
 from golflab.model.recipe import Recipe
 from golflab.model.shape import Shape
 from golflab.model.technique import catalogue
+from tests.contract_helpers import recipe_with
 
 HERE = Path(__file__).resolve().parent
 NEVER = 1e9  # seconds: what is found must not depend on how fast the machine is
@@ -314,7 +315,7 @@ def evaluator_with(name, tokenizer, **knobs):
     if name == "lora_ttt":
         small["chunk"] = 16
     made = technique(**small).rescale(SHAPE, SHAPE)
-    recipe = Recipe(shape=SHAPE).with_(dataclasses.replace(made, **knobs)).check()
+    recipe = recipe_with(dataclasses.replace(made, **knobs), Recipe(shape=SHAPE))
     model = GPT(recipe)
     initialize(model, recipe)
     with torch.no_grad():
@@ -328,7 +329,7 @@ def texts(tokenizer):
 
 
 EVALUATORS = [name for name, cls in catalogue().items() if cls.stage() == "evaluate"]
-SLOW = ("sgd_ttt", "lora_ttt")
+SLOW = ("sgd_ttt", "lora_ttt", "phased_sgd")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.full if n in SLOW else ()) for n in EVALUATORS])

@@ -50,6 +50,9 @@ ELSEWHERE = {
     ("two_lanes", "spare"),  # keeps the records' unread parameters: test_two_lanes.py
     *((muon, "decay_hold") for muon in ("muon", "muon_eq_r", "parallel_muon")),  # wants two other knobs: test_muon.py
     ("lora_ttt", "batch"),  # documents side by side, for speed: test_lora_ttt.py
+    ("phased_sgd", "momentum"),  # wants several steps in a phase: test_phased_sgd.py
+    *(("lora_ttt", k) for k in ("short_chunk", "short_length", "middle_length")),  # want two others: test_lora_ttt.py
+    ("lora_ttt", "visits"),  # of blocks that run several times: test_lora_ttt.py
     ("ternary_codebook", "rounds"),  # test_ternary_codebook.py
     ("orthogonal_init", "tables"),  # speaks of a bigram table that starts alive: test_orthogonal_init.py
     ("ste_qat", "extended"),  # a code beyond the clip, which rows this short do not reach: test_ste_qat.py

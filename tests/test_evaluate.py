@@ -22,7 +22,10 @@ EVERY = [
     "adamw_ttt:chunk=128,rate=0.01,freeze=as_written,polyak=0",
     "lora_ttt:chunk=16,batch=4,rank=2",
     "lora_ttt:chunk=16,batch=1,reset=never",
+    "lora_ttt:chunk=16,batch=4,rank=2,targets=q_k_v_o_mlp_head,keep_a=true,short_chunk=4,short_length=110,context=48",
     "hedge_mixer:chunk=64,update=64,warm=64",
+    "ngram_tilt:order=2",
+    "byte_mixer",
 ]
 
 

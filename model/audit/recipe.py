@@ -157,7 +157,7 @@ def with_data(result: Audit, facts: dict[str, Any], split: str) -> Audit:
 
 def _enough(recipe: Recipe) -> int:
     """Tokens in which every adapter and mixer learns at least twice: each of some ten experiments scores them all."""
-    chunks = [getattr(t, "chunk", 0) for slot in ("adapt", "mixer") for t in recipe.tenants(slot)]
+    chunks = [getattr(t, "chunk", 0) for slot in ("adapt", "adapt_all", "mixer") for t in recipe.tenants(slot)]
     return max([LEAST_TOKENS, *(int(2.5 * chunk) for chunk in chunks)])
 
 

@@ -98,6 +98,8 @@ class Tokenizer:
             boundary[:] = False
         self.bytes = np.where(spelled, 1, sizes).astype(np.int16)[own]
         self.leads, self.boundary = leads[own], boundary[own]
+        self._pieces = [pieces[t] for t in own]
+        self._spelled = spelled[own]
 
     def encode(self, text: str) -> np.ndarray:
         """Text to ids, BOS first: (1 + tokens,) uint16."""
@@ -115,6 +117,13 @@ class Tokenizer:
         texts = self.processor.decode(own)
         unknown = self.processor.unk_id()
         return [text.replace(self._unknown_text, "") if unknown in ids else text for text, ids in zip(texts, own, strict=True)]
+
+    def spelling(self) -> list[bytes]:
+        """The UTF-8 bytes of every piece, a leading space included; none for control and unknown ids."""
+        return [
+            bytes([int(piece[1:-1], 16)]) if byte else piece.replace(SPACE, " ").encode()  # a byte piece is called <0x41>
+            for piece, byte in zip(self._pieces, self._spelled, strict=True)
+        ]
 
     def token_bytes(self, targets: np.ndarray, previous: np.ndarray) -> np.ndarray:
         """Bytes each target stands for, given the token in front of it: (n,) int64.

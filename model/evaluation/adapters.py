@@ -21,9 +21,18 @@ CHUNK = 32_768  # inputs in a stretch; between two stretches it may learn, save 
 
 
 class Adapter:
-    """Scores stretches of `chunk` inputs and learns nothing between them."""
+    """Scores stretches of `chunk` inputs and learns nothing between them.
+
+    Attributes:
+        announces: whether scores depend on documents that come later in the text, but earlier in the order of `queue`.
+    """
 
     chunk = CHUNK
+    announces = False
+
+    def queue(self, lengths: np.ndarray) -> np.ndarray:
+        """Numbers of the documents in the order in which they are scored, from the inputs of each: (documents,)."""
+        return np.arange(len(lengths))
 
     def walk(self, reader: Reader, plan: np.ndarray, skip: int = 0, state: dict[str, Tensor] | None = None) -> Iterator[Scored]:
         """Score the text stretch by stretch.
@@ -110,7 +119,7 @@ class ChunkLearner(Adapter):
         ids, targets = (torch.from_numpy(reader.text.tokens[at + shift]).to(reader.device) for shift in (0, 1))
         if self.byte_weighted:
             weights = torch.from_numpy(reader.text.weights[at]).to(reader.device).float()
-            loss = (reader.model.nats(ids, targets) * weights).sum() / weights.sum().clamp(min=1)
+            loss = (reader.model.nats(ids, targets, training=True) * weights).sum() / weights.sum().clamp(min=1)
         else:
             loss = reader.model(ids, targets)
         self.optimizer.zero_grad(set_to_none=True)

@@ -14,6 +14,9 @@ from golflab.model.evaluation.windows import alike
 from golflab.model.network.gpt import GPT
 from golflab.model.network.kernels import LOSS_ROWS
 
+# logits (r,t,V), inputs (r,t) int64 on the CPU, their targets (r,t) -> a number for every target (r,t)
+Side = Callable[[Tensor, Tensor, Tensor], Tensor]
+
 
 @dataclass(frozen=True)
 class Text:
@@ -36,11 +39,11 @@ class Text:
 
 
 class Scored(NamedTuple):
-    """Scores of one stretch: inputs (n,) int64, nats of their targets (n,) float64, entropies (n,) or None."""
+    """Scores of one stretch: inputs (n,) int64, nats of their targets (n,) float64, what a mixer asked for (n,) or None."""
 
     inputs: np.ndarray
     nats: np.ndarray
-    entropy: np.ndarray | None
+    side: np.ndarray | None
 
 
 class Reader:
@@ -50,7 +53,7 @@ class Reader:
         model: the language model.
         text: what is scored.
         temperature: logits (...,V) -> logits, or None.
-        entropy: whether the entropy of every prediction is wanted too.
+        side: finds a second number for every target, for a mixer; see `Side`.
         batch_tokens: inputs read at once.
         probe: an input whose whole distribution is wanted; it is left in `probed` as (V,) float64 logarithms.
     """
@@ -60,11 +63,11 @@ class Reader:
         model: GPT,
         text: Text,
         temperature: Callable[[Tensor], Tensor] | None = None,
-        entropy: bool = False,
+        side: Side | None = None,
         batch_tokens: int = 8_192,
         probe: int | None = None,
     ) -> None:
-        self.model, self.text, self.temperature, self.entropy = model, text, temperature, entropy
+        self.model, self.text, self.temperature, self.side = model, text, temperature, side
         self.batch_tokens, self.probe = batch_tokens, probe
         self.probed: np.ndarray | None = None
         self.device = next(model.parameters()).device
@@ -74,13 +77,11 @@ class Reader:
         parts = []
         with torch.no_grad():
             for batch, length in alike(windows, self.batch_tokens):
-                nats, entropy = self.nats(batch, length)
-                parts.append(self.settle(batch, nats, entropy))
-        inputs, nats_, entropies = zip(*parts, strict=True)
-        return Scored(np.concatenate(inputs), np.concatenate(nats_), np.concatenate(entropies) if self.entropy else None)
+                parts.append(self.settle(batch, *self.nats(batch, length)))
+        return joined(parts)
 
     def nats(self, batch: np.ndarray, length: int) -> tuple[Tensor, Tensor | None]:
-        """Nats, and entropies if wanted, of the targets that the windows score, from each one's first on: (n, width), float64.
+        """Nats, and what a mixer asks for, of the targets that windows score, from each one's first on: (n, width), float64.
 
         The head runs on a few positions at a time, and the last block only on those that score. Windows may begin to score at
         different offsets. Rows are then shifted to the left, and the end of a row has no meaning.
@@ -92,26 +93,27 @@ class Reader:
         offsets = batch[:, 2] - batch[:, 0]
         offset = int(offsets.min())
         x, targets = self.model.hidden(ids, offset), targets[:, offset:]
+        places = torch.from_numpy(inside[:, offset:])
         shape, cell = targets.shape, self._cell(batch, offset, targets.size(1))
         if self.model.output.delta is None:  # only corrections of the head per document use the documents
-            x, targets = x.flatten(0, 1)[None], targets.flatten()[None]
+            x, targets, places = x.flatten(0, 1)[None], targets.flatten()[None], places.flatten()[None]
             cell = None if cell is None else (0, cell[0] * shape[1] + cell[1])
         step = max(1, LOSS_ROWS // len(x))
-        nats, entropies = [], []
+        nats, sides = [], []
         for first in range(0, x.size(1), step):
             logits = self.model.head(x[:, first : first + step])  # (n, step, V), or (1, step, V)
             logits = logits if self.temperature is None else self.temperature(logits)
             nats.append(_charged(logits, targets[:, first : first + step]))
-            if self.entropy:
-                logs = logits.log_softmax(-1)
-                entropies.append(-(logs.exp() * logs).sum(-1))
+            if self.side is not None:
+                with torch.no_grad():
+                    sides.append(self.side(logits, places[:, first : first + step], targets[:, first : first + step]))
             if cell is not None and first <= cell[1] < first + step:
                 self.probed = logits[cell[0], cell[1] - first].detach().double().log_softmax(-1).cpu().numpy()
-        found = [torch.cat(nats, 1).view(shape), *([torch.cat(entropies, 1).view(shape)] if self.entropy else [])]
+        found = [torch.cat(nats, 1).view(shape), *([torch.cat(sides, 1).view(shape)] if sides else [])]
         if (offsets > offset).any():
             columns = torch.from_numpy(offsets[:, None] - offset + np.arange(shape[1])).clamp(max=shape[1] - 1).to(self.device)
             found = [values.gather(1, columns) for values in found]
-        return found[0], found[1] if self.entropy else None
+        return found[0], found[1] if sides else None
 
     def _cell(self, batch: np.ndarray, offset: int, width: int) -> tuple[int, int] | None:
         """Where among these positions (n, width) the probed input is scored, if it is."""
@@ -122,12 +124,19 @@ class Reader:
         return (int(rows[0]), int(columns[rows[0]])) if len(rows) else None
 
     @staticmethod
-    def settle(batch: np.ndarray, nats: Tensor, entropy: Tensor | None) -> Scored:
+    def settle(batch: np.ndarray, nats: Tensor, side: Tensor | None) -> Scored:
         """Keep what the windows score and drop what pads them."""
         at = batch[:, 2:] + np.arange(nats.size(1))
         real = at < batch[:, 1:2]
         cpu = nats.detach().cpu().numpy()
-        return Scored(at[real], cpu[real], None if entropy is None else entropy.detach().double().cpu().numpy()[real])
+        return Scored(at[real], cpu[real], None if side is None else side.double().cpu().numpy()[real])
+
+
+def joined(parts: list[Scored]) -> Scored:
+    """Put scores one after another."""
+    sides = [part.side for part in parts if part.side is not None]
+    inputs, nats = (np.concatenate(found) for found in zip(*((p.inputs, p.nats) for p in parts), strict=True))
+    return Scored(inputs, nats, np.concatenate(sides) if sides else None)
 
 
 def _charged(logits: Tensor, targets: Tensor) -> Tensor:

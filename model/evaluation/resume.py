@@ -33,24 +33,24 @@ class Saved:
         content = hashlib.sha256(tokens.tobytes())
         for tensor in model.state_dict().values():
             content.update(tensor.detach().float().cpu().numpy().tobytes())
-        self.key = digest([content.hexdigest(), told])
+        self.key = digest([content.hexdigest(), told, "side"])  # older files hold entropies under another name
 
-    def load(self, nats: np.ndarray, entropy: np.ndarray) -> tuple[int, dict[str, Tensor] | None]:
+    def load(self, nats: np.ndarray, side: np.ndarray) -> tuple[int, dict[str, Tensor] | None]:
         """Load the scores of the file; return the number of finished stretches and the adapter's state, or 0 and None."""
         found = read_tensors(self.path)
         if found is None or found[1].get("key") != self.key:
             return 0, None
         tensors, told = found
-        nats[:], entropy[:] = tensors["nats"].numpy(), tensors["entropy"].numpy()
+        nats[:], side[:] = tensors["nats"].numpy(), tensors["side"].numpy()
         state = {name.removeprefix("state/"): t for name, t in tensors.items() if name.startswith("state/")}
         return int(told["finished"]), state
 
-    def save(self, nats: np.ndarray, entropy: np.ndarray, finished: int, state: Callable[[], dict[str, Tensor]]) -> None:
+    def save(self, nats: np.ndarray, side: np.ndarray, finished: int, state: Callable[[], dict[str, Tensor]]) -> None:
         """Write the file, unless that was done a moment ago."""
         began = time.monotonic()
         if began < self.due:
             return
-        body = {"nats": torch.from_numpy(nats), "entropy": torch.from_numpy(entropy)}
+        body = {"nats": torch.from_numpy(nats), "side": torch.from_numpy(side)}
         body |= {f"state/{name}": tensor for name, tensor in state().items()}
         write_tensors(self.path, body, {"key": self.key, "finished": finished})
         ended = time.monotonic()

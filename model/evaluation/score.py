@@ -79,32 +79,44 @@ class Evaluator:
         self.model, self.tokenizer, self.recipe = model, tokenizer, recipe
         self.plan: Plan = recipe.build("windows")
         self.adapter: Adapter = recipe.build("adapt") or Adapter()
+        if (around := recipe.build("adapt_all")) is not None:
+            self.adapter = around(self.adapter)
         self.temperature, self.mixer = recipe.build("temperature"), recipe.build("mixer")
+        if self.mixer is not None:
+            self.mixer.begin(tokenizer)
         on_gpu = next(model.parameters()).device.type == "cuda"
         self.batch_tokens = batch_tokens or (131_072 if on_gpu else 8_192)
         self.vocabulary = recipe.shape.vocabulary
+        if self.adapter.announces:  # the audit asks whether there is such a method
+            self.order = self._order
 
     # ------------------------------------------------------------------ the small interface
 
     def score(self, tokens: np.ndarray) -> np.ndarray:
         """Nats of every target of a text: (N,) tokens -> (N-1,) float64; NaN where the recipe leaves a tail unscored."""
         text = self.text(tokens)
-        nats, entropy = collect(self.walk(text), text.inputs)
-        return nats if self.mixer is None else self.mixer.mix(text.tokens, nats, entropy)
+        nats, side = collect(self.walk(text), text.inputs)
+        return nats if self.mixer is None else self.mixer.mix(text.tokens, nats, side)
 
     def distribution(self, prefix: np.ndarray) -> np.ndarray:
         """Probabilities (V,) float64 of the token behind ``prefix``, as `score` would use them."""
         text = self.text(np.append(prefix, self.tokenizer.bos))  # the last token is never read, only scored
         reader = self.reader(text, probe=text.inputs - 1)
-        nats, entropy = collect(self.adapter.walk(reader, self.plan(text.inputs, text.begins)), text.inputs)
+        nats, side = collect(self.adapter.walk(reader, self.plan(text.inputs, text.begins)), text.inputs)
         if reader.probed is None:
             raise ValueError(f"the recipe leaves the token behind a prefix of {len(prefix)} tokens unscored (tail=dropped).")
         neural = np.exp(reader.probed)
-        return neural if self.mixer is None else self.mixer.distribution(text.tokens, nats, entropy, neural)
+        return neural if self.mixer is None else self.mixer.distribution(text.tokens, nats, side, neural)
 
     def count_bytes(self, tokens: np.ndarray) -> np.ndarray:
         """Bytes every target of a text stands for: (N,) -> (N-1,) int64."""
         return self.text(tokens).weights
+
+    def _order(self, documents: Sequence[np.ndarray]) -> np.ndarray:
+        """Numbers of the documents in the order in which they are scored; only their lengths count."""
+        lengths = np.array([len(document) for document in documents])
+        lengths[-1:] -= 1  # the text's last token is a target and no input
+        return self.adapter.queue(lengths)
 
     # ------------------------------------------------------------------ what it is made of
 
@@ -120,11 +132,11 @@ class Evaluator:
 
     def reader(self, text: Text, probe: int | None = None) -> Reader:
         """What scores windows of a text with this evaluator's model and temperature."""
-        entropy = self.mixer is not None and self.mixer.entropy
-        return Reader(self.model, text, self.temperature, entropy, self.batch_tokens, probe)
+        side = None if self.mixer is None else self.mixer.side(text.tokens)
+        return Reader(self.model, text, self.temperature, side, self.batch_tokens, probe)
 
 
-_SLOTS = ("windows", "adapt", "temperature", "mixer")
+_SLOTS = ("windows", "adapt", "adapt_all", "temperature", "mixer")
 
 
 def evaluate(
@@ -162,9 +174,9 @@ def evaluate(
             raise ValueError(f"evaluate: document {number} does not begin with BOS (id {tokenizer.bos}).")
     evaluator = Evaluator(model, tokenizer, recipe, batch_tokens)
     text = evaluator.text(np.concatenate(chosen), None if counts is None else np.concatenate(counts[: len(chosen)]))
-    nats, entropy = _walk_through(evaluator, text, progress, resume)
+    nats, side = _walk_through(evaluator, text, progress, resume)
     if evaluator.mixer is not None:
-        nats = evaluator.mixer.mix(text.tokens, nats, entropy)
+        nats = evaluator.mixer.mix(text.tokens, nats, side)
     return score_of(nats, text, time.monotonic() - began)
 
 
@@ -187,18 +199,18 @@ def score_of(nats: np.ndarray, text: Text, seconds: float) -> Score:
 
 def collect(walk: Iterator[Scored], inputs: int) -> tuple[np.ndarray, np.ndarray]:
     """Put scores into the order of the text; NaN where nothing was scored."""
-    nats, entropy = np.full(inputs, np.nan), np.full(inputs, np.nan)
+    nats, side = np.full(inputs, np.nan), np.full(inputs, np.nan)
     for scored in walk:
-        _fill(nats, entropy, scored)
-    return nats, entropy
+        _fill(nats, side, scored)
+    return nats, side
 
 
-def _fill(nats: np.ndarray, entropy: np.ndarray, scored: Scored) -> None:
+def _fill(nats: np.ndarray, side: np.ndarray, scored: Scored) -> None:
     if not np.isnan(nats[scored.inputs]).all():
         raise RuntimeError("a target was scored twice; the adapter or the windows are at fault.")
     nats[scored.inputs] = scored.nats
-    if scored.entropy is not None:
-        entropy[scored.inputs] = scored.entropy
+    if scored.side is not None:
+        side[scored.inputs] = scored.side
 
 
 def _walk_through(
@@ -206,15 +218,15 @@ def _walk_through(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score the text stretch by stretch, with reports and saves between them."""
     saved = _saved(resume, evaluator, text)
-    nats, entropy = np.full(text.inputs, np.nan), np.full(text.inputs, np.nan)
-    skip, state = saved.load(nats, entropy) if saved else (0, None)
+    nats, side = np.full(text.inputs, np.nan), np.full(text.inputs, np.nan)
+    skip, state = saved.load(nats, side) if saved else (0, None)
     known = np.flatnonzero(~np.isnan(nats))
     done, total, size = len(known), float(nats[known].sum()), int(text.weights[known].sum())
     with Progress("bits", text.inputs) as bar:
         for number, scored in enumerate(evaluator.walk(text, skip, state), skip + 1):
-            _fill(nats, entropy, scored)
+            _fill(nats, side, scored)
             if saved:
-                saved.save(nats, entropy, number, evaluator.adapter.state)
+                saved.save(nats, side, number, evaluator.adapter.state)
             done += len(scored.inputs)
             total += float(scored.nats.sum())
             size += int(text.weights[scored.inputs].sum())
@@ -224,7 +236,7 @@ def _walk_through(
                 progress(done, text.inputs, bpb)
     if saved:
         saved.remove()
-    return nats, entropy
+    return nats, side
 
 
 def _saved(path: Path | None, evaluator: Evaluator, text: Text) -> Any:

@@ -63,7 +63,7 @@ def stopped_for_size(job: Job, request: Request, trained: Trained, record: Recor
 def score_artifact(job: Job, request: Request, trained: Trained, blob: bytes, record: Record) -> Score:
     """Score the weights as the artifact holds them and, for comparison, before they were quantised."""
     # With an adapter, a second scoring can take longer than the training.
-    if request.float_score and job.recipe.tenant("adapt") is None:
+    if request.float_score and not any(job.recipe.tenants(slot) for slot in ("adapt", "adapt_all")):
         record.bpb_float = _score(job, trained.chosen(job.recipe.tenant("average")), "float").bpb
     score = _score(job, unpack(blob), "evaluate")
     record.bpb = score.bpb

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from golflab.model.network.kernels import LOSS_ROWS, causal_attention, head_loss, rms_norm
+from golflab.model.network.kernels import LOSS_ROWS, causal_attention, head_loss, rms_norm, segmented_attention
 from golflab.model.network.layers import Linear, Table, Weighted
 from golflab.model.recipe import Recipe
 
@@ -37,6 +37,7 @@ class Attention(nn.Module):
         self.attend = recipe.build("attend", layer) or causal_attention
         self.attn_out = recipe.build("attn_out", layer)
         self.head_gate = recipe.build("head_gate", layer)
+        self.segments: Tensor | None = None  # (B,T), while the model reads a batch within segments
 
     def forward(self, h: Tensor, extra: Tensor | None, first: Tensor | None, start: int = 0) -> tuple[Tensor, Tensor]:
         """Attend from positions ``start``… to all positions up to themselves.
@@ -65,7 +66,7 @@ class Attention(nn.Module):
             q, k = self.rotary(q, start), self.rotary(k, 0)
         if self.q_gain is not None:
             q = self.q_gain(q)
-        y = self.attend(q, k, v)
+        y = self.attend(q, k, v) if self.segments is None else segmented_attention(q, k, v, self.segments)
         if self.attn_out is not None:
             y = self.attn_out(y, v[:, start:])
         if self.head_gate is not None:
@@ -156,6 +157,7 @@ class GPT(nn.Module):
         super().__init__()
         shape = recipe.shape
         self.dtype = dtype
+        self.segments = recipe.build("segments")
         self.table = Table(shape.vocabulary, shape.width)
         self.untied = None if shape.tied else Linear(shape.width, shape.vocabulary, "head", start="zeros")
         self.embed = nn.ModuleDict({t.name: t.build(shape) for t in recipe.tenants("embed")})
@@ -215,6 +217,20 @@ class GPT(nn.Module):
             x = x.mean(0)
         return rms_norm(x[:, start - ids.size(1) :])
 
+    def hidden_in_training(self, ids: Tensor) -> Tensor:
+        """`hidden` as training sees it: attention stays within segments, where a technique in that slot cuts the batch."""
+        if self.segments is None:
+            return self.hidden(ids)
+        attentions = [block.attention for block in self.blocks if isinstance(block, Block)]
+        segments = self.segments(ids)
+        for attention in attentions:
+            attention.segments = segments
+        try:
+            return self.hidden(ids)
+        finally:
+            for attention in attentions:
+                attention.segments = None
+
     def logits(self, ids: Tensor, start: int = 0) -> Tensor:
         """Logits of positions ``start``…: ids (B,T) -> (B,T-start,V) float32."""
         return self.head(self.hidden(ids, start))
@@ -226,15 +242,16 @@ class GPT(nn.Module):
 
     def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in nats: ids (B,T), targets (B,T) -> ()."""
-        x = self.hidden(ids).flatten(0, 1)
+        x = self.hidden_in_training(ids).flatten(0, 1)
         if self.output.delta is None and self.output.observe is None:
             cap = getattr(self.cap, "in_training", self.cap)
             return head_loss(x, self.output.seen(x.dtype), targets.flatten(), cap)
         return F.cross_entropy(self.head(x), targets.flatten())
 
-    def nats(self, ids: Tensor, targets: Tensor, start: int = 0) -> Tensor:
+    def nats(self, ids: Tensor, targets: Tensor, start: int = 0, training: bool = False) -> Tensor:
         """Negative log-likelihood of each target from ``start`` on: ids (B,T), targets (B,T) -> (B,T-start) float32."""
-        x, wanted = self.hidden(ids, start), targets[:, start:]
+        x = self.hidden_in_training(ids)[:, start:] if training else self.hidden(ids, start)
+        wanted = targets[:, start:]
         rows = x.flatten(0, 1).split(LOSS_ROWS)
         goals = wanted.flatten().split(LOSS_ROWS)
         parts = [F.cross_entropy(self.head(r), g, reduction="none") for r, g in zip(rows, goals, strict=True)]

@@ -185,6 +185,14 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, exclusive: bool = False) -
     return y.transpose(1, 2)
 
 
+def segmented_attention(q: Tensor, k: Tensor, v: Tensor, segments: Tensor) -> Tensor:
+    """`causal_attention` within segments: position t sees the positions s ≤ t with the same number in ``segments`` (B,T)."""
+    q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+    own = segments[:, -q.size(2) :]
+    seen = (own[:, :, None] == segments[:, None, :]).tril(k.size(2) - q.size(2))[:, None]  # (B,1,Tq,T)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=True).transpose(1, 2)
+
+
 def _exclusive_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """The diagonal form of XSA as a plain expression, for the compiler: it makes the (T,T) matrix."""
     shared = q.size(2) // k.size(2)

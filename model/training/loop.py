@@ -100,6 +100,7 @@ class StepParts:
         forward: ids and targets (rows, T) -> mean loss in nats; the model, compiled or not.
         source: where the batches come from.
         schedule: progress in [0, 1] -> multiplier of the learning rates.
+        growth: how long training sequences are, and a second multiplier; None where they are all of T positions.
         clip: clips the gradients of all parameters; None where the recipe clips none.
         fake: the controller of quantisation-aware training, or None.
         penalties: multiplier -> a scalar added to the loss.
@@ -109,6 +110,7 @@ class StepParts:
     forward: Forward
     source: Source
     schedule: Callable[[float], float]
+    growth: Any
     clip: Callable[[list[Tensor]], Any] | None
     fake: Any
     penalties: list[Any]
@@ -122,13 +124,16 @@ def _step_parts(
     recipe = run.recipe
     forward: Forward = run.model
     fake, penalties = _watchers(recipe, run.model)
+    growth = recipe.build("growth")
     micro_tokens = micro_tokens or recipe.schedule.micro_tokens
     if compiled:
         stack.enter_context(compiling())
         ids, targets = (t.to(run.device) for t in source.batch(0, *process_group.rank_and_size()))
-        forward, run.graphs = compile_all(run.model, _micro_batches(ids, targets, micro_tokens), fake)
+        lengths = [ids.size(1)] if growth is None else growth.lengths
+        every = [part for length in lengths for part in _micro_batches(ids, targets, micro_tokens, length)]
+        forward, run.graphs = compile_all(run.model, every, fake)
     schedule, clip = recipe.build("schedule"), recipe.build("clip_grad")
-    return StepParts(forward, source, schedule, clip, fake, penalties, micro_tokens)
+    return StepParts(forward, source, schedule, growth, clip, fake, penalties, micro_tokens)
 
 
 def _step(run: TrainingState, parts: StepParts, progress: float) -> None:
@@ -141,10 +146,11 @@ def _step(run: TrainingState, parts: StepParts, progress: float) -> None:
     run.model.set_progress(progress)
     if parts.fake is not None:
         parts.fake.update(multiplier)
-    loss = _gradients(run, parts.forward, parts.source, parts.penalties, multiplier, parts.micro_tokens)
+    length = None if parts.growth is None else parts.growth.length(progress)
+    loss = _gradients(run, parts.forward, parts.source, parts.penalties, multiplier, parts.micro_tokens, length)
     if parts.clip is not None:
         parts.clip(run.parameters)
-    run.optimizers.step(multiplier, progress)
+    run.optimizers.step(multiplier * (1.0 if parts.growth is None else parts.growth.factor(progress)), progress)
     run.step += 1
     progress = run.progress()
     for _, average in run.averages:
@@ -182,16 +188,17 @@ def _gradients(
     penalties: list[Any],
     multiplier: float,
     micro_tokens: int,
+    length: int | None,
 ) -> float:
     """Accumulate one step's gradients and return its mean loss (without penalties) over all processes."""
     rank, world = process_group.rank_and_size()
     ids, targets = (t.to(run.device, non_blocking=True) for t in source.batch(run.step, rank, world))
-    parts = _micro_batches(ids, targets, micro_tokens)
+    parts = _micro_batches(ids, targets, micro_tokens, length)
     for parameter in run.parameters:
         parameter.grad = None
     total = torch.zeros((), device=run.device)
     for part_ids, part_targets in parts:
-        share = part_ids.size(0) / ids.size(0)
+        share = part_ids.numel() / ids.numel()
         loss = forward(part_ids, part_targets)
         total += loss.detach() * share
         for penalty in penalties:
@@ -206,8 +213,16 @@ def _gradients(
     return float(total)
 
 
-def _micro_batches(ids: Tensor, targets: Tensor, micro_tokens: int) -> list[tuple[Tensor, Tensor]]:
-    """Cut a batch (rows,T) into as few parts of at most ``micro_tokens`` as possible; equal sizes share a compiled graph."""
+def _micro_batches(ids: Tensor, targets: Tensor, micro_tokens: int, length: int | None = None) -> list[tuple[Tensor, Tensor]]:
+    """Cut a batch (rows,T) into as few parts of at most ``micro_tokens`` as possible; equal sizes share a compiled graph.
+
+    With a ``length``, rows are first cut into sequences of so many positions; what is left of them makes parts of its own.
+    """
+    if length is not None and length < ids.size(1):
+        whole = ids.size(1) // length * length
+        pieces = [(ids[:, :whole].reshape(-1, length), targets[:, :whole].reshape(-1, length))]
+        pieces += [(ids[:, whole:], targets[:, whole:])] if whole < ids.size(1) else []
+        return [part for piece in pieces for part in _micro_batches(*piece, micro_tokens)]
     count = min(ids.size(0), -(-ids.numel() // micro_tokens))
     return list(zip(ids.tensor_split(count), targets.tensor_split(count), strict=True))
 

@@ -99,7 +99,9 @@ def after_training(space: Space) -> list[str]:
 
 def _cheap(technique: str) -> bool:
     slot = SLOTS[find(technique).slot]
-    return slot.name == "average" or (slot.stage in ("quantise", "pack", "evaluate") and slot.name != "adapt")
+    return slot.name == "average" or (
+        slot.stage in ("quantise", "pack", "evaluate") and slot.name not in ("adapt", "adapt_all")
+    )
 
 
 def _knob_is_cheap(parameter: str) -> bool:

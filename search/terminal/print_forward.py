@@ -7,6 +7,7 @@ from golflab.model.recipe import Recipe
 # Slot ("" for a line that is always there), the line if a technique fills the slot, and the line if none does ("": no line).
 # `{}` is the technique. The order is that of `golflab.model.network.gpt`; tests compare the two.
 LINES = (
+    ("segments", "segments = {}(ids), which attention does not leave in training", ""),
     ("", "x = table[ids]", ""),
     ("embed", "x = x + {}(ids)", ""),
     ("embed_mix", "x = {}(x, ids)", ""),

@@ -34,3 +34,12 @@ def test_a_stride_beyond_the_context_is_refused():
 def test_a_proxy_keeps_something_to_gain(context, stride):
     new = dataclasses.replace(SHAPE, context=context)
     assert parse("sliding_window").rescale(Shape(), new).stride == stride
+
+
+def test_the_evaluation_may_read_more_than_the_training():
+    assert plan("stride=16,context=64", 90) == [[0, 64, 0], [16, 80, 64], [32, 90, 80]]
+    assert RECIPE.with_(parse("sliding_window:stride=16,context=32")) == RECIPE.with_(parse("sliding_window:stride=16"))
+    with pytest.raises(ValueError, match="stride=64 is longer than context=48"):
+        RECIPE.with_(parse("sliding_window:context=48")).check()
+    assert RECIPE.with_(parse("sliding_window:context=64")).check()
+    assert parse("sliding_window:context=3072").rescale(Shape(context=2048), SHAPE).context == 48

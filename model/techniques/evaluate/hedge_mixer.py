@@ -6,7 +6,10 @@ import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
+from golflab.model.evaluation.mixing import Mixer
+from golflab.model.evaluation.reader import Side
 from golflab.model.shape import Shape
 from golflab.model.technique import Technique, knob
 
@@ -65,44 +68,45 @@ class HedgeMixer(Technique):
         )
 
 
-class Hedge:
+class Hedge(Mixer):
     """Mixes a whole text at once; every number depends only on earlier tokens, so the result is that of scoring token by token.
 
     Args:
         settings: the technique.
         vocabulary: V.
-
-    Attributes:
-        entropy: whether the entropy of every neural prediction is needed.
     """
 
     def __init__(self, settings: HedgeMixer, vocabulary: int) -> None:
         self.settings, self.vocabulary = settings, vocabulary
         self.entropy = settings.entropy_expert == "as_published"
 
-    def mix(self, tokens: np.ndarray, nats: np.ndarray, entropy: np.ndarray) -> np.ndarray:
+    def side(self, tokens: np.ndarray) -> Side | None:
+        """The entropy of every neural prediction, where the sixth expert charges it."""
+        return _entropy if self.entropy else None
+
+    def mix(self, tokens: np.ndarray, nats: np.ndarray, side: np.ndarray) -> np.ndarray:
         """Nats of the mixture: tokens (N,), neural nats (N-1,), neural entropies (N-1,) -> (N-1,) float64."""
         text = _Counted(tokens, self.settings.chunk)
-        losses = self._losses(text, nats, entropy)  # (6, N-1)
+        losses = self._losses(text, nats, side)  # (6, N-1)
         weights = self._weights(text, losses)  # (6, batches)
         which = np.arange(len(nats)) // self.settings.update
         mixed = -np.logaddexp.reduce(weights[:, which] - losses, axis=0)
         return np.where(text.counted < self.settings.warm, nats, mixed)
 
-    def distribution(self, tokens: np.ndarray, nats: np.ndarray, entropy: np.ndarray, neural: np.ndarray) -> np.ndarray:
+    def distribution(self, tokens: np.ndarray, nats: np.ndarray, side: np.ndarray, neural: np.ndarray) -> np.ndarray:
         """What the mixture gives every token in the last place: (V,) float64.
 
         Args:
             tokens: (N,), of which the last is not looked at.
             nats: (N-1,) neural nats; the last is not looked at.
-            entropy: (N-1,).
+            side: (N-1,) neural entropies.
             neural: (V,) the model's own distribution for the last place.
         """
         text = _Counted(tokens, self.settings.chunk)
         last = len(nats) - 1
         if text.counted[last] < self.settings.warm:
             return neural
-        weights = np.exp(self._weights(text, self._losses(text, nats, entropy))[:, last // self.settings.update])
+        weights = np.exp(self._weights(text, self._losses(text, nats, side))[:, last // self.settings.update])
         sixth = 1 / self.vocabulary
         if self.entropy:
             sixth = np.exp((neural * np.log(np.maximum(neural, 1e-300))).sum())  # e^-H: the same for every token
@@ -126,6 +130,12 @@ class Hedge:
         logs[0] = FIRST_WEIGHT
         logs[:, 1:] -= np.cumsum(steps, axis=1)[:, :-1]
         return logs - np.logaddexp.reduce(logs, axis=0)
+
+
+def _entropy(logits: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Entropy of softmax(logits) in nats."""
+    logs = logits.log_softmax(-1)
+    return -(logs.exp() * logs).sum(-1)
 
 
 class _Counted:

@@ -24,28 +24,36 @@ class SlidingWindow(Technique):
     Attributes:
         stride: inputs between two windows, at most T.
         isolated: begin anew at every BOS.
+        context: T; 0 means the context of the training. The best accepted entries read more (#1953: 2,560 of 2,048).
     """
 
     slot = "windows"
-    sources = ("#50", "#77", "#549")
+    sources = ("#50", "#77", "#549", "#1953")
 
     stride: int = knob(64, 1, 8192, log=True)
     isolated: bool = knob(False, choices=(False, True))
+    context: int = knob(0, 0, 8192, later=True)
 
     def build(self, shape: Shape, layer: int | None = None) -> Plan:
         """Return ``(inputs, begins) -> plan``."""
-        stride = min(self.stride, shape.context)
+        context = self.context or shape.context
+        stride = min(self.stride, context)
 
         def plan(inputs: int, begins: np.ndarray) -> np.ndarray:
-            return lay(inputs, begins, shape.context, stride, self.isolated)
+            return lay(inputs, begins, context, stride, self.isolated)
 
         return plan
 
     def check(self, recipe: Recipe) -> str | None:
         """A stride beyond the context would leave tokens unscored."""
-        if self.stride > recipe.shape.context:
-            return f"stride={self.stride} is longer than context={recipe.shape.context}; it must be at most that."
+        context = self.context or recipe.shape.context
+        if self.stride > context:
+            return f"stride={self.stride} is longer than context={context}; it must be at most that."
         return None
+
+    def canonical(self, recipe: Recipe) -> Technique:
+        """The context of the training is the default."""
+        return self._without("context") if self.context == recipe.shape.context else self
 
     @classmethod
     def ranges(cls, bare: Recipe) -> dict[str, Knob]:
@@ -53,5 +61,9 @@ class SlidingWindow(Technique):
         return super().ranges(bare) | {"stride": Knob(1, max(2, min(8192, bare.shape.context)), log=True)}
 
     def rescale(self, old: Shape, new: Shape) -> SlidingWindow:
-        """Keep the stride, but never more than a quarter of the new context, so that there is something to gain."""
-        return dataclasses.replace(self, stride=min(self.stride, max(1, new.context // 4)))
+        """Keep the stride, but never more than a quarter of the new context, so that there is something to gain.
+
+        The evaluation's context stays the same multiple of the training's.
+        """
+        context = min(8192, self.context * new.context // old.context)
+        return dataclasses.replace(self, stride=min(self.stride, max(1, new.context // 4)), context=context)
