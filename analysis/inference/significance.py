@@ -239,7 +239,7 @@ def record_rules(
         raise ValueError(f"record_rules: got threshold={threshold!r} and spread={spread!r}; both must be positive, or None.")
     strict = record_rule(new, old, bytes_per_token, paired=paired).iloc[0]
     lenient = record_rule(new, old, bytes_per_token, nats=0.0, p=ACCEPTED_P).iloc[0]
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for name, row, level in (("readme", strict, RULE_P), ("accepted", lenient, ACCEPTED_P)):
         margin = "better" if row["margin_bpb"] == 0 else f"better by {row['margin_bpb']:.5f}"
         told = (name, f"{margin}, one-sided p < {level}", row["delta_bpb"], float(np.mean(old)) - row["margin_bpb"])
@@ -259,7 +259,7 @@ def _fixed(
     target: float | None,
     threshold: float | None,
     spread: float | None,
-) -> tuple[object, ...]:
+) -> tuple[Any, ...]:
     """The row of the rule with a fixed statistic."""
     limit = bits_per_byte(FIXED_NATS, bytes_per_token) if threshold is None else threshold
     goal = float(old.mean()) if target is None else target
