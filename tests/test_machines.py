@@ -12,8 +12,8 @@ from tests.planted import Planted
 
 
 def test_blocks_keep_the_error_rate_and_narrow_the_intervals():
-    blocked, plain = (rates("screen", "ordered", kind, 60) for kind in (True, False))
-    assert blocked.single <= 0.05 + 2 * (0.05 * 0.95 / (60 * 7)) ** 0.5
+    blocked, plain = (rates("screen", "ordered", kind, 40) for kind in (True, False))
+    assert blocked.single <= 0.05 + 2 * (0.05 * 0.95 / (40 * 7)) ** 0.5
     assert blocked.half_width < 0.75 * plain.half_width
     assert blocked.refused == 0
 
