@@ -8,6 +8,7 @@ from golflab.analysis.columns import machine_of
 from golflab.analysis.effects.contribution import contribution
 from golflab.analysis.inference.variance_component import group_spread
 from golflab.analysis.table import from_records
+from golflab.model.system.machine import host
 from tests.planted import Planted
 
 
@@ -69,6 +70,15 @@ def test_the_interval_of_the_spread_covers(between):
         above += sd > between
     assert inside / 400 >= 0.95 - 2 * (0.05 * 0.95 / 400) ** 0.5
     assert abs(above / 400 - 0.5) < 0.08  # with none between them, half of the estimates are zero
+
+
+def test_a_mark_tells_machines_apart_and_hides_their_names(monkeypatch):
+    marks = set()
+    for name in ("pod-a", "pod-b"):
+        monkeypatch.setattr("platform.node", lambda name=name: name)
+        marks.add(host())
+    assert len(marks) == 2
+    assert all(len(mark) == 8 and "pod" not in mark for mark in marks)
 
 
 def test_a_record_names_its_machine():
