@@ -216,8 +216,11 @@ def _measured() -> dict[str, str]:
 
 def _home(name: str, module: str) -> str:
     """Where mkdocstrings finds what is offered under a name."""
-    special = {"search": "golflab.search.experiment.start.search", "plots": "golflab.analysis.report.plots"}
-    special["published"] = "golflab.analysis.evidence.published"
+    special = {
+        "search": "golflab.search.experiment.start.search",
+        "plots": "golflab.analysis.report.plots",
+        "published": "golflab.analysis.evidence.published",
+    }
     return special.get(name, f"{module}.{name}")
 
 

@@ -1,47 +1,29 @@
 """Machines as blocks: planted differences between them neither fake effects nor hide, and their spread is measured."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
+from benchmarks.machines import NAMES, rates, world
 from golflab.analysis.columns import machine_of
 from golflab.analysis.effects.contribution import contribution
 from golflab.analysis.inference.variance_component import group_spread
 from golflab.analysis.table import from_records
-from golflab.search.design.matrices import folded_plackett_burman
+from golflab.model.system.machine import host
 from tests.planted import Planted
-
-NAMES = [f"technique_{k}" for k in range(7)]
-NOISE, BETWEEN = 0.0007, 0.0015  # as large as what was measured on pods: PR #2117
-
-
-def world(seed: int, machines: int = 3, between: float = BETWEEN) -> pd.DataFrame:
-    """Runs without any effect, handed out machine by machine in the order of the design."""
-    generator = np.random.default_rng(seed)
-    flags = np.array([[n in run for n in NAMES] for run in folded_plackett_burman(NAMES)])
-    flags = np.vstack([flags, flags])
-    order = np.sort(generator.integers(0, machines, len(flags)))  # unequal shares
-    table = pd.DataFrame(flags, columns=NAMES)
-    table["machine"] = [f"m{k}" for k in order]
-    return table.assign(bpb=2 + generator.normal(0, between, machines)[order] + generator.normal(0, NOISE, len(flags)))
-
-
-def error_rate(worlds: int, blocked: bool) -> tuple[float, float]:
-    """Share of null effects at p < 0.05, and the mean half width of their intervals."""
-    wrong, widths = [], []
-    for seed in range(worlds):
-        table = world(seed)
-        found = contribution(table if blocked else table.drop(columns="machine"), interactions=False, outliers=False)
-        wrong.append((found["p"] < 0.05).mean())
-        widths.append((found["high"] - found["low"]).mean() / 2)
-    return float(np.mean(wrong)), float(np.mean(widths))
 
 
 def test_blocks_keep_the_error_rate_and_narrow_the_intervals():
-    with_blocks, narrow = error_rate(60, True)
-    _, wide = error_rate(60, False)
-    assert with_blocks <= 0.05 + 2 * (0.05 * 0.95 / (60 * 7)) ** 0.5
-    assert narrow < 0.75 * wide
+    blocked, plain = (rates("screen", "ordered", kind, 40) for kind in (True, False))
+    assert blocked.single <= 0.05 + 2 * (0.05 * 0.95 / (40 * 7)) ** 0.5
+    assert blocked.half_width < 0.75 * plain.half_width
+    assert blocked.refused == 0
+
+
+def test_without_blocks_arms_on_machines_of_their_own_look_like_effects():
+    blocked, plain = (rates("leave-one-out", "ordered", kind, 40) for kind in (True, False))
+    assert plain.single > 0.25
+    assert blocked.single <= 0.05 + 2 * (0.05 * 0.95 / 40) ** 0.5  # of a world's effects most share the preset's runs
+    assert blocked.refused > 0.2  # these arms share no machine with the preset
 
 
 def test_one_technique_per_machine_is_refused_rather_than_guessed():
@@ -88,6 +70,15 @@ def test_the_interval_of_the_spread_covers(between):
         above += sd > between
     assert inside / 400 >= 0.95 - 2 * (0.05 * 0.95 / 400) ** 0.5
     assert abs(above / 400 - 0.5) < 0.08  # with none between them, half of the estimates are zero
+
+
+def test_a_mark_tells_machines_apart_and_hides_their_names(monkeypatch):
+    marks = set()
+    for name in ("pod-a", "pod-b"):
+        monkeypatch.setattr("platform.node", lambda name=name: name)
+        marks.add(host())
+    assert len(marks) == 2
+    assert all(len(mark) == 8 and "pod" not in mark for mark in marks)
 
 
 def test_a_record_names_its_machine():

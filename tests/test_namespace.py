@@ -71,6 +71,7 @@ def test_a_wheel_holds_all_and_works_among_files_of_the_same_names(wheel, tmp_pa
     assert str(wheel) in done.stdout
     assert golflab.preset("baseline", "proxy").hash in done.stdout
     assert (wheel / "golflab" / "analysis" / "report" / "report.html.j2").is_file()
+    assert (wheel / "golflab" / "analysis" / "evidence" / "published.csv").is_file()
     assert (wheel / "golflab" / "analysis" / "report" / "plotly-basic.min.js.gz").is_file()
 
 

@@ -111,11 +111,7 @@ def test_beside_says_where_signs_agree():
     assert list(found["agreement"]) == ["no", "yes", "unclear", ""]
     assert list(found["same_sign"].iloc[:3]) == [False, True, True]
     assert pd.isna(found.loc["xsa", "same_sign"])
-    for few in (
-        measured.iloc[:0],
-        measured.iloc[3:4],
-        measured.iloc[:0].astype(float),
-    ):  # no technique varied, or none is known
+    for few in (measured.iloc[:0], measured.iloc[3:4], measured.iloc[:0].astype(float)):
         assert published.beside(few).empty
 
 

@@ -12,7 +12,6 @@ import pandas as pd
 
 from golflab.analysis.effects import doubts
 from golflab.analysis.effects.machines import machine_spread
-from golflab.analysis.effects.machines import said as said_of_machines
 from golflab.analysis.effects.model import Model, fit_model, response, usable
 from golflab.analysis.effects.outliers import outlying_runs, said
 from golflab.analysis.effects.rungs import signs
@@ -87,8 +86,6 @@ def contribution(
     if len(far) and (without := fit_model(model.rows.drop(far.index), metric=metric, interactions=interactions)) is not None:
         notes = [said(far, model.fit.sigma, without.fit.sigma, outliers)]
         model = model if outliers else without
-    spread = machine_spread(model)
-    notes += [said_of_machines(spread)] if spread["machines"] > 1 else []
     by_rung = signs(table, model.names)
     frame = _effects(model, metric, level).assign(sign_by_rung=[by_rung.get(name, "") for name in model.names])
     frame["doubt"] = [doubts.doubt(model, row) for row in frame.itertuples(index=False)]
@@ -103,7 +100,7 @@ def contribution(
         errors=model.fit.errors,
         sigma_training=model.fit.sigma_training,
         adjusted=model.adjusted,
-        machine_spread=spread,
+        machine_spread=machine_spread(model),
         adaptive=adaptive,
     )
     return frame

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from golflab.analysis.effects.machines import machine_spread
+from golflab.analysis.effects.machines import said as said_of_machines
 from golflab.analysis.effects.model import Model
 
 
@@ -18,7 +20,9 @@ def notes(model: Model, unplanned: int, adaptive: bool) -> list[str]:
         unplanned: complete runs that are not used, because a search chose them looking at scores.
         adaptive: whether the runs that are used were chosen so.
     """
-    said = [*model.notes]
+    said, spread = [*model.notes], machine_spread(model)
+    if spread["machines"] > 1:
+        said.append(said_of_machines(spread))
     if unplanned > 0:
         said.append(
             f"Effects come from the {len(model.rows)} runs that were planned before any score was known. {unplanned} further "

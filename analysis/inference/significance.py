@@ -259,7 +259,7 @@ def _fixed(
     target: float | None,
     threshold: float | None,
     spread: float | None,
-) -> tuple[object, ...]:
+) -> tuple[Any, ...]:
     """The row of the rule with a fixed statistic."""
     limit = bits_per_byte(FIXED_NATS, bytes_per_token) if threshold is None else threshold
     goal = float(old.mean()) if target is None else target
