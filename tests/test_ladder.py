@@ -224,3 +224,12 @@ def test_predictions_are_compared_with_what_was_published():
     assert summary["signs"].tolist() == [1.0, 1.0, 1.0]
     with pytest.raises(ValueError, match="no technique"):
         against(predict(fit(table(laws))), published.tail(1))
+
+
+def test_the_steep_slope_of_very_short_runs_is_not_extrapolated():
+    """Seen in a real ladder of 22 and 44 steps: +0.26, then +0.05, was predicted to become −0.9 for sure."""
+    rows = table({"a": lambda x, z: 0.26 - 0.3 * (x - np.log(5)), "b": lambda x, z: 0.001}, se=0.001)
+    told = predict(fit(rows[(rows["scale"] == "nano") & (rows["tokens_per_parameter"] < 80)])).set_index("technique")
+    assert told.loc["a", "low"] < 0 < told.loc["a", "high"]
+    assert told.loc["a", "verdict"] in ("cannot tell", "fades")
+    assert abs(told.loc["a", "delta_full"]) < 0.05

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from golflab.analysis.ladder.forecast import FULL_PARAMETERS, FULL_TOKENS_PER_PARAMETER, coordinates
+from golflab.analysis.ladder.forecast import FULL_EFFECT, FULL_PARAMETERS, FULL_TOKENS_PER_PARAMETER, coordinates
 from golflab.analysis.ladder.hierarchy import MIDDLE, SPREAD, Array, features, levy, own_and_common
 
 FIRST_SEEDS = 2  # one seed shows no spread, so a rung that is run at all gets two
@@ -124,12 +124,17 @@ class _Expected:
         """Of the effect at full scale, once every rung has so many seeds."""
         run = np.flatnonzero(seeds)
         if not len(run):
-            return float(self.prior[:, 0, 0].mean())
+            return _with_prior(self.prior[:, 0, 0])
         each = self.noise[run] if noise is None else np.full(len(run), noise**2)
         inner = self.prior[:, 1 + run[:, None], 1 + run] + np.diag(each / seeds[run])
         cross = self.prior[:, 0, 1 + run]
         solved = np.linalg.solve(inner, cross[..., None])[..., 0]
-        return float((self.prior[:, 0, 0] - (cross * solved).sum(axis=1)).mean())
+        return _with_prior(self.prior[:, 0, 0] - (cross * solved).sum(axis=1))
+
+
+def _with_prior(variance: Array) -> float:
+    """Mean of (draws,) variances at full scale, each beside the prior `FULL_EFFECT`."""
+    return float(np.mean(variance * FULL_EFFECT**2 / (variance + FULL_EFFECT**2)))
 
 
 def _covariance(theta: Array, phi: Array, field: Array) -> Array:

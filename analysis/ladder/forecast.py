@@ -16,6 +16,9 @@ SURE = 0.95  # a verdict is given where the model gives it this probability at l
 VERDICTS = ("persists", "grows", "fades", "flips", "cannot tell")
 # The challenge: what its better entries have, and what they see in ten minutes of eight GPUs.
 FULL_PARAMETERS, FULL_TOKENS_PER_PARAMETER = 27e6, 270.0
+# Prior standard deviation of an effect at the challenge's scale, bits per byte: more than 80 of 100 published effects are
+# smaller. Without it, the steep slopes of very short runs would be extrapolated to effects of half a bit.
+FULL_EFFECT = 0.03
 COLUMNS = [
     "technique",
     "verdict",
@@ -93,12 +96,13 @@ def fit(
     table["rung"] = numbered.ravel()
     names, numbers = np.unique(table["technique"].to_numpy(str), return_inverse=True)
     middle = np.log(rungs[:, ::-1]).mean(axis=0)
-    model = Hierarchy(
-        numbers,
-        coordinates(table),
-        table["delta_bpb"].to_numpy(float),
-        table["variance"].to_numpy(float),
-        table["rung"].to_numpy(int),
+    count, challenge = len(names), np.log([FULL_TOKENS_PER_PARAMETER, FULL_PARAMETERS])
+    model = Hierarchy(  # the prior about full scale enters as one more measurement of every technique: 0 ± FULL_EFFECT
+        np.append(numbers, np.arange(count)),
+        np.vstack([coordinates(table), np.tile(challenge, (count, 1))]),
+        np.append(table["delta_bpb"].to_numpy(float), np.zeros(count)),
+        np.append(table["variance"].to_numpy(float), np.full(count, FULL_EFFECT**2)),
+        np.append(table["rung"].to_numpy(int), len(rungs) + np.arange(count)),
         middle,
     )
     full = np.log([tokens_per_parameter, parameters])
@@ -136,8 +140,8 @@ def path(ladder: Ladder, technique: str, steps: int = 9, level: float = 0.9) -> 
     Returns:
         tokens_per_parameter, parameters, mean, low and high (of the trend, without a rung's own deviation).
     """
-    work = ladder.model.where.sum(axis=1)
-    begin = ladder.model.where[work.argmax()] + ladder.model.middle
+    measured = coordinates(ladder.differences)
+    begin = measured[measured.sum(axis=1).argmax()]
     points = begin + np.linspace(0, 1, steps)[:, None] * (ladder.full - begin)
     rungs = np.full(steps, TREND)
     mean, covariance = ladder.model.posterior(ladder.thetas, points, rungs, len(ladder.names)).moments()
