@@ -188,7 +188,7 @@ def _gradients(
     penalties: list[Any],
     multiplier: float,
     micro_tokens: int,
-    length: int | None,
+    length: int | None = None,
 ) -> float:
     """Accumulate one step's gradients and return its mean loss (without penalties) over all processes."""
     rank, world = process_group.rank_and_size()

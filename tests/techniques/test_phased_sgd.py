@@ -8,6 +8,7 @@ import torch
 
 from golflab.model.audit.judge import audit
 from golflab.model.technique import parse
+from golflab.model.techniques.evaluate.phased_sgd import sequences
 from tests.scoring import RECIPE, documents, evaluator, model_of
 from tests.test_audit import evaluator_with, texts, tokenizer  # noqa: F401  # a fixture
 
@@ -128,3 +129,9 @@ def test_what_cannot_go_with_it_is_refused():
             RECIPE.with_(parse("phased_sgd"), parse(others)).check()
     with pytest.raises(ValueError, match="No single order explains both"):
         RECIPE.with_(parse("phased_sgd"), parse("chunked:isolated=true"), parse("hedge_mixer")).check()
+
+
+def test_a_sequence_ends_with_its_document_also_where_the_next_one_follows_in_the_text():
+    text = evaluator().text(np.array([1, *[9] * 39, 1, *[9] * 9, 1, *[9] * 19]))
+    inputs = np.concatenate([np.arange(0, 50), np.arange(60, 69)])
+    assert sequences(text, inputs, 32).tolist() == [[0, 32], [32, 40], [40, 50], [60, 69]]

@@ -27,10 +27,10 @@ class NgramTilt(Technique):
     #2135 1.3 % of the positions had a hint.
 
     Attributes:
-        experts: ``tokens`` is as above. ``as_published`` adds #1420's two experts where that one gives no hint: the first
-            knows what followed the beginning of the word, and is asked if the target **continues** the word; the second knows
-            what followed the last word, and is asked if the target **begins** one. Which of them is asked depends on the
-            target, so these are no probabilities; it exists to be measured, and the audit flags it.
+        experts: ``tokens`` is as above. ``as_published`` adds two experts of #1420's kind where that one gives no hint: the
+            first knows what followed the beginning of the word, and is asked if the target **continues** the word; the second
+            knows what followed the last word, and is asked if the target **begins** one. Which of them is asked depends on
+            the target, so these are no probabilities; it exists to be measured, and the audit flags it.
         order: tokens of a context.
         share: smallest share of a hint.
         beta: β, nats that are added to its logit.
