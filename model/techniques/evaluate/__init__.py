@@ -1,0 +1,1 @@
+"""Windows, test-time training and mixing: slots of the stage `evaluate`."""

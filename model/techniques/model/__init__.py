@@ -1,0 +1,1 @@
+"""Techniques inside the forward pass: slots of the stage `model`."""

@@ -1,0 +1,1 @@
+"""Techniques that turn trained weights into integers: slots of the stage `quantise`."""

@@ -1,0 +1,1 @@
+"""Optimizers, schedules, averages and quantisation-aware training: slots of the stage `train`."""
