@@ -38,6 +38,9 @@ def test_a_proxy_keeps_something_to_gain(context, stride):
 
 def test_the_evaluation_may_read_more_than_the_training():
     assert plan("stride=16,context=64", 90) == [[0, 64, 0], [16, 80, 64], [32, 90, 80]]
+    assert plan("stride=48,context=64", 110) == [[0, 64, 0], [48, 110, 64]], (
+        "a stride may be longer than the training's context"
+    )
     assert RECIPE.with_(parse("sliding_window:stride=16,context=32")) == RECIPE.with_(parse("sliding_window:stride=16"))
     with pytest.raises(ValueError, match="stride=64 is longer than context=48"):
         RECIPE.with_(parse("sliding_window:context=48")).check()
