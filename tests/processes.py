@@ -30,7 +30,7 @@ def spread(work: Callable[..., Any], folder: Path, *arguments: Any, world: int =
 
 def trainings(recipes: list[Recipe]) -> list[tuple[dict[str, Tensor], list[float]]]:
     """Last weights and losses of each recipe, trained with whatever processes there are."""
-    done = [_trained(recipe) for recipe in recipes]
+    done = [_trained(recipe, False) for recipe in recipes]
     return [(t.weights, [point["loss"] for point in t.curve]) for t in done]
 
 

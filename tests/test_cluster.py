@@ -53,7 +53,7 @@ def test_what_each_process_of_a_trial_is_given(options, processes, bundle):
     ("options", "said"),
     [
         ({"processes": 0}, "at least 1"),
-        ({"processes": 3}, "16 sequences a batch cannot be shared by 3"),
+        ({"processes": 3}, "16 sequences a batch cannot be divided among 3 processes"),
         ({"processes": 2, "gpus_per_trial": 1}, "a GPU each"),
         ({"gpus_per_trial": 1.5}, "a GPU each"),
         ({"cpus_per_trial": 0}, "positive number"),

@@ -131,7 +131,7 @@ def test_the_finished_size_is_told_before_anything_is_scored(recipe, cache, trai
 def test_weights_are_scored_before_quantisation_unless_that_is_not_wanted_or_costs_too_much(recipe, cache, trained):
     assert run(recipe, None, cache, device="cpu").bpb_float > 0
     assert run(recipe, None, cache, device="cpu", float_score=False).bpb_float is None
-    slot = SimpleNamespace(tenant=lambda name: "an adapter" if name == "adapt" else None)
+    slot = SimpleNamespace(tenant=lambda name: None, tenants=lambda name: ["an adapter"] if name == "adapt" else [])
     job, record = SimpleNamespace(recipe=slot), SimpleNamespace()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finishing, "_score", lambda job, weights, stage: SimpleNamespace(bpb=1.5))

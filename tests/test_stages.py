@@ -387,7 +387,7 @@ def test_keys_of_trainings_with_an_own_average_and_with_none():
 def test_the_room_that_the_key_holds_is_what_the_limit_leaves(monkeypatch):
     """One byte more of code and one byte more of limit are the same room; either alone is another."""
     trimmed, added = BASE.with_(parse("selective_prune")), [0]
-    monkeypatch.setattr("golflab.model.stages.script", lambda recipe: b"x" * (1000 + added[0]))
+    monkeypatch.setattr("golflab.model.stages.exact_code_bytes", lambda recipe: 1000 + added[0])
     monkeypatch.setattr("golflab.model.stages.finishing_part", scoring_part)  # which does not hold the limit
     first = later_keys(trimmed, "t", HERE)
     longer = later_keys(trimmed.with_(limit=trimmed.limit + 1), "t", HERE)

@@ -187,7 +187,7 @@ def test_schedules_are_read_before_a_step_and_averages_after_it(monkeypatch):
     monkeypatch.setattr(Recipe, "build", clipping)
     monkeypatch.setattr(loop, "_watchers", lambda recipe, model: (Fake(), []))
     spy("progress", state.GPT, "set_progress", lambda model, progress: (progress,))
-    spy("gradients", loop, "_gradients", lambda run, forward, source, penalties, multiplier, micro: (multiplier, micro))
+    spy("gradients", loop, "_gradients", lambda run, forward, source, penalties, multiplier, micro, length: (multiplier, micro))
     spy("update", state.Optimizers, "step", lambda optimizers, multiplier, progress: (multiplier, progress))
     average = SimpleNamespace(
         sums=[],
@@ -212,7 +212,8 @@ def test_schedules_are_read_before_a_step_and_averages_after_it(monkeypatch):
 
 def test_fewer_tokens_in_flight_may_be_asked_for(monkeypatch):
     seen, honest = [], loop._micro_batches
-    monkeypatch.setattr(loop, "_micro_batches", lambda ids, targets, micro: seen.append(micro) or honest(ids, targets, micro))
+    noting = lambda ids, targets, micro, length: seen.append(micro) or honest(ids, targets, micro, length)
+    monkeypatch.setattr(loop, "_micro_batches", noting)
     train(SHORT.with_(tokens=BATCH), Source(), micro_tokens=32)
     train(SHORT.with_(tokens=BATCH), Source())
     assert seen == [32, SHORT.schedule.micro_tokens]

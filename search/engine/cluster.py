@@ -52,7 +52,7 @@ DRIVER_ENVIRONMENT = {
 # outside. On Linux it is off by default. Ray reads it when it is imported.
 LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 PATIENCE = 10.0  # seconds to wait for a connection to a cluster's address
-ANSWER = 30.0  # seconds to wait for the cluster's answer, including the import of Ray on a busy machine
+ANSWER = 90.0  # seconds to wait for the cluster's answer, including the import of Ray on a busy machine
 NO_TOKEN = ("InvalidAuthToken", "AuthenticationError")  # words in Ray's error if a token is missing or wrong
 
 
@@ -171,13 +171,16 @@ def _tried(address: str) -> str:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace") as child:
         patience = threading.Timer(ANSWER, child.kill)
         patience.start()
-        said = [f"something listens there, but it did not answer in {ANSWER:.0f} seconds"]
+        said = [""]
         for line in child.stderr or ():
             said += [line.strip()] if line.strip() else []
             if any(word in line for word in NO_TOKEN):
                 child.kill()  # it would retry for a while
                 break
+        waited_in_vain = not patience.is_alive()
         patience.cancel()
+    if waited_in_vain:  # what Ray said last is then a warning about its own shorter limits
+        return f"something listens there, but it did not answer in {ANSWER:.0f} seconds"
     return said[-1] if child.returncode else ""
 
 
