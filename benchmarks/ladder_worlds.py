@@ -156,13 +156,14 @@ def rates(told: pd.DataFrame) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", type=int, default=40, help="of each family")
+    parser.add_argument("--seed", type=int, default=0, help="of the worlds: another seed draws other worlds")
     parser.add_argument("--techniques", type=int, default=12)
     parser.add_argument("--family", nargs="*", choices=[*FAMILIES, "mixed"], default=["mixed", *FAMILIES])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args()
     table = {}
     for name in given.family:
-        told = study(name, given.worlds, given.techniques)
+        told = study(name, given.worlds, given.techniques, given.seed)
         table[name] = rates(told)
         if name == "mixed":
             table |= {f"mixed: {kind}": rates(rows) for kind, rows in told.groupby("family")}
