@@ -31,6 +31,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
 from golflab.model.record import Record
+from golflab.model.submission.script import code_bytes
 from golflab.search.engine.searcher import LedgerSearcher, Watcher
 from golflab.search.ledger.forecast import Forecaster
 from golflab.search.ledger.ledger import Ledger
@@ -75,7 +76,7 @@ def make_up(folder: Path, trials: int, space: str) -> None:
         size = int(min(proposal.forecast["mid"], recipe.limit - 1000) * (1 + 0.005 * rng.normal()))
         for step in RUNGS:
             rung = {"step": step, "tokens": 4096 * step, "seconds": 0.3 * step, "progress": step / 128}
-            book.report(proposal.number, rung | {"bpb": bpb + 0.4 * (1 - step / 128), "bytes": size})
+            book.rungs.report(proposal.number, rung | {"bpb": bpb + 0.4 * (1 - step / 128), "bytes": size})
         book.finish(proposal.number, record(recipe, bpb, min(size, recipe.limit)))
     book.presence.leave()
     (folder / JOURNAL).write_text("".join(line + "\n" for line in memory.lines))
@@ -84,7 +85,7 @@ def make_up(folder: Path, trials: int, space: str) -> None:
 def record(recipe: Any, bpb: float, size: int) -> Record:
     """What a finished run of the proxy leaves."""
     body = Record(recipe.hash, recipe.seed, recipe.name, "complete", recipe.to_json(), bpb=bpb, bpb_float=bpb - 0.01)
-    body.bytes, body.code_bytes, body.seconds, body.tokens = size, 60_000, 38.4, 524_288
+    body.bytes, body.code_bytes, body.seconds, body.tokens = size, code_bytes(recipe), 38.4, 524_288
     body.curve = [
         {"step": s, "tokens": 4096 * s, "seconds": 0.3 * s, "loss": 6.9 - 4.4 * (s / 128) ** 0.3} for s in range(8, 129, 8)
     ]
@@ -102,7 +103,7 @@ def resumed(folder: Path, space: str, trials: int) -> Ledger:
     book = opened(folder, space, trials + ASKED)
     book.reconcile()
     book.has_orphans()
-    book.counts(), book.spent(), book.rungs()
+    book.counts(), book.spent(), book.agreements()
     LedgerSearcher(book, Watcher(), {})
     return book
 
@@ -123,7 +124,7 @@ def costs(folder: Path, trials: int, space: str, profile: bool) -> dict[str, flo
 
         def book_it(k: int = k, done: Record = done) -> None:
             searcher.on_trial_complete(f"t{k}", {"record": json.dumps(vars(done))})
-            book.counts(), book.spent(), book.rungs()
+            book.counts(), book.spent(), book.agreements()
 
         booked.append(timed(book_it, profile and k == ASKED - 1)[0])
     book.presence.leave()

@@ -73,14 +73,25 @@ def test_a_cluster_says_how_many_trials_it_can_run():
         there.workers({"CPU": 1.0, "GPU": 1.0}, processes=8)
 
 
+def own_address() -> str:
+    """The address that Ray takes for this machine, asked in a fresh process.
+
+    In this one the session's cluster may be running. It listens on the loopback interface only, and Ray would take its address
+    for every further node; a driver, which does not know of it, would then look for them elsewhere.
+    """
+    asked = [sys.executable, "-c", "from ray.util import get_node_ip_address; print(get_node_ip_address())"]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()[-1]
+
+
 @pytest.fixture
 def nodes(monkeypatch):
     """Three nodes of one core each: a trial of two processes needs two of them."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "tests"), str(ROOT)]))
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    own = {"num_cpus": 1, "node_ip_address": own_address()}
+    cluster = Cluster(initialize_head=True, head_node_args=own | {"include_dashboard": False})
     try:
-        cluster.add_node(num_cpus=1)
-        cluster.add_node(num_cpus=1)
+        cluster.add_node(**own)
+        cluster.add_node(**own)
         yield cluster
     finally:
         cluster.shutdown()
