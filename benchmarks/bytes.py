@@ -1,12 +1,12 @@
 """What bytes cost: codecs against the entropy on really trained weights, speed at 27 million parameters, forecast errors.
 
-    python benchmarks/bytes.py codecs --cache .cache        trains the proxy baseline once, then packs it every way
-    python benchmarks/bytes.py archivers                    rows sorted by likeness; lrzip and zpaq where they are installed
-    python benchmarks/bytes.py speed                        packing, unpacking and GPTQ at full size, on synthetic weights
-    python benchmarks/bytes.py gptq                         the last line of that alone
-    python benchmarks/bytes.py full                         forecasts of the presets at full shape beside the published sizes
-    python benchmarks/bytes.py forecast runs/NAME …         forecast against truth over finished experiments, in their order
-    python benchmarks/bytes.py refused runs/NAME            what that search would refuse of random combinations, and the truth
+    python -m benchmarks.bytes codecs --cache .cache        trains the proxy baseline once, then packs it every way
+    python -m benchmarks.bytes archivers                    rows sorted by likeness; lrzip and zpaq where they are installed
+    python -m benchmarks.bytes speed                        packing, unpacking and GPTQ at full size, on synthetic weights
+    python -m benchmarks.bytes gptq                         the last line of that alone
+    python -m benchmarks.bytes full                         forecasts of the presets at full shape beside the published sizes
+    python -m benchmarks.bytes forecast runs/NAME …         forecast against truth over finished experiments, in their order
+    python -m benchmarks.bytes refused runs/NAME            what that search would refuse of random combinations, and the truth
 
 Prints Markdown tables.
 """
@@ -17,8 +17,6 @@ import argparse
 import math
 import random
 import shutil
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 
@@ -26,7 +24,8 @@ import numpy as np
 import torch
 from scipy.stats import entropy
 
-from golflab.model.compression.artifact import joined, pack, unpack
+from benchmarks.archivers import ARCHIVERS, archived
+from golflab.model.compression.artifact import pack, unpack
 from golflab.model.compression.calibration import Calibration
 from golflab.model.compression.forecast import forecast, inventory, raw_forecast, scheme
 from golflab.model.compression.gptq import collect
@@ -38,7 +37,6 @@ from golflab.model.network.layers import ParameterInfo, parameters_of
 from golflab.model.recipe import Recipe
 from golflab.model.record import records_in
 from golflab.model.run import run
-from golflab.model.shape import Shape
 from golflab.model.stages import Cache
 from golflab.model.system.device import Place
 from golflab.model.technique import parse
@@ -93,10 +91,6 @@ def codecs(cache: Path) -> None:
 
 
 SORTED = ("byte_shuffle", "similar_rows:transpose=false", "similar_rows")
-ARCHIVERS = {
-    "lrzip": ["lrzip", "-z", "-L", "9", "-q", "-o"],
-    "zpaq": ["zpaq", "a"],
-}  # followed by the target; zpaq wants it first
 
 
 def archivers(cache: Path) -> None:
@@ -119,20 +113,6 @@ def archivers(cache: Path) -> None:
             sizes = [*map(len, packed), *(archived(quantised, layout, name) for name in there)]
             cells = " | ".join(f"{100 * (size / least - 1):+.2f} %" for size in sizes)
             print(f"| {names} | {layout} | {least:,.0f} | {cells} |", flush=True)
-
-
-def archived(quantised: dict[str, Quantised], layout: str, name: str) -> int:
-    """Bytes of an archiver's file of all planes as a layout lays them out."""
-    built = parse(layout).build(Shape())
-    planes = [plane for q in quantised.values() if q.grid for plane in built.spread(q.values.numpy(), q.grid)]
-    numbers = [(q.values if q.scales is None else q.scales).numpy().ravel() for q in quantised.values()]
-    planes += built.spread_floats(np.concatenate(numbers))
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "planes", Path(folder) / f"planes.{name}"
-        source.write_bytes(joined(planes))
-        order = [str(target), str(source), "-m5"] if name == "zpaq" else [str(target), str(source)]
-        subprocess.run([*ARCHIVERS[name], *order], check=True, capture_output=True)
-        return target.stat().st_size
 
 
 def full_size() -> list[ParameterInfo]:

@@ -7,7 +7,8 @@ import ast
 import pytest
 
 from benchmarks import mutation
-from benchmarks.mutation import TESTS, chosen, faults, sampled
+from benchmarks.mutation import chosen, faults, sampled
+from benchmarks.mutation_tests import TESTS
 
 SOURCE = b"""
 def f(x: int = 3, *, more: bool = False) -> int:
