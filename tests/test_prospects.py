@@ -8,15 +8,20 @@ from rich.console import Console
 
 from golflab.analysis.report.report import report
 from golflab.analysis.report.words import summary
+from golflab.model.record import Record
+from golflab.search.design.ladder import rungs
 from golflab.search.design.prospects import prospects
 from golflab.search.engine.standing import UNBOUNDED
 from golflab.search.experiment import clock as clocks
 from golflab.search.experiment import start as sweep
 from golflab.search.experiment.clock import Clock
 from golflab.search.experiment.options import Options
+from golflab.search.ledger.problem import training_key
+from golflab.search.ledger.requested import PlanClock
 from golflab.search.terminal import show
 from golflab.spaces.catalogue import space
 from golflab.spaces.presets import preset
+from golflab.spaces.scales import parameters_of
 from tests.planted import Planted, write_experiment
 
 STARTER = space("starter", preset("baseline", "proxy"))
@@ -112,3 +117,32 @@ def test_what_cannot_finish_a_training_is_refused_before_anything_starts(tmp_pat
     with pytest.raises(ValueError, match=why):
         sweep.asked({"name": "f", "runs": str(tmp_path), "finish": (text,)})
     assert not list(tmp_path.iterdir())
+
+
+def test_the_time_left_of_a_ladder_follows_the_size_of_its_runs():
+    found = rungs("baseline", ("nano", "micro"), (1.25, 5.0, 20.0), ("softcap", "ema"))
+    plan = found.recipes([2] * len(found.rungs))
+    micro = next(number for number, recipe in enumerate(plan) if recipe.shape.width == 64)
+    lasted = list(ladder_seconds(plan))
+    clock, gone = PlanClock(plan), 0.0
+    assert clock.left((), 10.0) is None
+    for number, (record, seconds) in enumerate(lasted):
+        clock.lasted(record, seconds)
+        gone += seconds / 2  # two workers
+        left, truth = clock.left([recipe.hash for recipe in plan[: number + 1]], gone), sum(s for _, s in lasted) / 2 - gone
+        if number < micro:
+            assert truth / 2 < left < truth * 2
+        else:  # the larger model has been seen
+            assert left == pytest.approx(truth, rel=0.01, abs=0.01)
+
+
+def ladder_seconds(plan):
+    """A record and the seconds of every run: the larger model is 1.6 times as slow, and scoring takes as long for all."""
+    trained = set()
+    for recipe in plan:
+        slow, key = 1.6 if recipe.shape.width == 64 else 1.0, training_key(recipe)
+        training = 0.0 if key in trained else slow * recipe.schedule.tokens / 30_000
+        told = {"parameters": parameters_of(recipe), "tokens": recipe.schedule.tokens, "trained": key not in trained}
+        trained.add(key)
+        record = Record(recipe.hash, recipe.seed, "baseline", "complete", recipe.to_json(), stages={"train": training}, **told)
+        yield record, training + 3.0 * slow

@@ -124,9 +124,13 @@ def test_a_report_shows_them(tmp_path):
     body = json.loads(json.dumps(told.json(), allow_nan=False))
     assert list(body["ranking"][0])[-1] == "doubt"  # the contract of the ranking is unchanged
     assert {row["technique"] for row in body["published"]} == set(names[:3])
-    console = Console(record=True, width=140, file=io.StringIO())
+    console = Console(record=True, width=80, file=io.StringIO())
     told.text(console)
-    assert "signs agree" in console.export_text()
+    shown = console.export_text()
+    assert "same sign" in shown
+    for row in told.published.itertuples():  # a number that is cut off would be a wrong number
+        for value, high in ((row.delta_bpb, row.high), (row.published, row.published_high)):
+            assert f"{value:+.4f} ± {high - value:.4f}" in shown
     page = told.html(tmp_path / "page.html").read_text()
     assert "Beside what was published" in page
     assert "Spread between machines" in page or "spread between machines" in page

@@ -68,8 +68,8 @@ def _finishing_grid(findings: Findings) -> Any:
 def _published_grid(findings: Findings) -> Any:
     """Measured effects beside published ones: a `rich` table."""
     grid = _grid(
-        "Beside what entries published (mean over their settings; `golflab evidence` has every row)",
-        ("technique", "measured", "published ± 95 %", "better in", "signs agree"),
+        "Beside what entries published (± 95 %, mean over their settings; `golflab evidence` has every row)",
+        ("technique", "measured", "published", "better in", "same sign"),
     )
     for row in findings.published.itertuples(index=False):
         cells = (
@@ -90,9 +90,7 @@ def _grid(title: str, names: tuple[str, ...]) -> Any:
     grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name in names:
         words = name in ("technique", "doubt", "instead of")
-        grid.add_column(
-            name, justify="left" if words else "right", overflow="fold", no_wrap=name not in ("doubt", "instead of")
-        )
+        grid.add_column(name, justify="left" if words else "right", overflow="fold", no_wrap=not words)  # numbers stay whole
     return grid
 
 

@@ -98,7 +98,14 @@ class Opening:
     finished: Sequence[tuple[int, Record]] = ()
 
 
-def standing_of(ledger: Ledger, budget: Budget, seconds: float, gpus: float, here: tuple[int, float] = (0, 0.0)) -> Standing:
+def standing_of(
+    ledger: Ledger,
+    budget: Budget,
+    seconds: float,
+    gpus: float,
+    here: tuple[int, float] = (0, 0.0),
+    planned: float | None = None,
+) -> Standing:
     """The progress of a search.
 
     Args:
@@ -107,11 +114,14 @@ def standing_of(ledger: Ledger, budget: Budget, seconds: float, gpus: float, her
         seconds: wall time, over all resumes.
         gpus: GPUs of each trial.
         here: trials that this driver has finished, and the seconds since it began.
+        planned: seconds that the rest of a plan will take, where its runs are known; None: trials are taken to be alike.
     """
     counts, spent = ledger.counts(), ledger.spent()
     done = counts["complete"] + counts["pruned"] + counts["failed"]
     target = ledger.target if ledger.target < UNBOUNDED else None
     left = _left(done, target, counts["trained"], spent["seconds"] * gpus, seconds, budget, here)
+    if planned is not None and "trials" in left:
+        left["trials"] = planned
     bound, soonest = min(left.items(), key=lambda item: item[1], default=("trials", None))
     return Standing(done, target, seconds, spent, budget, gpus, soonest, bound)
 

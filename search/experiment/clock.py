@@ -16,6 +16,7 @@ from golflab.search.experiment.folder import Experiment
 from golflab.search.experiment.options import Options
 from golflab.search.ledger.ledger import Ledger
 from golflab.search.ledger.pruners import Agreement
+from golflab.search.ledger.requested import PlanClock
 from golflab.spaces.difference import short
 
 
@@ -25,7 +26,7 @@ class Clock:
     Args:
         options: of the search.
         ledger: of the search.
-        planned: recipe hashes of the design that the search began with, or None.
+        plan: recipes that are run before anything is proposed, or None.
         own: identity of the experiment.
         compared: hash of an ablation's reference, if the byte limit may stop it; else an empty text.
     """
@@ -34,12 +35,14 @@ class Clock:
         self,
         options: Options,
         ledger: Ledger,
-        planned: Sequence[str] | None = None,
+        plan: Sequence[Recipe] | None = None,
         own: Experiment | None = None,
         compared: str = "",
     ) -> None:
         self._own, self._compared = own, compared
-        self._options, self._ledger, self._folder, self._planned = options, ledger, options.folder, planned
+        self._options, self._ledger, self._folder = options, ledger, options.folder
+        self._planned = [recipe.hash for recipe in plan or ()] if options.design == "first" else None
+        self._plan = PlanClock(plan) if plan and len(plan) >= options.trials else None
         self._budget, self.gpus_per_trial = Budget.parse(options.budget), options.gpus_per_trial or 0.0
         there = (options.folder / "experiment.json").exists()
         self._before = read_experiment(options.folder).get("seconds", 0.0) if there else 0.0
@@ -90,16 +93,19 @@ class Clock:
         return Opening(o.name, self._folder, o.resume_command, o.budget, self._now(), finished_last(self._ledger, shown))
 
     def _now(self) -> Standing:
-        here = len(self._lasted) - 1, time.monotonic() - self._started
-        return standing_of(self._ledger, self._budget, self.seconds(), self.gpus_per_trial, here)
+        done, began = len(self._lasted) - 1, time.monotonic() - self._started
+        planned = self._plan.left(self._ledger.finished(), began) if self._plan is not None and done else None
+        return standing_of(self._ledger, self._budget, self.seconds(), self.gpus_per_trial, (done, began), planned)
 
     def wrap(self, watcher: Any) -> Any:
         """A watcher that passes events on to this clock, too."""
         return TimingWatcher(watcher, self)
 
-    def lasted(self, seconds: float) -> None:
+    def lasted(self, record: Record, seconds: float) -> None:
         """Note how long a trial took, and save the counts."""
         self._lasted.append(seconds)
+        if self._plan is not None:
+            self._plan.lasted(record, seconds)
         self.save("running")
 
     def save(self, state: str, reason: str = "") -> None:
@@ -166,7 +172,7 @@ class TimingWatcher:
         self._watcher.rung(number, rung)
 
     def finished(self, number: int, record: Record) -> None:
-        self._clock.lasted(time.monotonic() - self._began.pop(number, time.monotonic()))
+        self._clock.lasted(record, time.monotonic() - self._began.pop(number, time.monotonic()))
         self._watcher.finished(number, record)
         self._watcher.standing(*self._clock.standing())
         if warning := self._clock.too_slow():

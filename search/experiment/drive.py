@@ -102,8 +102,7 @@ def drive(
             prepare(ledger)
         if failed:
             renew(ledger)
-        planned = [recipe.hash for recipe in plan or ()] if options.design == "first" else None
-        clock = Clock(options, ledger, planned, own, _compared(options, plan))
+        clock = Clock(options, ledger, plan, own, _compared(options, plan))
         clock.save("running")
         watcher.opened(clock.opening(watcher.shown))
         reason, interrupted = "", False

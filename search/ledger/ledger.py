@@ -280,6 +280,10 @@ class Ledger:
     def _finished(self) -> Iterator[FrozenTrial]:
         return (t for t in self._book.trials() if t.state.is_finished() and "recipe" in t.user_attrs)
 
+    def finished(self) -> set[str]:
+        """Hashes of the recipes whose trials have ended."""
+        return {trial.user_attrs["recipe"] for trial in self._finished()}
+
     def remaining(self) -> int:
         """Trials that are still to be started."""
         return max(0, self.target - self._book.totals().counted())
