@@ -32,7 +32,7 @@ def find_trial(folder: Path, which: str, tell: Callable[[str], None] = lambda se
     looked = look_through(folder / "trials")
     found = [record for _, record in looked.records]
     if looked.damaged:
-        tell(looked.said())
+        tell(looked.in_words())
     if not found:
         raise ValueError(f"{folder} has no finished trial.")
     if which == "best":
@@ -95,16 +95,16 @@ def export(
     return {name: len(content) for name, content in contents.items()}
 
 
-def said_of_bytes(folder: Path) -> str:
+def bytes_in_words(folder: Path) -> str:
     """Both totals of an export: what the challenge counts, and with the tokenizer."""
-    told = json.loads((folder / "record.json").read_text())
+    saved = json.loads((folder / "record.json").read_text())
     return (
-        f"{told['bytes']:,} bytes of code and weights count; with the tokenizer's {told['tokenizer_bytes']:,}, which do not, "
-        f"{told['bytes_with_tokenizer']:,}."
+        f"{saved['bytes']:,} bytes of code and weights count; with the tokenizer's {saved['tokenizer_bytes']:,}, which do not, "
+        f"{saved['bytes_with_tokenizer']:,}."
     )
 
 
-def said_of_splits(recipe: Recipe) -> str:
+def splits_in_words(recipe: Recipe) -> str:
     """Which part of the corpus the exported script scores, and which one the record next to it."""
     split = recipe.data.split
     own = "" if split == "test" else f", unless --split {split} is given"

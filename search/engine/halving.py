@@ -68,10 +68,9 @@ class Halving:
         """Run the shorter schedules of a recipe and then itself; its record is ``pruned`` if it was not promoted."""
         curve: list[dict[str, Any]] = []
         for short in shorter(recipe, self.factor):
-            told = {
-                key: value for key, value in settings.items() if key not in ("on_step", "micro_tokens")
-            }  # every schedule has its own
-            done = self.alone(self.runner, short, folder.parent.parent / SHORTER / short.hash, cache, **told)
+            # Every schedule has its own steps and batches.
+            shared = {key: value for key, value in settings.items() if key not in ("on_step", "micro_tokens")}
+            done = self.alone(self.runner, short, folder.parent.parent / SHORTER / short.hash, cache, **shared)
             if done.state != "complete":
                 return _ended(recipe, folder, "failed", f"with {short.schedule.tokens:,} tokens: {done.reason}", curve)
             rung = rung_of(done, recipe)
@@ -85,9 +84,9 @@ def rung_of(done: Record, recipe: Recipe) -> dict[str, Any]:
     """The final score of a shorter schedule, as a rung of the trial for the pruner."""
     short = Recipe.from_json(done.spec).schedule
     part = (short.tokens or 0) / (recipe.schedule.tokens or 1)
-    told = {"step": short.steps, "tokens": short.tokens, "seconds": done.seconds, "progress": part}
-    told |= {"bpb": done.bpb, "bytes": done.bytes, "complete": True}
-    return told | {"trainings": part if done.trained else 0.0}
+    point = {"step": short.steps, "tokens": short.tokens, "seconds": done.seconds, "progress": part}
+    point |= {"bpb": done.bpb, "bytes": done.bytes, "complete": True}
+    return point | {"trainings": part if done.trained else 0.0}
 
 
 def _ended(recipe: Recipe, folder: Path, state: str, reason: str, curve: list[dict[str, Any]]) -> Record:
