@@ -187,7 +187,7 @@ def _users(name: str, preset: Recipe) -> Space:
     try:
         found = getattr(importlib.import_module(module_name), variable)
     except ImportError as error:
-        raise ValueError(f"space {name!r}: {error}. The module must be importable from where you are.") from None
+        raise ValueError(f"space {name!r}: {error}. Run the command from the folder that contains the module.") from None
     except AttributeError:
         raise ValueError(f"space {name!r}: module {module_name!r} has no {variable!r}.") from None
     result = found(preset) if callable(found) and not isinstance(found, Space) else found

@@ -98,9 +98,8 @@ class Space:
         found: dict[str, BaseDistribution] = {}
         for parameter, alternatives in self.choices.items():
             lone = alternatives == (parameter,)
-            off = (
-                () if SLOTS[find(alternatives[0]).slot].default in alternatives else (OFF,)
-            )  # its default is what off would mean
+            # Where the slot's default is one of them, it is what off would mean.
+            off = () if SLOTS[find(alternatives[0]).slot].default in alternatives else (OFF,)
             found[parameter] = CategoricalDistribution((False, True) if lone else (*off, *alternatives))
         for key, (rule, default) in self._expanded_knobs().items():
             found[key] = distribution(rule, default)
@@ -134,7 +133,9 @@ class Space:
 
     def _made(self, params: Mapping[str, Any]) -> Recipe:
         if unknown := set(params) - set(self._distributions):
-            raise ValueError(f"space {self.name!r} has no parameter {sorted(unknown)[0]!r}.")
+            name = sorted(unknown)[0]
+            hint = did_you_mean(name, self._distributions) or f" It has: {', '.join(self._distributions)}."
+            raise ValueError(f"space {self.name!r} has no parameter {name!r}.{hint}")
         shape = {key.partition(".")[2]: value for key, value in params.items() if key.startswith("shape.")}
         base = self.preset.with_(**shape) if shape else self.preset
         chosen = [self._tuned(name, params) for name in self._chosen(params)]

@@ -159,5 +159,8 @@ def _checked(weights: dict[str, Tensor], info: ParameterInfo) -> Tensor:
 def _as_float16(pruned: Pruned, info: ParameterInfo) -> Quantised:
     weight = pruned.weight if pruned.after is None else pruned.weight * pruned.after
     if weight.numel() and float(weight.abs().max()) > LARGEST_FLOAT:
-        raise ValueError(f"quantise: {info.name} reaches {float(weight.abs().max()):.3g}, beyond fp16's {LARGEST_FLOAT:.0f}.")
+        raise ValueError(
+            f"quantise: {info.name} reaches {float(weight.abs().max()):.3g}, beyond fp16's {LARGEST_FLOAT:.0f}; the training "
+            "diverged, or its learning rate is too high."
+        )
     return Quantised(info, None, weight.to("cpu", torch.float16), None)

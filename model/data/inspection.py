@@ -233,7 +233,7 @@ def refuse_overlap(name: str, found: dict[str, Any], allow: bool) -> list[str]:
         first = found["splits"][split]["first"]
         raise ValueError(
             f"corpus {name!r}: {text}, first in document {first}. More than {SHARE:.1%} is refused, because a model scores "
-            "text better that it was trained on. Take it out of the training files, or allow it with --allow-overlap "
+            "text better if it was trained on it. Take it out of the training files, or allow it with --allow-overlap "
             "(allow_overlap=True)."
         )
     return [text + (f": more than {SHARE:.1%}, and allowed." if share > SHARE else ".")]
@@ -253,6 +253,6 @@ def check_round_trip(corpus: ShardCorpus, tokenizer: Tokenizer, documents: Docum
     changed = sum(not np.array_equal(tokenizer.encode(tokenizer.decode(d)), d) for d in sample)
     if changed > len(sample) / 2:
         raise ValueError(
-            f"corpus {corpus.name!r}: {changed} of {len(sample)} held-out documents, decoded and encoded again, are other "
-            "tokens: the shards were made with another tokenizer. Give the .model file they were made with."
+            f"corpus {corpus.name!r}: {changed} of {len(sample)} held-out documents become other tokens when they are decoded "
+            "and encoded again: the shards were made with another tokenizer. Give the .model file they were made with."
         )

@@ -92,7 +92,7 @@ def delete(
     if not dry_run:
         if not yes:
             if not sys.stdin.isatty():
-                raise ValueError("delete asks before it does anything, and there is nobody to ask here; give --yes.")
+                raise ValueError("delete asks first, and this is no terminal, so nobody can answer; give --yes.")
             if not typer.confirm("Delete it?", err=True):
                 raise SystemExit(1)
         folders.delete(what)

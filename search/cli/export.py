@@ -34,7 +34,7 @@ def find_trial(folder: Path, which: str, tell: Callable[[str], None] = lambda se
     if looked.damaged:
         tell(looked.in_words())
     if not found:
-        raise ValueError(f"{folder} has no finished trial.")
+        raise ValueError(f"{folder} has no finished trial to export. `golflab status {folder.name}` says what runs.")
     if which == "best":
         if (best := best_of(found)) is None:
             raise ValueError(f"No trial of {folder.name} completed within its limit.")
@@ -45,10 +45,9 @@ def find_trial(folder: Path, which: str, tell: Callable[[str], None] = lambda se
         raise ValueError(f"trial {which!r} cannot be exported, because its record is damaged: {spoiled[0]}.")
     matching = [r for r in found if r.recipe.startswith(which)]
     if len(matching) != 1:
-        said = "several begin" if matching else "none begins"
-        raise ValueError(
-            f"trial {which!r}: {said} so among {', '.join(sorted(r.recipe for r in found))}. `best` is understood too."
-        )
+        many = "several recipes begin" if matching else "no recipe begins"
+        known = ", ".join(sorted(record.recipe for record in found))
+        raise ValueError(f"trial {which!r}: {many} like this. Name one of {known}, or a trial's number, or best.")
     return Recipe.from_json(matching[0].spec), matching[0]
 
 
