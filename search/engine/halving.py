@@ -1,8 +1,8 @@
 """Successive halving over complete shorter schedules.
 
-With a warmdown the score of a truncated run says little about its end, so a trial first runs *complete* schedules with a
-fraction of the tokens, warmdown and all, and is promoted to the next longer one if Optuna's ``SuccessiveHalvingPruner``
-(Jamieson and Talwalkar, 2016; Li et al., 2020) lets it. Records of shorter schedules lie apart from the full ones, in
+With a warmdown, the score of a truncated run says little about its end. So a trial first runs *complete* schedules, warmdown
+included, with a fraction of the tokens. Optuna's ``SuccessiveHalvingPruner`` (Jamieson and Talwalkar, 2016; Li et al., 2020)
+decides whether it is promoted to the next longer one. Records of shorter schedules lie apart from the full ones, in
 ``runs/NAME/shorter``, and are never ranked with them.
 """
 
