@@ -15,6 +15,7 @@ from golflab.model.audit.experiments.bench import Bench
 from golflab.model.audit.experiments.order import explained
 from golflab.model.audit.experiments.texts import Text
 from golflab.model.audit.verdict import Verdicts
+from golflab.model.system.wording import number_of
 
 LOOKAHEAD = 32  # tokens; influence from further ahead means that the model learned from the text before it scored
 MASS_ERROR = 1e-3  # largest difference of the sum of all probabilities from 1
@@ -207,7 +208,8 @@ def causal(bench: Bench, probes: Probes) -> Verdicts:
         evidence = f"a text with other tokens after a position could not be scored: {bench.failed}"
     else:
         evidence = (
-            f"altering later text changed {count} earlier scores{order}, by up to {largest:.3g} nats and {reach} tokens back"
+            f"altering later text changed {number_of(count, 'earlier score')}{order}, by up to {largest:.3g} nats and "
+            f"{number_of(reach, 'token')} back"
         )
     evidence += f"; {finding}" if finding else ""
     learned = ("pass", f"no influence from more than {LOOKAHEAD} tokens ahead")

@@ -77,9 +77,9 @@ def not_numbers(nats: np.ndarray, tolerance: float) -> str:
     if not len(scored):
         return "no target was scored"
     if not np.isfinite(scored).all():
-        return f"{int((~np.isfinite(scored)).sum())} scores are infinite"
+        return f"infinite scores: {int((~np.isfinite(scored)).sum())}"
     if (scored < -tolerance).any():
-        return f"{int((scored < -tolerance).sum())} scores are negative, as those of a probability above one"
+        return f"negative scores, as those of a probability above one: {int((scored < -tolerance).sum())}"
     return ""
 
 

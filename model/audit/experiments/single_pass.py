@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from golflab.model.audit.experiments.bench import Bench
+from golflab.model.system.wording import number_of, was
 
 CALLS = 2  # more scorings of the same text
 
@@ -12,12 +13,16 @@ CALLS = 2  # more scorings of the same text
 def settled(bench: Bench) -> str:
     """Which targets were scored twice or never; empty if none. Only the end of the text may be left unscored."""
     if twice := int((bench.settled > 1).sum()):
-        return f"{twice} tokens were scored more than once"
+        return f"{number_of(twice, 'token')} {was(twice)} scored more than once"
     unscored = np.isnan(bench.nats) | (bench.settled == 0)
     scored = np.flatnonzero(~unscored)
     end = int(scored[-1]) + 1 if len(scored) else 0
     if missing := int(unscored[:end].sum()) if end else len(unscored):
-        return f"{missing} tokens were never scored, though later ones were" if end else "no token was scored"
+        return (
+            f"{number_of(missing, 'token')} {was(missing)} never scored, though later ones were"
+            if end
+            else "no token was scored"
+        )
     if end < len(unscored):
         bench.notes.append(f"the last {len(unscored) - end:,} of {len(unscored):,} tokens are left unscored")
     return ""
