@@ -38,9 +38,9 @@ class Sparse:
         for key, value in values.items():
             if key not in here:
                 here[key] = ([], [])
-            rows, told = here[key]
+            rows, filled = here[key]
             rows.append(row)
-            told.append(value)
+            filled.append(value)
 
     def columns(self, rows: int, into: dict[str, Any]) -> list[str]:
         """Add a column for everything that varies; return the techniques every run had."""
@@ -75,8 +75,8 @@ def whole_numbers(values: list[Any]) -> Any:
     known = ~np.isnan(numbers)
     if not ((numbers[known] == np.floor(numbers[known])) & (np.abs(numbers[known]) < 2.0**63)).all():
         return numbers
-    told = np.array([0 if gap else int(v) for v, gap in zip(values, ~known, strict=True)], np.int64)
-    return told if known.all() else pd.arrays.IntegerArray(told, ~known)
+    whole = np.array([0 if gap else int(v) for v, gap in zip(values, ~known, strict=True)], np.int64)
+    return whole if known.all() else pd.arrays.IntegerArray(whole, ~known)
 
 
 def times(values: list[Any]) -> pd.Series:

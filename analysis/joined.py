@@ -12,16 +12,16 @@ import pandas as pd
 
 def chosen_by_search(experiment: Mapping[str, Any]) -> bool:
     """Whether an experiment proposed its recipes by looking at earlier scores: it had a space, and no design."""
-    told = {**experiment.get("options", {}), **experiment}
-    return bool(told.get("space")) and not told.get("design") and not told.get("planned")
+    facts = {**experiment.get("options", {}), **experiment}
+    return bool(facts.get("space")) and not facts.get("design") and not facts.get("planned")
 
 
 def looked_at_scores(table: pd.DataFrame) -> bool:
     """Whether runs of a table were chosen by looking at earlier scores."""
-    told = table.attrs.get("experiment")
-    if "adaptive" in table and (told is None or "experiments" in told):
+    facts = table.attrs.get("experiment")
+    if "adaptive" in table and (facts is None or "experiments" in facts):
         return bool(table["adaptive"].any())
-    return chosen_by_search(told or {})
+    return chosen_by_search(facts or {})
 
 
 def whole(table: pd.DataFrame) -> pd.DataFrame:

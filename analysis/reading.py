@@ -166,19 +166,20 @@ def _wrong_refusal(refusal: Any) -> str:
     return "" if sound else "refusal has no words, bytes or limit"
 
 
-def merged(told_of: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def merged(experiments: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The contents of several ``experiment.json`` as one: values that all share, and each of them under ``experiments``."""
-    if len(told_of) == 1:
-        return dict(next(iter(told_of.values())))
-    all_told = list(told_of.values())
-    out = {key: value for key, value in all_told[0].items() if all(key in t and t[key] == value for t in all_told)}
-    options = [told.get("options", {}) for told in all_told]
+    if len(experiments) == 1:
+        return dict(next(iter(experiments.values())))
+    bodies = list(experiments.values())
+    out = {key: value for key, value in bodies[0].items() if all(key in body and body[key] == value for body in bodies)}
+    options = [body.get("options", {}) for body in bodies]
     out["options"] = {key: value for key, value in options[0].items() if all(key in o and o[key] == value for o in options)}
     counts: Counter[str] = Counter()
-    for told in all_told:
-        counts.update(told.get("counts") or {})
+    for body in bodies:
+        counts.update(body.get("counts") or {})
     for single in ("planned", "refusal", "resume", "id", "place", "study"):  # specific to one experiment
         out.pop(single, None)
-    presets = {recipe: name for told in all_told for recipe, name in (told.get("presets") or {}).items()}
+    presets = {recipe: name for body in bodies for recipe, name in (body.get("presets") or {}).items()}
     out |= {"presets": presets} if presets else {}
-    return out | {"name": " + ".join(told_of), "counts": dict(counts), "experiments": {k: dict(v) for k, v in told_of.items()}}
+    own = {name: dict(body) for name, body in experiments.items()}
+    return out | {"name": " + ".join(experiments), "counts": dict(counts), "experiments": own}

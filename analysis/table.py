@@ -46,7 +46,7 @@ import pandas as pd
 from golflab.analysis.columns import Sparse, condition_of, floats, machine_of, machines_of, times, whole_numbers
 from golflab.analysis.joined import chosen_by_search, whole
 from golflab.analysis.reading import Reading, experiment, labels, located, merged
-from golflab.model.record import said_damaged
+from golflab.model.record import damaged_in_words
 
 PLAIN = [
     "recipe",
@@ -90,8 +90,8 @@ def load(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     if isinstance(path, str | Path) and Path(path).suffix == ".parquet":
         return _from_parquet(located(path))
     table = read(path)
-    if told := said_damaged(table.attrs["damaged"]):
-        warnings.warn(told, stacklevel=2)
+    if warning := damaged_in_words(table.attrs["damaged"]):
+        warnings.warn(warning, stacklevel=2)
     return table
 
 
@@ -108,24 +108,24 @@ def read(path: str | Path | Sequence[str | Path]) -> pd.DataFrame:
             gc.enable()
     for name, place in reading.paths.items():
         if not reading.runs[name]:
-            told = " ".join(filter(None, [said_damaged(reading.damaged)]))
+            damage = " ".join(filter(None, [damaged_in_words(reading.damaged)]))
             raise ValueError(
-                f"{place} has no record yet. A finished run writes one to {place}/trials/<recipe>/record.json. {told}".strip()
+                f"{place} has no record yet. A finished run writes one to {place}/trials/<recipe>/record.json. {damage}".strip()
             )
-    told_of = {name: experiment(place) for name, place in reading.paths.items()}
+    experiments = {name: experiment(place) for name, place in reading.paths.items()}
     table["experiment"] = np.repeat(list(reading.runs), list(reading.runs.values())).astype(object)
-    table["adaptive"] = _adaptive(table, told_of)
-    table.attrs.update(experiment=merged(told_of), damaged=reading.damaged)
+    table["adaptive"] = _adaptive(table, experiments)
+    table.attrs.update(experiment=merged(experiments), damaged=reading.damaged)
     return table
 
 
-def _adaptive(table: pd.DataFrame, told_of: Mapping[str, Mapping[str, Any]]) -> np.ndarray:
+def _adaptive(table: pd.DataFrame, experiments: Mapping[str, Mapping[str, Any]]) -> np.ndarray:
     """(runs,) whether a search chose the run by looking at earlier scores."""
     out = np.zeros(len(table), bool)
-    for name, told in told_of.items():
+    for name, facts in experiments.items():
         here = (table["experiment"] == name).to_numpy()
-        planned = told.get("planned")
-        out[here] = ~table.loc[here, "recipe"].isin(planned) if planned else chosen_by_search(told)
+        planned = facts.get("planned")
+        out[here] = ~table.loc[here, "recipe"].isin(planned) if planned else chosen_by_search(facts)
     return out
 
 

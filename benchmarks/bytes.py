@@ -124,10 +124,10 @@ def full_size() -> list[ParameterInfo]:
 
 def synthetic(infos: list[ParameterInfo], spread: float = 0.1) -> dict[str, torch.Tensor]:
     """Gaussian weights whose rows and columns differ in size."""
-    dice = torch.Generator().manual_seed(0)
-    lines = {i.name: [torch.randn(n, generator=dice) * spread for n in i.shape] for i in infos}
+    generator = torch.Generator().manual_seed(0)
+    lines = {i.name: [torch.randn(n, generator=generator) * spread for n in i.shape] for i in infos}
     sizes = {name: torch.exp(rows[:, None] + columns[None, :]) for name, (rows, columns) in lines.items()}
-    return {i.name: 0.1 * sizes[i.name] * torch.randn(i.shape, generator=dice) for i in infos}
+    return {i.name: 0.1 * sizes[i.name] * torch.randn(i.shape, generator=generator) for i in infos}
 
 
 def speed() -> None:
@@ -156,8 +156,8 @@ def gptq_speed(tokens: int = 32_768) -> None:
     model = GPT(recipe, Place.choose("cpu").dtype)
     initialize(model, recipe)
     model.set_progress(1.0)
-    dice, context = torch.Generator().manual_seed(0), recipe.shape.context
-    batches = [torch.randint(0, recipe.shape.vocabulary, (1, context), generator=dice) for _ in range(tokens // context)]
+    generator, context = torch.Generator().manual_seed(0), recipe.shape.context
+    batches = [torch.randint(0, recipe.shape.vocabulary, (1, context), generator=generator) for _ in range(tokens // context)]
     begun = time.process_time()
     hessians = collect(model, batches)
     collected = time.process_time()
@@ -200,8 +200,8 @@ def forecasts(folders: list[Path]) -> None:
             rows = [(e, hit) for before, e, hit, absolute in errors if before in wanted and absolute == (kind[0] == "a")]
             if rows:
                 sizes, covered = np.array([e for e, _ in rows]), sum(hit for _, hit in rows)
-                told = (np.sqrt((sizes**2).mean()), np.abs(sizes).mean(), np.abs(sizes).max())
-                shown = " | ".join(f"{100 * number:.2f} %" for number in told)
+                errors = (np.sqrt((sizes**2).mean()), np.abs(sizes).mean(), np.abs(sizes).max())
+                shown = " | ".join(f"{100 * number:.2f} %" for number in errors)
                 print(f"| {kind} | {title} | {len(rows)} | {shown} | {covered} of {len(rows)} |")
     print("\n| measured at this share of the run, against the end | trials | RMS | largest |\n|---|---|---|---|")
     for share, gaps in sorted(rungs.items()):
@@ -219,10 +219,10 @@ def refused(folder: Path, cache: Path, train: int, draws: int = 300) -> None:
 
     ledger = open_ledger(options_of(folder.name, str(folder.parent)))
     ledger.reconcile()  # which teaches the forecast
-    counts, dice = ledger.counts(), random.Random(1)
-    told = [f"{counts[key]} {key}" for key in ("asked", "not_fitting", "trained", "over_limit", "complete")]
-    print(f"{folder.name}: {', '.join(told)}\n")
-    recipes = {r.hash: r for r in (ledger.space.recipe(ledger.space.random(dice)) for _ in range(draws))}
+    counts, generator = ledger.counts(), random.Random(1)
+    parts = [f"{counts[key]} {key}" for key in ("asked", "not_fitting", "trained", "over_limit", "complete")]
+    print(f"{folder.name}: {', '.join(parts)}\n")
+    recipes = {r.hash: r for r in (ledger.space.recipe(ledger.space.random(generator)) for _ in range(draws))}
     chances = {name: ledger.chance(recipe) for name, recipe in recipes.items()}
 
     def measured(recipe: Recipe) -> int:
@@ -252,10 +252,10 @@ def full() -> None:
     for name in PRESETS:
         recipe = preset(name, "full")
         infos, stated = inventory(recipe), PUBLISHED.get(name.removesuffix("_as_published"))
-        told = forecast(infos, recipe, 0)
-        beside = "– | –" if stated is None else f"{stated:,} | {100 * (told.mid / stated - 1):+.1f} %"
+        size = forecast(infos, recipe, 0)
+        beside = "– | –" if stated is None else f"{stated:,} | {100 * (size.mid / stated - 1):+.1f} %"
         count = sum(i.count for i in infos)
-        print(f"| {name} | {count:,} | {told.mid:,} ({told.low:,} … {told.high:,}) | {beside} |", flush=True)
+        print(f"| {name} | {count:,} | {size.mid:,} ({size.low:,} … {size.high:,}) | {beside} |", flush=True)
 
 
 def main() -> None:

@@ -88,7 +88,7 @@ def _raw(tensors: Any) -> tuple[bytes, ...]:
 
 
 def _batches(recipe: Recipe) -> tuple[bytes, ...]:
-    source = recipe.tenant("batches").build(TINY)(stream(), 8 * BATCH, 0)  # type: ignore[union-attr]
+    source = recipe.build("batches")(stream(), 8 * BATCH, 0)
     return _raw(source.batch(step)[0] for step in range(12))
 
 
@@ -100,9 +100,9 @@ def _model(recipe: Recipe) -> tuple[bytes, ...]:
 
 
 def _training(recipe: Recipe) -> tuple[bytes, ...]:
-    source = recipe.tenant("batches").build(TINY)(stream(), BATCH, 0)  # type: ignore[union-attr]
+    source = recipe.build("batches")(stream(), BATCH, 0)
     done = train(recipe, source)
-    return _raw(done.chosen(recipe.tenant("average")).values())
+    return _raw(done.chosen(recipe.technique_in("average")).values())
 
 
 @functools.cache
@@ -117,7 +117,7 @@ def _weighed(recipe: Recipe) -> tuple[Any, dict[str, Tensor]]:
 
 def _integers(recipe: Recipe) -> tuple[bytes, ...]:
     infos, weights = _weighed(recipe)
-    if recipe.tenant("rounding").name == "gptq" or recipe.tenant("trim") is not None:  # type: ignore[union-attr]
+    if recipe.technique_in("rounding").name == "gptq" or recipe.technique_in("trim") is not None:  # type: ignore[union-attr]
         done = finished(recipe, weights)[0]
     else:
         done = quantise(weights, infos, recipe, None, code_bytes=0)

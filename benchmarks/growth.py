@@ -70,8 +70,8 @@ def make_up(folder: Path, trials: int, space: str) -> None:
         if recipe.hash in seen:
             continue
         seen.add(recipe.hash)
-        told = {"asked": 1, "not_fitting": 0, "source": "posterior"}
-        proposal = book._entries.enter(recipe, params, dict(book.problem.space), told)
+        attrs = {"asked": 1, "not_fitting": 0, "source": "posterior"}
+        proposal = book._entries.enter(recipe, params, dict(book.problem.space), attrs)
         bpb = 2.2 + sum(effects[name] for name, value in params.items() if value is True) + rng.normal(0, 0.0007)
         size = int(min(proposal.forecast["mid"], recipe.limit - 1000) * (1 + 0.005 * rng.normal()))
         for step in RUNGS:

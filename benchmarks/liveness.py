@@ -91,7 +91,7 @@ def losses(recipe: Recipe) -> tuple[float, float]:
 
 def exported(recipe: Recipe) -> dict[str, torch.Tensor]:
     """The weights a short training of the recipe exports."""
-    return trained(recipe).chosen(recipe.tenant("average"))
+    return trained(recipe).chosen(recipe.technique_in("average"))
 
 
 if __name__ == "__main__":

@@ -172,7 +172,7 @@ def _escaped(text: str) -> str:
 
 def _knobs(technique: Any, described: dict[str, str]) -> list[str]:
     """Name, default, range and meaning of each knob."""
-    told = []
+    lines = []
     for spec in dataclasses.fields(technique):
         rule = spec.metadata["knob"]
         if rule.choices:
@@ -182,8 +182,8 @@ def _knobs(technique: Any, described: dict[str, str]) -> list[str]:
         faults = ", ".join(f"`{_plain(fault)}`" for fault in rule.faults)
         allowed += f"; {faults} only to reproduce a published fault" if faults else ""
         meaning = f": {_escaped(described[spec.name])}" if spec.name in described else ""
-        told.append(f"`{spec.name}` = {_plain(spec.default)} ({allowed}){meaning}")
-    return told
+        lines.append(f"`{spec.name}` = {_plain(spec.default)} ({allowed}){meaning}")
+    return lines
 
 
 def _plain(value: Any) -> str:

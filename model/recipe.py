@@ -8,7 +8,6 @@ their slot's default are left out, so that two recipes meaning the same thing ar
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 import json
@@ -18,6 +17,7 @@ from typing import Any
 
 from golflab.model.shape import Data, Schedule, Shape, make_plain
 from golflab.model.slots import SLOTS
+from golflab.model.system.wording import did_you_mean
 from golflab.model.technique import Technique, find
 
 
@@ -64,13 +64,13 @@ class Recipe:
                 raise ValueError(f"recipe: {named} both fill the slot {slot!r}, which holds one.")
         # Knob values that mean the same model in this recipe become one value, so that they are the same recipe.
         settled = [t.canonical(self) for t in self.techniques]
-        self.__dict__.pop("_tenants", None)  # cached before the techniques had their final form
+        self.__dict__.pop("_filled", None)  # cached before the techniques had their final form
         # An exported script carries only the default techniques that it uses, so no other default is looked up.
-        told = sorted(
+        ordered = sorted(
             (t for t in settled if not (SLOTS[t.slot].default == t.name and (t,) == _default(t.slot))),
             key=lambda t: (order.index(t.slot), t.name),
         )
-        object.__setattr__(self, "techniques", tuple(told))
+        object.__setattr__(self, "techniques", tuple(ordered))
 
     def _check_parts(self) -> None:
         make_plain(self, "recipe")
@@ -107,7 +107,7 @@ class Recipe:
             elif key in {"shape", "schedule", "data", "limit", "seed", "name"}:
                 top[key] = value
             else:
-                raise ValueError(f"recipe: unknown field {key!r}{_nearest(key, _field_names())}.")
+                raise _unknown_field(key, _field_names())
         for part, values in fields.items():
             if values:
                 top[part] = dataclasses.replace(top.get(part, getattr(self, part)), **values)
@@ -127,18 +127,22 @@ class Recipe:
 
     # ------------------------------------------------------------------ ask
 
-    def tenants(self, slot: str) -> tuple[Technique, ...]:
+    def techniques_in(self, slot: str) -> tuple[Technique, ...]:
         """The techniques in ``slot``; the default one where the recipe names none."""
-        return self._tenants[slot]
+        return self._filled[slot]
 
     @functools.cached_property
-    def _tenants(self) -> dict[str, tuple[Technique, ...]]:
+    def _filled(self) -> dict[str, tuple[Technique, ...]]:
         named = _by_slot(self.techniques)
         return {slot: named.get(slot) or _default(slot) for slot in SLOTS}
 
-    def tenant(self, slot: str) -> Technique | None:
+    def technique_in(self, slot: str) -> Technique | None:
         """The technique in a slot that holds one, or None."""
-        return next(iter(self.tenants(slot)), None)
+        return next(iter(self.techniques_in(slot)), None)
+
+    def all_techniques(self) -> tuple[Technique, ...]:
+        """The techniques in all slots, the slots' defaults included, in slot order."""
+        return tuple(t for slot in SLOTS for t in self.techniques_in(slot))
 
     def build(self, slot: str, layer: int | None = None) -> Any:
         """What the technique in a slot that holds one builds for this shape; None where the slot is empty.
@@ -147,7 +151,7 @@ class Recipe:
             slot: its name, one of `golflab.model.slots.SLOTS`.
             layer: the block it is built for, in slots that are filled per layer.
         """
-        technique = self.tenant(slot)
+        technique = self.technique_in(slot)
         return None if technique is None else technique.build(self.shape, layer)
 
     def check(self) -> Recipe:
@@ -157,7 +161,7 @@ class Recipe:
             ValueError: two techniques clash, one that another needs is missing, or a technique's `check` fails; with the
                 reason.
         """
-        names = {t.name for slot in SLOTS for t in self.tenants(slot)}
+        names = {t.name for t in self.all_techniques()}
         for t in self.techniques:
             why: str | None
             for other, why in t.clashes.items():
@@ -166,10 +170,9 @@ class Recipe:
             for other, why in t.needs.items():
                 if other not in names:
                     raise ValueError(f"{t.name} needs {other}: {why} Add `{other}` or leave `{t.name}` out.")
-        for slot in SLOTS:
-            for t in self.tenants(slot):
-                if why := t.check(self):
-                    raise ValueError(f"{t.name}: {why}")
+        for t in self.all_techniques():
+            if why := t.check(self):
+                raise ValueError(f"{t.name}: {why}")
         return self
 
     # ------------------------------------------------------------------ JSON and identity
@@ -189,10 +192,8 @@ class Recipe:
         Raises:
             ValueError: an unknown field or technique, or a value out of range.
         """
-        if unknown := set(body) - _field_names(top=True):
-            raise ValueError(
-                f"recipe: unknown field {sorted(unknown)[0]!r}{_nearest(sorted(unknown)[0], _field_names(top=True))}."
-            )
+        if unknown := sorted(set(body) - _field_names(top=True)):
+            raise _unknown_field(unknown[0], _field_names(top=True))
         try:
             parts = {part: cls(**body.get(part, {})) for part, cls in _PARTS.items()}
             techniques = tuple(find(name)(**settings) for name, settings in body.get("techniques", {}).items())
@@ -229,6 +230,6 @@ def _field_names(top: bool = False) -> set[str]:
     return names if top else names.union(*({f.name for f in dataclasses.fields(cls)} for cls in _PARTS.values()))
 
 
-def _nearest(word: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(word, sorted(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
+def _unknown_field(name: str, known: set[str]) -> ValueError:
+    hint = did_you_mean(name, known)
+    return ValueError(f"recipe: unknown field {name!r}.{hint} The fields are: {', '.join(sorted(known))}.")

@@ -22,14 +22,25 @@ from typing import Any
 
 import numpy as np
 
-from golflab.model.schema import STATES, WHOLE_FIELDS, problem, said_damaged
+from golflab.model.schema import STATES, WHOLE_FIELDS, damaged_in_words, problem
 from golflab.model.system.files import write_atomic
 from golflab.model.system.untrusted import parse_json, read_json, read_whole
 
 # `problem` and `read_json` are used by analyses, too, which import this module and none below it.
 __all__ = [
-    "STATES", "Found", "Record", "disk_full", "folders_in", "load_documents", "look_through", "problem", "read_body",
-    "read_json", "records_in", "said_damaged", "shown_path",
+    "STATES",
+    "Found",
+    "Record",
+    "damaged_in_words",
+    "disk_full",
+    "folders_in",
+    "load_documents",
+    "look_through",
+    "problem",
+    "read_body",
+    "read_json",
+    "records_in",
+    "shown_path",
 ]  # fmt: skip
 
 MOST_BYTES = 64_000_000  # of a record.json; a long run's is a hundredth of that
@@ -214,9 +225,9 @@ class Found:
     records: list[tuple[Path, Record]]
     damaged: list[str]
 
-    def said(self) -> str:
+    def in_words(self) -> str:
         """How many are damaged, and which, in a sentence; empty where none is."""
-        return said_damaged(self.damaged)
+        return damaged_in_words(self.damaged)
 
 
 def look_through(folder: Path) -> Found:

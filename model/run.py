@@ -186,7 +186,7 @@ def training(recipe: Recipe, cache: Path, *, on_step: OnStep | None = None, devi
         raise ValueError(f"the training of recipe {recipe.hash} failed: {failure}") from failure
     job.settle()
     model = empty_model(recipe, job.place.device, job.place.dtype)
-    return Training(job.training, trained.chosen(recipe.tenant("average")), model, job.data)
+    return Training(job.training, trained.chosen(recipe.technique_in("average")), model, job.data)
 
 
 def packed(recipe: Recipe, cache: Path, device: str = "auto") -> bytes:

@@ -210,7 +210,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:39]}…"
 
 
-def said_damaged(damaged: list[str]) -> str:
+def damaged_in_words(damaged: list[str]) -> str:
     """How many records are damaged, and which, in a sentence; empty where none is."""
     count, shown = len(damaged), "; ".join(damaged[:5])
     more = f"; and {count - 5} more" if count > 5 else ""

@@ -102,7 +102,7 @@ class Schedule:
                 f"schedule: batch_tokens={self.batch_tokens} must be a multiple of micro_tokens={self.micro_tokens}."
             )
         if self.tokens is not None and self.tokens < self.batch_tokens:
-            raise ValueError(f"schedule: tokens={self.tokens} is less than one step of {self.batch_tokens}.")
+            raise ValueError(f"schedule: tokens={self.tokens} is less than one step; give at least {self.batch_tokens}.")
         if self.seconds is not None and not 0 < self.seconds < math.inf:
             raise ValueError(f"schedule: seconds={self.seconds} must be a positive number.")
 

@@ -83,12 +83,7 @@ SLOTS: dict[str, Slot] = {
         Slot("bits", "quantise", "a parameter's info -> the grid it is stored on, None for fp16", default="int8_rows"),
         Slot("clip", "quantise", "matrix (out,in), largest level, its info -> one scale per row", default="row_max"),
         Slot("protect", "quantise", "weights, infos, Hessians, grids -> which columns are kept on a finer grid, by name"),
-        Slot(
-            "rounding",
-            "quantise",
-            "matrix, scales, grid, Hessian, mask to keep, info, finer columns -> integers",
-            default="nearest",
-        ),
+        Slot("rounding", "quantise", "matrix to round, with its scales, grid and Hessian -> integers", default="nearest"),
         Slot("correct", "quantise", "weights, quantised parameters -> quantised parameters with what corrects them"),
         Slot("trim", "quantise", "quantised parameters, their packed size, room -> parameters that pack into fewer bytes"),
         Slot("layout", "pack", "integers and fp16 numbers -> planes of bytes and back", default="shared_row"),

@@ -46,14 +46,14 @@ ENTRY_MODULES = {
 def training_part(recipe: Recipe) -> Recipe:
     """What a training can see: no text but its batches, no limit, and no average that every training keeps anyway."""
     part = _part(recipe, "data", "model", "train")
-    average = part.tenant("average")
+    average = part.technique_in("average")
     return part if average is None or average not in _usual(part) else part.without(average.name)
 
 
 def finishing_part(recipe: Recipe) -> Recipe:
     """What quantising and packing can see: all but the evaluation, and the limit only where a technique trims to it."""
     part = _part(recipe, "data", "model", "train", "quantise", "pack")
-    return part.with_(limit=recipe.limit) if part.tenant("trim") is not None else part
+    return part.with_(limit=recipe.limit) if part.technique_in("trim") is not None else part
 
 
 def scoring_part(recipe: Recipe) -> Recipe:
@@ -63,22 +63,23 @@ def scoring_part(recipe: Recipe) -> Recipe:
 
 def _part(recipe: Recipe, *stages: str) -> Recipe:
     """A recipe's techniques of these stages and of the slots that they read, without data, limit and name."""
-    return dataclasses.replace(recipe, techniques=tuple(_tenants(recipe, *stages)), data=Data(), limit=Recipe.limit, name="")
+    kept = tuple(_techniques_of(recipe, *stages))
+    return dataclasses.replace(recipe, techniques=kept, data=Data(), limit=Recipe.limit, name="")
 
 
-def _tenants(recipe: Recipe, *stages: str) -> list[Technique]:
+def _techniques_of(recipe: Recipe, *stages: str) -> list[Technique]:
     """The techniques in all slots of these stages, defaults included, and in the slots of later stages that they read."""
     open_ends, found = [slot.name for slot in SLOTS.values() if slot.stage in stages], dict[str, tuple[Technique, ...]]()
     while open_ends:
         if (name := open_ends.pop(0)) not in found:
-            found[name] = recipe.tenants(name)
+            found[name] = recipe.techniques_in(name)
             open_ends += [read for t in found[name] for read in t.reads]
-    return [t for tenants in found.values() for t in tenants]
+    return [t for techniques in found.values() for t in techniques]
 
 
 def _usual(recipe: Recipe) -> list[Technique]:
     """The averages that every training keeps."""
-    own = recipe.tenant("average")
+    own = recipe.technique_in("average")
     return kept_averages(recipe if own is None else recipe.without(own.name))
 
 
@@ -96,10 +97,10 @@ def train_key(recipe: Recipe, fingerprint: str, conditions: Conditions, read: Re
     """
     part = training_part(recipe)
     averages = kept_averages(part)
-    told = part.to_json() | {"averages": [{t.name: t.settings()} for t in averages], "text": fingerprint}
+    content = part.to_json() | {"averages": [{t.name: t.settings()} for t in averages], "text": fingerprint}
     under = conditions if recipe.schedule.seconds is not None else dataclasses.replace(conditions, pace="")
-    code = _code("train", [*_tenants(recipe, "data", "model", "train"), *averages], read)
-    return digest([told, dataclasses.asdict(under), code])
+    code = _code("train", [*_techniques_of(recipe, "data", "model", "train"), *averages], read)
+    return digest([content, dataclasses.asdict(under), code])
 
 
 def later_keys(recipe: Recipe, trained: str, conditions: Conditions, read: Read = source) -> dict[str, str]:
@@ -115,17 +116,17 @@ def later_keys(recipe: Recipe, trained: str, conditions: Conditions, read: Read 
         Keys of ``pack`` (quantise and pack), ``evaluate`` (the artifact) and ``float`` (the same weights before quantisation).
     """
     place = [conditions.device, conditions.dtype]
-    finish, scoring, average = finishing_part(recipe), scoring_part(recipe), recipe.tenant("average")
-    room = None if recipe.tenant("trim") is None else recipe.limit - exact_code_bytes(recipe)
+    finish, scoring, average = finishing_part(recipe), scoring_part(recipe), recipe.technique_in("average")
+    room = None if recipe.technique_in("trim") is None else recipe.limit - exact_code_bytes(recipe)
     weights = [trained, None if average is None else {average.name: average.settings()}]
-    pack = digest([weights, finish.to_json(), room, place, _code("pack", _tenants(recipe, "quantise", "pack"), read)])
-    scored = [scoring.to_json(), recipe.data.split, place, _code("evaluate", _tenants(recipe, "evaluate"), read)]
+    pack = digest([weights, finish.to_json(), room, place, _code("pack", _techniques_of(recipe, "quantise", "pack"), read)])
+    scored = [scoring.to_json(), recipe.data.split, place, _code("evaluate", _techniques_of(recipe, "evaluate"), read)]
     return {"pack": pack, "evaluate": digest([pack, scored]), "float": digest([weights, scored])}
 
 
-def trained_key(key: str, told: dict[str, Any]) -> str:
+def trained_key(key: str, facts: dict[str, Any]) -> str:
     """The name of a training in the cache: its key, and an own name where several trainings can have the same key."""
-    return digest([key, told["own"]]) if told.get("own") else key
+    return digest([key, facts["own"]]) if facts.get("own") else key
 
 
 def _code(stage: str, techniques: Collection[Technique], read: Read) -> str:
@@ -158,9 +159,9 @@ class Cache:
                 os.utime(self.path(stage, key))
         return found
 
-    def write(self, stage: str, key: str, tensors: dict[str, Tensor], told: dict[str, Any]) -> None:
+    def write(self, stage: str, key: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Keep a stage's result."""
-        write_tensors(self.path(stage, key), tensors, told)
+        write_tensors(self.path(stage, key), tensors, facts)
 
     @contextlib.contextmanager
     def lock(self, stage: str, key: str) -> Iterator[None]:

@@ -8,7 +8,6 @@ is the registry: `catalogue` finds every technique there is, and a new one needs
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import importlib
 import pkgutil
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from golflab.model.shape import Shape, plain_value
 from golflab.model.slots import SLOTS, STAGES
+from golflab.model.system.wording import did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -193,12 +193,12 @@ class Technique:
 
     def settings(self) -> dict[str, Any]:
         """Knob values for JSON; a knob that was added `later` is included only where it differs from its default."""
-        told = {}
+        values = {}
         for spec in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, spec.name)
             if not (spec.metadata.get("later") and value == spec.default):
-                told[spec.name] = value
-        return told
+                values[spec.name] = value
+        return values
 
     def __str__(self) -> str:
         changed = ",".join(
@@ -230,8 +230,7 @@ def find(name: str) -> type[Technique]:
     plain = {known.replace("_", ""): known for known in _modules()}
     key = plain.get(name.replace("_", "").replace("-", "").lower(), name)
     if key not in _modules():
-        near = difflib.get_close_matches(key, _modules(), n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(key, _modules(), cutoff=0.5)
         raise ValueError(f"There is no technique called {name!r}.{hint} `golflab techniques` lists all of them.")
     module = importlib.import_module(_modules()[key])
     classes = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Technique)]
@@ -262,8 +261,7 @@ def parse(text: str) -> Technique:
     for part in filter(None, rest.split(",")):
         key, _, value = part.partition("=")
         if key not in defaults:
-            near = difflib.get_close_matches(key, defaults, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(key, defaults)
             raise ValueError(f"{cls.name} has no knob {key!r}.{hint} Its knobs: {', '.join(defaults) or 'none'}.")
         settings[key] = _read(cls.name, key, value, defaults[key])
     return cls(**settings)

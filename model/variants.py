@@ -149,10 +149,10 @@ def variants(
     for recipe in recipes:
         begun, mine = time.perf_counter(), _quantising(recipe)
         if fresh := mine != key:
-            rounding = " ".join(str(t) for slot in ("rounding", "rotate") for t in recipe.tenants(slot))
+            rounding = " ".join(str(t) for slot in ("rounding", "rotate") for t in recipe.techniques_in(slot))
             if rounding not in hessians:
                 hessians[rounding] = None if calibrate is None else calibrate(recipe)
-            code = exact_code_bytes(recipe) if recipe.tenant("trim") else None
+            code = exact_code_bytes(recipe) if recipe.technique_in("trim") else None
             key, quantised = mine, quantise(weights, infos, recipe, hessians[rounding], code)
             loss = stored_loss(rotated(weights, infos, recipe), quantised)
         blob, code = pack(quantised, recipe), exact_code_bytes(recipe)
@@ -161,18 +161,18 @@ def variants(
             raise RuntimeError(f"variants: recipe {recipe.hash} did not unpack to what was packed.")
         if fresh and score is not None:
             found = score(back)
-        slots = {slot: " ".join(map(str, recipe.tenants(slot))) for slot in FINISHING}
+        slots = {slot: " ".join(map(str, recipe.techniques_in(slot))) for slot in FINISHING}
         seconds = round(time.perf_counter() - begun, 3)
         yield Variant(slots, recipe.hash, len(blob) + code, found, loss, seconds, recipe.limit)
 
 
 def _quantising(recipe: Recipe) -> tuple[str, ...]:
     """The techniques that decide the integers; with trimming these include the packing, since it trims to the packed size."""
-    slots = FINISHING if recipe.tenant("trim") is not None else QUANTISING
-    return tuple(f"{slot} {t}" for slot in slots for t in recipe.tenants(slot))
+    slots = FINISHING if recipe.technique_in("trim") is not None else QUANTISING
+    return tuple(f"{slot} {t}" for slot in slots for t in recipe.techniques_in(slot))
 
 
-class Ruler:
+class TextScorer:
     """Scores weights on one text, always in the same way; by default in windows side by side and without test-time training.
 
     Args:

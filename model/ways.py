@@ -24,7 +24,7 @@ from golflab.model.slots import SLOTS
 from golflab.model.submission.script import code_bytes
 from golflab.model.technique import parse
 from golflab.model.training.result import Trained, average_key
-from golflab.model.variants import FINISHING, Bits, Ruler
+from golflab.model.variants import FINISHING, Bits, TextScorer
 
 TOKENS = 4_096  # of the split that each way is scored on
 
@@ -105,7 +105,7 @@ def compare(
                 "technique": parse(way.technique).name,
                 "beside": [parse(text).name for text in way.beside],
                 "slot": slot,
-                "instead_of": [t.name for t in without.tenants(slot)],
+                "instead_of": [t.name for t in without.techniques_in(slot)],
                 "delta_bpb": new.minus(old)[0],
                 "delta_bytes": new_bytes - old_bytes,
                 "bpb": old.bpb,
@@ -129,26 +129,26 @@ class _Bench:
 
     def measured(self, recipe: Recipe) -> tuple[Bits, int]:
         """The `Bits` of a recipe's artifact on the text, and its bytes, code included."""
-        average = recipe.tenant("average")
-        storing = (str(average), *(f"{slot} {t}" for slot in FINISHING for t in recipe.tenants(slot)))
+        average = recipe.technique_in("average")
+        storing = (str(average), *(f"{slot} {t}" for slot in FINISHING for t in recipe.techniques_in(slot)))
         if storing not in self._stored:
             self._stored[storing] = self._packed(recipe)
         weights, size = self._stored[storing]
         # What differs only in its packing has the same weights, and what has the same weights the same score.
         values = [s for s in storing if s.partition(" ")[0] not in ("layout", "codec")]
-        scoring = (*values, *(str(t) for slot in ("windows", "temperature") for t in recipe.tenants(slot)))
+        scoring = (*values, *(str(t) for slot in ("windows", "temperature") for t in recipe.techniques_in(slot)))
         if scoring not in self._scores:
             self._scores[scoring] = self._scored(recipe, weights)
         return self._scores[scoring], size + code_bytes(recipe)
 
     def _packed(self, recipe: Recipe) -> tuple[dict[str, Tensor], int]:
-        weights = self._trained.chosen(recipe.tenant("average"))
+        weights = self._trained.chosen(recipe.technique_in("average"))
         blob = artifact(recipe, self._model, weights, self._data.train, code_bytes(recipe))
         return unpack(blob), len(blob)
 
     def _scored(self, recipe: Recipe, weights: dict[str, Tensor]) -> Bits:
         tokenizer, counts = self._data.tokenizer, self._counts
-        return Ruler(self._model, recipe, [self._text], tokenizer, len(self._text), windows=True, counts=counts)(weights)
+        return TextScorer(self._model, recipe, [self._text], tokenizer, len(self._text), windows=True, counts=counts)(weights)
 
 
 def collected(ways: Sequence[Way], trained: Trained) -> list[Way]:
@@ -166,6 +166,6 @@ def _stretch(data: TokenData, recipe: Recipe, tokens: int) -> tuple[np.ndarray, 
     text = np.concatenate([np.asarray(d) for d in data.split(recipe.data.split)]).astype(np.int64)
     length = min(tokens, len(text) - 1)
     first = 1 + int(recipe.hash, 16) % (len(text) - length)
-    told = data.counts.get(recipe.data.split)
-    counts = None if told is None else [np.append(0, np.concatenate(told)[first : first + length])]
+    sizes = data.counts.get(recipe.data.split)
+    counts = None if sizes is None else [np.append(0, np.concatenate(sizes)[first : first + length])]
     return np.concatenate([[data.tokenizer.bos], text[first : first + length]]), counts

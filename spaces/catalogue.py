@@ -7,7 +7,6 @@ edit here.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from golflab.model.recipe import Recipe
 from golflab.model.slots import SLOTS
+from golflab.model.system.wording import did_you_mean
 from golflab.model.technique import catalogue, find
 from golflab.spaces.presets import BASELINE, PRESETS
 from golflab.spaces.scales import SCALES, at_scale
@@ -49,8 +49,7 @@ def space(name: str, preset: Recipe) -> Space:
     if ":" in name:
         return _users(name, preset)
     if name not in _BUILDERS:
-        near = difflib.get_close_matches(name, _BUILDERS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, _BUILDERS)
         raise ValueError(f"There is no space called {name!r}.{hint} Spaces: {', '.join(_BUILDERS)}; your own: module:VARIABLE.")
     return _BUILDERS[name](preset)
 
@@ -59,7 +58,7 @@ def describe() -> list[dict[str, Any]]:
     """What ``golflab techniques --json`` prints: one object per technique, in the order of the slots."""
     used: dict[str, list[str]] = {}
     for label, recipe in PRESETS.items():
-        for t in (t for slot in SLOTS for t in recipe.tenants(slot)):
+        for t in recipe.all_techniques():
             used.setdefault(t.name, []).append(label)
     return [
         {
@@ -188,7 +187,7 @@ def _users(name: str, preset: Recipe) -> Space:
     try:
         found = getattr(importlib.import_module(module_name), variable)
     except ImportError as error:
-        raise ValueError(f"space {name!r}: {error}. The module must be importable from where you are.") from None
+        raise ValueError(f"space {name!r}: {error}. Run the command from the folder that contains the module.") from None
     except AttributeError:
         raise ValueError(f"space {name!r}: module {module_name!r} has no {variable!r}.") from None
     result = found(preset) if callable(found) and not isinstance(found, Space) else found

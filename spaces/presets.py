@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import difflib
-
 from golflab.model.recipe import Recipe
+from golflab.model.system.wording import did_you_mean
 from golflab.model.technique import parse
 from golflab.spaces.records import records
 from golflab.spaces.scales import FULL_LIMIT, FULL_SCHEDULE, FULL_SHAPE, at_scale
@@ -34,7 +33,6 @@ def preset(name: str, scale: str = "proxy") -> Recipe:
         ValueError: there is no such preset or scale; the message proposes the nearest name.
     """
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, PRESETS)
         raise ValueError(f"There is no preset called {name!r}.{hint} Presets: {', '.join(PRESETS)}.")
     return at_scale(PRESETS[name], scale)

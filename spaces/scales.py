@@ -114,7 +114,7 @@ def paced(recipe: Recipe) -> Recipe:
     1/(1 − momentum) ≤ √steps. At `nano`, 0.90 is best in 108 steps and 0.95 as good as 0.90 in 446; 0.98 costs 0.045 bits per
     byte in both. The published 0.99 is what the rule gives for 14,000 steps. Measured by ``benchmarks/rates.py``.
     """
-    update, steps = recipe.tenant("matrix_update"), recipe.schedule.steps
+    update, steps = recipe.technique_in("matrix_update"), recipe.schedule.steps
     momentum = getattr(update, "momentum", None)
     if update is None or momentum is None or steps is None:
         return recipe

@@ -13,7 +13,6 @@ there is one joint model. `Space.recipe` drops techniques that clash or lack wha
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from golflab.model.recipe import Recipe
 from golflab.model.shape import Shape
 from golflab.model.slots import SLOTS
+from golflab.model.system.wording import did_you_mean
 from golflab.model.technique import Knob, Technique, find
 from golflab.spaces.distributions import around, distribution, draw, drawn
 
@@ -51,9 +51,11 @@ class Space:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "techniques", tuple(dict.fromkeys(find(name).name for name in self.techniques)))
-        if unknown := set(self.shape) - {f.name for f in dataclasses.fields(Shape)}:
+        fields = [f.name for f in dataclasses.fields(Shape)]
+        if unknown := sorted(set(self.shape) - set(fields)):
+            hint = did_you_mean(unknown[0], fields)
             raise ValueError(
-                f"space {self.name!r}: {sorted(unknown)[0]!r} is no field of the shape; {_near(sorted(unknown)[0], Shape)}."
+                f"space {self.name!r}: {unknown[0]!r} is no field of the shape.{hint} The fields are: {', '.join(fields)}."
             )
         self._expanded_knobs()
         self.preset.check()
@@ -85,19 +87,20 @@ class Space:
     def owners(self) -> dict[str, tuple[str, Any]]:
         """Knob parameter (``ema.decay``) -> the choice it depends on and the value that switches it on."""
         value_of = {
-            name: (parameter, True if rivals == (parameter,) else name)
-            for parameter, rivals in self.choices.items()
-            for name in rivals
+            name: (parameter, True if alternatives == (parameter,) else name)
+            for parameter, alternatives in self.choices.items()
+            for name in alternatives
         }
         return {key: value_of[key.partition(".")[0]] for key in self._expanded_knobs() if key.partition(".")[0] in value_of}
 
     @cached_property
     def _distributions(self) -> dict[str, BaseDistribution]:
         found: dict[str, BaseDistribution] = {}
-        for parameter, rivals in self.choices.items():
-            lone = rivals == (parameter,)
-            off = () if SLOTS[find(rivals[0]).slot].default in rivals else (OFF,)  # its default is what off would mean
-            found[parameter] = CategoricalDistribution((False, True) if lone else (*off, *rivals))
+        for parameter, alternatives in self.choices.items():
+            lone = alternatives == (parameter,)
+            # Where the slot's default is one of them, it is what off would mean.
+            off = () if SLOTS[find(alternatives[0]).slot].default in alternatives else (OFF,)
+            found[parameter] = CategoricalDistribution((False, True) if lone else (*off, *alternatives))
         for key, (rule, default) in self._expanded_knobs().items():
             found[key] = distribution(rule, default)
         for name, values in self.shape.items():
@@ -130,28 +133,26 @@ class Space:
 
     def _made(self, params: Mapping[str, Any]) -> Recipe:
         if unknown := set(params) - set(self._distributions):
-            raise ValueError(f"space {self.name!r} has no parameter {sorted(unknown)[0]!r}.")
+            name = sorted(unknown)[0]
+            hint = did_you_mean(name, self._distributions) or f" It has: {', '.join(self._distributions)}."
+            raise ValueError(f"space {self.name!r} has no parameter {name!r}.{hint}")
         shape = {key.partition(".")[2]: value for key, value in params.items() if key.startswith("shape.")}
         base = self.preset.with_(**shape) if shape else self.preset
         chosen = [self._tuned(name, params) for name in self._chosen(params)]
         taken = {t.slot for t in chosen if not SLOTS[t.slot].many}
         kept = [
-            self._tuned(t.name, params)
-            for slot in SLOTS
-            if slot not in taken
-            for t in base.tenants(slot)
-            if t.name not in self.techniques
+            self._tuned(t.name, params) for t in base.all_techniques() if t.slot not in taken and t.name not in self.techniques
         ]
         defaults = [self._tuned(slot.default, params) for slot in SLOTS.values() if slot.default in self.techniques]
         return self._resolve(base, kept, chosen, defaults)
 
     def params(self, recipe: Recipe) -> dict[str, Any]:
         """The parameters of this space that describe ``recipe``: the inverse of `recipe`."""
-        here = {t.name: t for slot in SLOTS for t in recipe.tenants(slot)}
+        here = {t.name: t for t in recipe.all_techniques()}
         found: dict[str, Any] = {}
-        for parameter, rivals in self.choices.items():
-            on = [name for name in rivals if name in here]
-            found[parameter] = bool(on) if rivals == (parameter,) else (on[0] if on else OFF)
+        for parameter, alternatives in self.choices.items():
+            on = [name for name in alternatives if name in here]
+            found[parameter] = bool(on) if alternatives == (parameter,) else (on[0] if on else OFF)
         for key, (_, default) in self._expanded_knobs().items():
             name, _, knob = key.partition(".")
             found[key] = getattr(here[name], knob) if name in here else default
@@ -187,7 +188,7 @@ class Space:
     @cached_property
     def _untuned(self) -> dict[str, tuple[Technique, dict[str, str]]]:
         """Name -> the technique as the preset has it, and the parameters of its knobs that vary."""
-        here = {t.name: t for slot in SLOTS for t in self.preset.tenants(slot)}
+        here = {t.name: t for t in self.preset.all_techniques()}
         given = {t.name for t in self.preset.techniques}
         found = {}
         for name in dict.fromkeys([*here, *self.techniques]):
@@ -226,7 +227,7 @@ class Space:
 
     @cached_property
     def _knob_table(self) -> dict[str, tuple[Knob, Any]]:
-        fixed = {t.name: t for slot in SLOTS for t in self.preset.tenants(slot)}
+        fixed = {t.name: t for t in self.preset.all_techniques()}
         searched = dict.fromkeys([*self.techniques, *(name for name in fixed if name not in self.techniques)])
         table: dict[str, tuple[Knob, Any]] = {}
         for pattern in self.knobs:
@@ -264,9 +265,3 @@ def _offender(kept: list[Technique], on: list[Technique]) -> Technique | None:
         known.add(t.name)
         barred.update(t.clashes)
     return last
-
-
-def _near(word: str, cls: type) -> str:
-    names = [f.name for f in dataclasses.fields(cls)]
-    near = difflib.get_close_matches(word, names, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"

@@ -162,7 +162,7 @@ def real(text: Technique | None) -> tuple[Stream, list[np.ndarray]]:
 
 def has_text(*recipes: Recipe) -> bool:
     """Whether one of the recipes rewrites text; then random tokens will not do."""
-    return any(recipe.tenant("text") is not None for recipe in recipes)
+    return any(recipe.technique_in("text") is not None for recipe in recipes)
 
 
 def ids_and_targets(rows: int = 2, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -228,10 +228,8 @@ def training_of(recipe: Recipe) -> Recipe:
 
 @functools.lru_cache(maxsize=64)
 def _trained(recipe: Recipe, words: bool) -> Trained:
-    tenant = recipe.tenant("batches")
-    assert tenant is not None
-    tokens = real(recipe.tenant("text"))[0] if words else stream()
-    return train(recipe, tenant.build(recipe.shape)(tokens, recipe.schedule.batch_tokens, recipe.seed))
+    tokens = real(recipe.technique_in("text"))[0] if words else stream()
+    return train(recipe, recipe.build("batches")(tokens, recipe.schedule.batch_tokens, recipe.seed))
 
 
 def finished(recipe: Recipe, weights: dict[str, Tensor]) -> tuple[dict[str, Quantised], bytes]:
@@ -260,8 +258,8 @@ def scored(recipe: Recipe, weights: dict[str, Tensor], tokens: np.ndarray | None
 @functools.lru_cache(maxsize=64)
 def observed(recipe: Recipe, words: bool = False) -> tuple[bytes, np.ndarray]:
     """All that a recipe leads to: the packed bytes of the weights it exports, and how they score."""
-    _, blob = finished(recipe, trained(recipe, words).chosen(recipe.tenant("average")))
-    texts = real(recipe.tenant("text"))[1] if words or has_text(recipe) else documents(30)
+    _, blob = finished(recipe, trained(recipe, words).chosen(recipe.technique_in("average")))
+    texts = real(recipe.technique_in("text"))[1] if words or has_text(recipe) else documents(30)
     return blob, np.nan_to_num(scored(recipe, unpack(blob), np.concatenate(texts)), nan=-1.0)
 
 
@@ -271,7 +269,7 @@ def changes(a: Recipe, b: Recipe) -> bool:
     Bytes count only where both models have the same tensors: a dead module, too, takes room in the file.
     """
     words = has_text(a, b)
-    ours, theirs = (trained(r, words).chosen(r.tenant("average")) for r in (a, b))
+    ours, theirs = (trained(r, words).chosen(r.technique_in("average")) for r in (a, b))
     if any(ours[n].shape != theirs[n].shape or differ(ours[n], theirs[n]) for n in set(ours) & set(theirs)):
         return True
     (blob, nats), (other_blob, other_nats) = observed(a, words), observed(b, words)

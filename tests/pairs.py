@@ -30,7 +30,7 @@ def alone(first: Technique, second: Technique) -> Recipe | None:
 
 def names_in(recipe: Recipe) -> list[str]:
     """Everything that is on, what fills a slot by default included."""
-    return sorted({t.name for slot in SLOTS for t in recipe.tenants(slot)})
+    return sorted({t.name for t in recipe.all_techniques()})
 
 
 def pairs_in(recipe: Recipe) -> set[Pair]:

@@ -43,8 +43,8 @@ def test_leave_one_out_is_the_preset_and_each_without_one():
 def test_what_rewrites_text_is_compared_with_text_of_the_same_bytes(base, design):
     """Plain text has other bytes, so that bits per byte would be no comparison."""
     made = plan(base, design, techniques=[find("caseops")(), find("ema")()], forecaster=small)
-    assert {t.name for r in made.recipes for t in r.tenants("text")} == {"caseops", "verbatim"}
-    assert all(r.tenant("text") is not None for r in made.recipes)
+    assert {t.name for r in made.recipes for t in r.techniques_in("text")} == {"caseops", "verbatim"}
+    assert all(r.technique_in("text") is not None for r in made.recipes)
 
 
 def test_trainings_count_only_what_differs_before_the_export():

@@ -21,12 +21,12 @@ ARROWS = {
     "model.shape": "",
     "model.slots": "",
     "model.system": "",
-    "model.technique": "model.shape model.slots",
-    "model.recipe": "model.shape model.slots model.technique",
+    "model.technique": "model.shape model.slots model.system",
+    "model.recipe": "model.shape model.slots model.system model.technique",
     "model.data": "model.shape model.system model.recipe",
     "model.network": "model.recipe",
     "model.schema": "model.recipe",
-    "spaces": "model.shape model.slots model.technique model.recipe model.network",
+    "spaces": "model.shape model.slots model.system model.technique model.recipe model.network",
     "model.compression": "model.shape model.technique model.recipe model.data model.network",
     "model.evaluation": "model.system model.recipe model.data model.network",
     "model.record": "model.system model.schema",
@@ -43,13 +43,14 @@ ARROWS = {
         "model.shape model.technique model.recipe model.data model.network model.compression model.evaluation model.training"
     ),
     "analysis.evidence": "analysis.inference",
-    "analysis.comparison": "analysis.inference model.record analysis analysis.effects",
+    "analysis.comparison": "analysis.inference model.system model.record analysis analysis.effects",
     "model.stages": "model.shape model.slots model.system model.technique model.recipe model.training model.submission",
     "model.variants": (
         "model.slots model.technique model.recipe model.data model.network model.compression model.evaluation model.submission"
     ),
     "analysis.report": (
-        "analysis.inference analysis.ladder model.record analysis analysis.effects analysis.evidence analysis.comparison"
+        "analysis.inference analysis.ladder model.system model.record analysis analysis.effects analysis.evidence "
+        "analysis.comparison"
     ),
     "model.ways": (
         "model.slots model.technique model.recipe model.data model.network model.compression model.training "
@@ -77,10 +78,10 @@ ARROWS = {
         "search.ledger search.engine"
     ),
     "search.terminal": (
-        "model.slots model.recipe model.data model.schema spaces model.record search.sampler search.ledger search.engine"
+        "model.system model.recipe model.data model.schema spaces model.record search.sampler search.ledger search.engine"
     ),
     "search.design": (
-        "model.slots model.technique model.recipe model.data spaces model.compression model.training model.ways "
+        "model.slots model.system model.technique model.recipe model.data spaces model.compression model.training model.ways "
         "search.ledger model.run search.engine search.experiment"
     ),
     "search.upkeep": ("model.system model.recipe model.record search.ledger search.engine search.experiment search.terminal"),

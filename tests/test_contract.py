@@ -100,7 +100,7 @@ def test_builds_and_runs_at_every_bound_or_says_why_not(name):
                 assert len(refusal) > 30
                 continue
             tried += 1
-            _, blob = finished(recipe, trained(recipe).chosen(recipe.tenant("average")))
+            _, blob = finished(recipe, trained(recipe).chosen(recipe.technique_in("average")))
             assert np.isfinite(scored(recipe, unpack(blob))[:32]).all(), f"{knob}={value}"
     assert tried or not type(technique).knobs()
 
@@ -144,7 +144,8 @@ def test_off_leaves_no_trace(name):
     off = switched_off(technique, recipe_with(technique, base))
     assert name not in {t.name for t in off.techniques}
     if not is_default(name):
-        assert off.tenants(technique.slot) == BASE.without(*(t.name for t in BASE.techniques)).tenants(technique.slot)
+        bare = BASE.without(*(t.name for t in BASE.techniques))
+        assert off.techniques_in(technique.slot) == bare.techniques_in(technique.slot)
     assert off == base
     assert off.hash == base.hash
     a, b = fresh(base), fresh(off)
@@ -292,7 +293,7 @@ def test_the_seed_decides_everything(name):
 
 
 def test_the_catalogue_is_whole():
-    """Every slot's default exists, and every slot has a tenant: a slot is there only where a technique fills it."""
+    """Every slot's default exists, and every slot has a technique: a slot is there only where a technique fills it."""
     filled = {cls.slot for cls in catalogue().values()}
     assert not {s.default for s in SLOTS.values() if s.default} - set(NAMES)
     assert set(SLOTS) == filled, f"empty slots: {sorted(set(SLOTS) - filled)}"

@@ -108,7 +108,7 @@ def test_acts_the_same_traced_and_after_a_switch_in_mid_run(name):
     torch._dynamo.reset()
     recipe = with_(name)
     model = awake(recipe, 0.0)
-    fake = recipe.tenant("fake_quant")
+    fake = recipe.technique_in("fake_quant")
     controller = None if fake is None else fake.build(recipe.shape)
     if controller is not None:
         controller.attach(model, recipe)
@@ -128,6 +128,6 @@ def test_acts_the_same_traced_and_after_a_switch_in_mid_run(name):
 
 def switches(recipe: Recipe) -> bool:
     """Whether something in the recipe switches on as training goes on: a path that changes, or late fake quantisation."""
-    path, fake = recipe.tenant("path"), recipe.tenant("fake_quant")
+    path, fake = recipe.technique_in("path"), recipe.technique_in("fake_quant")
     late = getattr(fake, "threshold", 1.0) < 1.0
     return late or (path is not None and path.build(TINY)(0.0) != path.build(TINY)(1.0))

@@ -34,7 +34,7 @@ def failure(recipe: Recipe) -> str | None:
     try:
         result = trained(recipe)
         assert all(math.isfinite(point["loss"]) for point in result.curve), "a loss is not finite"
-        weights = result.chosen(recipe.tenant("average"))
+        weights = result.chosen(recipe.technique_in("average"))
         assert all(torch.isfinite(w).all() for w in weights.values()), "a weight is not finite"
         _, blob = finished(recipe, weights)
         assert np.isfinite(scored(recipe, unpack(blob))[:32]).all(), "a score is not finite"

@@ -17,10 +17,10 @@ from test_cli import golflab
 from golflab.model.record import Record, records_in
 from golflab.search.cli.export import find_trial
 from golflab.search.experiment.again import renew
-from golflab.search.experiment.checks import RESERVED, free_name
+from golflab.search.experiment.checks import free_name
 from golflab.search.experiment.consent import _given
 from golflab.search.experiment.drive import open_ledger
-from golflab.search.experiment.experiment_file import check_writable, locate, read_experiment
+from golflab.search.experiment.experiment_file import RESERVED, check_writable, locate, read_experiment
 from golflab.search.experiment.folder import reopen
 from golflab.search.experiment.start import options_of, resume, search
 from golflab.search.ledger.storage import open_storage

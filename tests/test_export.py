@@ -13,7 +13,7 @@ from golflab.model.recipe import counted_code
 from golflab.model.run import run
 from golflab.model.submission import standalone
 from golflab.model.system.machine import Conditions
-from golflab.search.cli.export import export, said_of_bytes, said_of_splits
+from golflab.search.cli.export import bytes_in_words, export, splits_in_words
 from tests.contract_helpers import BASE, BATCH, made_up_corpus
 
 
@@ -50,7 +50,7 @@ def test_what_is_in_the_cache_is_exported_with_the_record_of_the_search(recipe, 
     assert told == record.summary()
     assert told["bytes_with_tokenizer"] == told["bytes"] + told["tokenizer_bytes"] > told["bytes"]
     for total in ("bytes", "tokenizer_bytes", "bytes_with_tokenizer"):
-        assert f"{told[total]:,}" in said_of_bytes(tmp_path)
+        assert f"{told[total]:,}" in bytes_in_words(tmp_path)
 
 
 def test_numbers_that_are_others_now_are_said_and_the_written_record_describes_the_files(recipe, record, runs, tmp_path):
@@ -108,5 +108,5 @@ def test_the_script_says_which_text_its_score_is_of(recipe, monkeypatch, words, 
 
 def test_an_export_says_which_part_its_record_and_its_script_score(recipe):
     said = "record.json has the score of the dev part of the corpus; train_gpt.py scores the test part"
-    assert said_of_splits(recipe) == f"{said}, unless --split dev is given."
-    assert "unless" not in said_of_splits(recipe.with_(split="test"))
+    assert splits_in_words(recipe) == f"{said}, unless --split dev is given."
+    assert "unless" not in splits_in_words(recipe.with_(split="test"))

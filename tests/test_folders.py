@@ -75,7 +75,7 @@ def test_the_list(runs, golflab):
     assert code == 0
     assert "damaged" in out
     assert "2 of 4" in out
-    assert "second: 1 damaged record(s) left out" in err
+    assert "second: 1 damaged record left out" in err
     assert "experiment.json is damaged" in err
     assert "single" not in out
 

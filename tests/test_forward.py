@@ -11,7 +11,7 @@ def test_every_slot_of_the_forward_pass_has_its_line():
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_the_tenants_of_a_preset_are_written_out(name):
+def test_the_techniques_of_a_preset_are_written_out(name):
     recipe = preset(name, "full")
     told = "\n".join(forward(recipe))
     model = [t for t in recipe.techniques if t.stage() == "model" and t.slot not in ("init", "table_init")]

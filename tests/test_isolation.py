@@ -121,7 +121,7 @@ def test_a_cheat_that_hides_its_failure_is_seen_by_its_scores(where):
     expected = cheats.one(where, "environment").table[:32]
     found = watch_fresh(package("falls_back", where, "environment"), np.zeros(33), expected, ("namespaces",))
     assert verdict_of_files(found, package("one"))[0] == "breach"
-    assert "scores are others" in found.opened[0]
+    assert "scores differ" in found.opened[0]
 
 
 def test_without_any_isolation_nothing_passes(where):

@@ -30,7 +30,7 @@ def test_what_is_not_offered_is_said():
 
 def test_the_package_of_searches_can_be_called():
     assert callable(golflab.search)
-    with pytest.raises(ValueError, match="did you mean 'trials'"):
+    with pytest.raises(ValueError, match="Did you mean 'trials'"):
         golflab.search(trails=3)
 
 

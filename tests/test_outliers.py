@@ -62,8 +62,8 @@ def test_the_report_shows_both(tmp_path):
     records[2]["bpb"] += 0.4
     folder = write_experiment(tmp_path / "odd", records)
     page = report(folder).html(tmp_path / "page.html").read_text()
-    assert "Without 1 run(s) that lie far" in page
-    assert any("lie far from what all others say" in note for note in report(folder).contributions.attrs["notes"])
+    assert "Without the outliers (1 run far from what all others say)" in page
+    assert any("far from what all other runs say" in note for note in report(folder).contributions.attrs["notes"])
 
 
 def test_an_arm_that_scatters_more_gets_an_error_of_its_own():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from golflab.model.data import overlap as module
-from golflab.model.data.overlap import overlap, rolling, said, text_array, worst
+from golflab.model.data.overlap import overlap, rolling, share_in_words, text_array, worst
 
 DOCUMENTS = st.lists(st.lists(st.integers(0, 1), max_size=40).map(lambda v: np.array(v, dtype=np.uint16)), max_size=5)
 
@@ -52,7 +52,7 @@ def test_a_shifted_copy_inside_another_document_is_found():
     assert told["documents_in_train"] == 0
     assert told["windows_in_train"] / told["windows"] == pytest.approx(2 / 3, abs=0.02)
     assert worst(found) == (told["windows_in_train"] / told["windows"], "dev")
-    assert said(found, "dev").startswith("0 of 1 documents (0.00%) and ")
+    assert share_in_words(found, "dev").startswith("0 of 1 documents (0.00%) and ")
 
 
 def test_case_and_white_space_hide_no_copy():

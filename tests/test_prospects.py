@@ -32,7 +32,7 @@ def said(**options):
 
 
 def test_too_few_trials_are_said_to_be_too_few_with_what_to_do():
-    assert "10 trials cannot tell the 16 techniques of this space apart: at least 18" in said(trials=10)
+    assert "10 trials cannot tell the effects of 16 techniques apart: at least 18" in said(trials=10)
     assert "golflab ablate baseline --design screen" in said(trials=10)
 
 
@@ -54,7 +54,7 @@ def test_runs_that_tell_nothing_end_in_one_sentence_and_a_command(tmp_path, widt
     told, screen = report(folder), io.StringIO()
     told.text(Console(file=screen, width=width))
     text = " ".join(screen.getvalue().split())
-    assert "6 complete runs cannot separate the effects of the" in text
+    assert "6 complete runs cannot separate the effects of 12 techniques" in text
     assert "golflab resume demo --trials 40" in text
     assert "technique Δ" not in text
     assert "–" not in text

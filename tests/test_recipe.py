@@ -23,15 +23,15 @@ R = Recipe(techniques=(parse("smear_gate"), parse("xsa:last=2")), name="r")
 def test_with_replaces_slot_mates_and_itself():
     assert [str(t) for t in R.with_(parse("xsa:last=3")).techniques] == ["smear_gate", "xsa:last=3"]
     both = R.with_(parse("partial_rope"))
-    assert both.tenant("rotary").name == "partial_rope"
-    assert both.with_(parse("rope:base=500")).tenant("rotary").base == 500.0
+    assert both.technique_in("rotary").name == "partial_rope"
+    assert both.with_(parse("rope:base=500")).technique_in("rotary").base == 500.0
     assert "partial_rope" not in both.with_(parse("rope")).to_json()["techniques"]
 
 
 def test_keywords_reach_shape_schedule_data_and_recipe():
     r = R.with_(layers=11, tokens=8192, corpus="x", seed=3, limit=5, name="n")
     assert (r.shape.layers, r.schedule.tokens, r.data.corpus, r.seed, r.limit, r.name) == (11, 8192, "x", 3, 5, "n")
-    with pytest.raises(ValueError, match="unknown field 'layer'; did you mean 'layers'"):
+    with pytest.raises(ValueError, match=r"unknown field 'layer'\. Did you mean 'layers'[?] The fields are: "):
         R.with_(layer=3)
 
 
@@ -85,7 +85,7 @@ def test_the_hash_is_the_same_in_another_process():
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({"shapes": {}}, "unknown field 'shapes'; did you mean 'shape'"),
+        ({"shapes": {}}, "unknown field 'shapes'. Did you mean 'shape'"),
         ({"shape": {"depth": 3}}, "depth"),
         ({"techniques": {"xsb": {}}}, "Did you mean"),
         ({"techniques": {"xsa": {"last": 0}}}, "out of range"),

@@ -15,7 +15,7 @@ from made import made
 from golflab.analysis.report.report import report
 from golflab.analysis.report.words import summary
 from golflab.analysis.table import load
-from golflab.model.record import Record, load_documents, look_through, said_damaged
+from golflab.model.record import Record, damaged_in_words, load_documents, look_through
 from golflab.model.schema import problem
 from golflab.search.cli.export import find_trial
 from golflab.search.experiment.drive import open_ledger
@@ -292,7 +292,7 @@ def test_damaged_lines_of_a_file_of_records(experiment, tmp_path):
     with pytest.warns(UserWarning, match="3 records are damaged and left out: all.jsonl, line 2: no JSON"):
         table = load(tmp_path / "all.jsonl")
     assert len(table) == 2
-    assert "line 3: bpb is '2.0', a number" in said_damaged(table.attrs["damaged"])
+    assert "line 3: bpb is '2.0', a number" in damaged_in_words(table.attrs["damaged"])
 
 
 @pytest.mark.parametrize(

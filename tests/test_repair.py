@@ -169,7 +169,7 @@ def test_a_damaged_record_among_them_is_made_again(folder):
     (folder / JOURNAL).unlink()
     done = rebuild(folder, trust=True)
     assert done.damaged == [f"trials/{place.name}/record.json: recipe is missing"]
-    assert "1 damaged record(s) were left out" in " ".join(done.sentences())
+    assert "1 damaged record was left out, and its trial will be run again" in " ".join(done.sentences())
     after = trials(folder)
     assert [t.user_attrs.get("recipe") for t in after].count(place.name) == 1
     found = next(t for t in after if t.user_attrs.get("recipe") == place.name)
@@ -241,7 +241,7 @@ def test_a_journal_that_lacks_the_line_of_a_trial_is_noticed_by_a_resume(folder,
     (folder / JOURNAL).write_bytes(b"".join(lines))
     code, _, err = golflab(monkeypatch, capsys, "resume", "e", "--trust", "--cpus", 1, "--runs", folder.parent)
     assert code == 2
-    assert "lacks 1 trial(s) that have a record" in err
+    assert "is missing: 1 trial with a record" in err
     assert "golflab repair e" in err
     assert golflab(monkeypatch, capsys, "repair", "e", "--runs", folder.parent)[0] == 0
     assert [row[:4] for row in map(told, trials(folder))][:6] == [row[:4] for row in before][:6]

@@ -54,9 +54,7 @@ def watched(recipe: Recipe) -> dict[str, Any]:
 
     Optimizers.step = watching  # type: ignore[method-assign]
     try:
-        tenant = recipe.tenant("batches")
-        assert tenant is not None
-        done = train(recipe, tenant.build(recipe.shape)(stream(), recipe.schedule.batch_tokens, recipe.seed))
+        done = train(recipe, recipe.build("batches")(stream(), recipe.schedule.batch_tokens, recipe.seed))
     finally:
         Optimizers.step = step  # type: ignore[method-assign]
     return seen | {"last": done.weights, "averages": done.averages}

@@ -131,7 +131,7 @@ def test_the_finished_size_is_told_before_anything_is_scored(recipe, cache, trai
 def test_weights_are_scored_before_quantisation_unless_that_is_not_wanted_or_costs_too_much(recipe, cache, trained):
     assert run(recipe, None, cache, device="cpu").bpb_float > 0
     assert run(recipe, None, cache, device="cpu", float_score=False).bpb_float is None
-    slot = SimpleNamespace(tenant=lambda name: None, tenants=lambda name: ["an adapter"] if name == "adapt" else [])
+    slot = SimpleNamespace(technique_in=lambda name: None, techniques_in=lambda name: ["an adapter"] if name == "adapt" else [])
     job, record = SimpleNamespace(recipe=slot), SimpleNamespace()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finishing, "_score", lambda job, weights, stage: SimpleNamespace(bpb=1.5))
@@ -300,7 +300,7 @@ def test_weights_that_cannot_be_packed_say_why(recipe, cache, trained, monkeypat
 def test_a_training_is_found_again_with_the_weights_its_recipe_exports(recipe, cache, trained):
     own = recipe.with_(parse("ema:decay=0.5"))
     average = {"table.weight": torch.ones(1)}
-    key = average_key(own.tenant("average"))
+    key = average_key(own.technique_in("average"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             story, "train_or_find", lambda job, asked: (setattr(job, "training", "t"), Trained({}, {key: average}))[1]

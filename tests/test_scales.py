@@ -81,10 +81,10 @@ def test_the_sweep_of_rates_changes_one_thing_at_a_time():
 def test_momentum_averages_over_the_root_of_the_steps_at_most():
     short, long = (at_duration(preset("seed_849", "nano"), duration) for duration in (5.0, 80.0))
     for recipe in (short, long):
-        update = recipe.tenant("matrix_update")
+        update = recipe.technique_in("matrix_update")
         assert update.momentum == pytest.approx(1 - recipe.schedule.steps**-0.5, abs=1e-3)
         assert update.momentum_start <= update.momentum
-        assert update.lr == preset("seed_849", "nano").tenant("matrix_update").lr
+        assert update.lr == preset("seed_849", "nano").technique_in("matrix_update").lr
     assert paced(preset("seed_849", "full")) == preset("seed_849", "full")  # bounded by seconds: it is the challenge's own
     challenge = preset("seed_849", "full").with_(tokens=14_000 * 786_432, seconds=None)
     assert paced(challenge) == challenge

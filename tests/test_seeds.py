@@ -37,7 +37,7 @@ def trained(preset: str) -> tuple[Recipe, GPT, set[str], dict[str, tuple[Tensor,
     with torch.no_grad():
         for name, p in model.named_parameters():
             p.add_(torch.randn(p.shape, generator=generator(3, name)) * 0.05)
-    controller = recipe.tenant("fake_quant").build(recipe.shape)
+    controller = recipe.build("fake_quant")
     controller.attach(model, recipe)
     controller.update(0.0)
     linears = {name: m for name, m in model.named_modules() if isinstance(m, Linear)}
@@ -82,7 +82,7 @@ def test_1499_trained_on_a_fine_grid_and_exported_on_a_coarse_one():
     """Its export's floor loses several times what its training had seen: the published collapse."""
     recipe, model, _, seen = trained("seed_1499_as_published")
     infos = {i.name: i for i in parameters_of(model)}
-    clip = recipe.tenant("clip").build(recipe.shape)
+    clip = recipe.build("clip")
     for name, c in (("blocks.0.attention.query", 31), ("blocks.0.mlp.up", 15)):
         w, fake = seen[name]
         stored = rounded(w, clip(w, c, infos[f"{name}.weight"]) * c, c, False, -c)
@@ -111,16 +111,16 @@ def test_the_export_floors_the_scales_that_the_submission_floors(preset):
 
 
 def test_849_rounds_its_token_table_without_a_hessian():
-    gptq = PRESETS["seed_849_as_published"].tenant("rounding")
+    gptq = PRESETS["seed_849_as_published"].technique_in("rounding")
     assert (gptq.tables, gptq.tokens) == (False, 128 * 2048)
-    assert PRESETS["seed_1499_as_published"].tenant("rounding").tokens == 256 * 1024
+    assert PRESETS["seed_1499_as_published"].technique_in("rounding").tokens == 256 * 1024
 
 
 @pytest.mark.parametrize("name", [n for n in PUBLISHED if "680" not in n])
 def test_pruning_lets_zeros_be_refilled_and_leaves_small_matrices_alone(name):
-    prune = PRESETS[name].tenant("prune")
+    prune = PRESETS[name].technique_in("prune")
     assert (prune.mask, prune.small) == (False, 65_536)
-    proxy = at_scale(PRESETS[name], "proxy").tenant("prune")
+    proxy = at_scale(PRESETS[name], "proxy").technique_in("prune")
     assert proxy.small == 65_536 // 16, "a number of elements goes with the square of the width"
 
 

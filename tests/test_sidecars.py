@@ -24,7 +24,7 @@ from golflab.model.submission import standalone
 from golflab.model.technique import parse
 from golflab.model.techniques.data.caseops import MARKERS, write
 from golflab.model.training.rungs import measure
-from golflab.model.variants import Ruler
+from golflab.model.variants import TextScorer
 from golflab.search.cli.data import build, describe
 from golflab.search.cli.export import judge_bytes
 
@@ -137,7 +137,7 @@ def test_rungs_variants_and_the_exported_script_count_by_the_sidecars_too(made, 
     recipe, data = recipe_of(made), of(made)
     originals = sum(len(t.encode()) for t in TEXTS["val"][4:])
     tokens = sum(map(len, data.test)) - 1
-    ruler = Ruler(empty(recipe), recipe, data.test, data.tokenizer, tokens + 1, counts=data.counts["test"])
+    ruler = TextScorer(empty(recipe), recipe, data.test, data.tokenizer, tokens + 1, counts=data.counts["test"])
     assert ruler.text.weights.sum() == originals
     told, _ = measure(recipe, empty(recipe), data.test, data.tokenizer, 0, data.counts["test"])
     assert told["bpb"] == pytest.approx(tokens * np.log2(SIZE) / originals)

@@ -48,7 +48,7 @@ def test_rivals_for_a_slot_become_one_choice_and_a_lone_technique_a_switch():
 def test_knobs_are_flat_and_ignored_while_their_technique_is_off():
     mine = Space("mine", PROXY, techniques=("bigram_hash",), knobs=("bigram_hash.dim",), shape={"layers": (3, 4)})
     on = {"bigram_hash": True, "bigram_hash.dim": 24, "shape.layers": 3}
-    assert mine.recipe(on).tenants("embed")[0].dim == 24
+    assert mine.recipe(on).techniques_in("embed")[0].dim == 24
     assert mine.recipe(on | {"bigram_hash": False}) == mine.recipe(on | {"bigram_hash": False, "bigram_hash.dim": 48})
     assert mine.owners == {"bigram_hash.dim": ("bigram_hash", True)}
     assert mine.recipe(on).shape.layers == 3

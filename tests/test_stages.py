@@ -125,10 +125,10 @@ def edited(name):
 
 def closures(recipe):
     """The modules each stage of the recipe can run, by what its function and its techniques import."""
-    modules = {stage: {type(t).__module__ for slot in SLOTS.values() if slot.stage == stage for t in recipe.tenants(slot.name)}
+    modules = {stage: {type(t).__module__ for t in recipe.all_techniques() if t.stage() == stage}
                for stage in ("data", "model", "train", "quantise", "pack", "evaluate")}  # fmt: skip
     averages = {type(t).__module__ for t in kept_averages(recipe)}
-    read = {type(t).__module__ for slot in ("bits", "clip") for t in recipe.tenants(slot)}  # QAT rounds as the export does
+    read = {type(recipe.technique_in(slot)).__module__ for slot in ("bits", "clip")}  # QAT rounds as the export does
     trained = {
         "golflab.model.training.loop",
         "golflab.model.data.prepare",
@@ -197,17 +197,17 @@ def test_each_stage_is_given_no_more_of_the_recipe_than_its_key_holds():
     other = other.without("hedge_mixer")
     assert keys(full.with_(parse("ema")))["train"] == keys(other)["train"]
     assert training_part(full.with_(parse("ema"))) == training_part(other)
-    assert training_part(full).tenant("average") == full.tenant("average")  # not one that rides along anyway
+    assert training_part(full).technique_in("average") == full.technique_in("average")  # not one that rides along anyway
     assert {t.slot for t in training_part(full).techniques if type(t).stage() not in ("data", "model", "train")} == {"bits"}
-    assert training_part(full.with_(parse("int6_rows"))).tenant("bits").name == "int6_rows"
+    assert training_part(full.with_(parse("int6_rows"))).technique_in("bits").name == "int6_rows"
     assert finishing_part(full) == finishing_part(full.without("hedge_mixer").with_(limit=9, split="dev"))
     assert scoring_part(full) == scoring_part(full.without("gptq").with_(parse("zstd_codec"), limit=9))
 
 
 def test_no_training_reads_a_slot_of_a_later_stage_that_it_does_not_declare(monkeypatch):
     """A technique that asked the recipe for such a slot would be given the default: `reads` must name it."""
-    asked, honest, plain = set(), Recipe.tenants, GPT(BASE)
-    monkeypatch.setattr(Recipe, "tenants", lambda self, slot: (asked.add(slot), honest(self, slot))[1])
+    asked, honest, plain = set(), Recipe.techniques_in, GPT(BASE)
+    monkeypatch.setattr(Recipe, "techniques_in", lambda self, slot: (asked.add(slot), honest(self, slot))[1])
     for name in [name for name, cls in catalogue().items() if cls.stage() in ("data", "model", "train")]:
         recipe = recipe_with(default(name))
         asked.clear()
@@ -374,13 +374,13 @@ def test_keys_of_trainings_with_an_own_average_and_with_none():
         BASE.with_(parse("ema:decay=0.5")),
         BASE.with_(parse("ema:decay=0.6")),
     )
-    assert usual.tenant("average") in kept_averages(plain)
+    assert usual.technique_in("average") in kept_averages(plain)
     found = [keys(recipe) for recipe in (plain, usual, own, other)]
     assert [found[0]["train"] == f["train"] for f in found] == [True, True, False, False]
     assert found[2]["train"] != found[3]["train"]
     for stage in ("pack", "evaluate", "float"):
         assert len({f[stage] for f in found}) == 4
-    assert training_part(plain).tenant("average") is None
+    assert training_part(plain).technique_in("average") is None
     assert training_part(own) != training_part(other)
 
 

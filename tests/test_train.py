@@ -35,7 +35,7 @@ t.train(t.LONG, t.source(t.LONG), checkpoint=pathlib.Path(sys.argv[1]), on_step=
 
 
 def source(recipe) -> Batches:
-    return recipe.tenant("batches").build(recipe.shape)(stream(), recipe.schedule.batch_tokens, recipe.seed)
+    return recipe.build("batches")(stream(), recipe.schedule.batch_tokens, recipe.seed)
 
 
 def same(a, b) -> bool:
@@ -170,7 +170,7 @@ def test_averages_ride_along_without_touching_the_training():
     assert all(torch.equal(result.weights[n], plain.weights[n]) for n in plain.weights)
     assert len(kept_averages(ours)) == len(kept_averages(BASE)) + 1
     assert set(result.averages) - set(plain.averages) == {'{"ema": {"correct": true, "decay": 0.5, "horizon": 0.05}}'}
-    chosen = result.chosen(ours.tenant("average"))
+    chosen = result.chosen(ours.technique_in("average"))
     assert any(not torch.equal(chosen[n], result.weights[n]) for n in chosen)
 
 

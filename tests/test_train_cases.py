@@ -373,7 +373,7 @@ def test_watchers_are_attached_to_the_model_and_the_controller_last():
     built = {slot: type(recipe.build(slot)) for slot in ("fake_quant", "schedule")}
     assert SHORT.build("fake_quant") is None
     with pytest.MonkeyPatch.context() as patch:
-        penalty = type(recipe.tenants("penalty")[0].build(SHAPE))
+        penalty = type(recipe.techniques_in("penalty")[0].build(SHAPE))
         for kind in (built["fake_quant"], penalty):
             patch.setattr(kind, "attach", lambda self, model, recipe: attached.append((type(self), model)))
         fake, penalties = loop._watchers(recipe, run.model)
@@ -388,4 +388,4 @@ def test_the_source_reads_the_recipes_batches_with_its_seed():
     one, same, other = (source_of(r, stream()).batch(0)[0] for r in (recipe, recipe, SHORT))
     assert torch.equal(one, same)
     assert one.shape == (2, 32)
-    assert not torch.equal(one, other) or recipe.tenant("batches").name == "sequential"
+    assert not torch.equal(one, other) or recipe.technique_in("batches").name == "sequential"

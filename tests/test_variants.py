@@ -49,7 +49,7 @@ def test_more_than_a_hundred_artifacts_of_one_training():
 
 
 def test_combinations_that_quantise_alike_follow_each_other():
-    keys = [str(r.tenants("bits")) for r in combinations(Recipe(), FEW)]
+    keys = [str(r.techniques_in("bits")) for r in combinations(Recipe(), FEW)]
     assert sum(a != b for a, b in itertools.pairwise(keys)) == 1
 
 
@@ -60,7 +60,7 @@ def test_quantises_calibrates_and_scores_once_per_way_of_quantising():
             weights(infos()),
             infos(),
             combinations(Recipe(), FEW),
-            lambda r: calibrated.append(str(r.tenant("rounding"))),
+            lambda r: calibrated.append(str(r.technique_in("rounding"))),
             lambda w: scored.append(len(w)) or Bits(np.array([len(scored)], float), np.array([1.0])),
         )
     )
@@ -79,7 +79,7 @@ def test_a_damaged_round_trip_is_no_row(monkeypatch):
 
 def test_scores_are_of_the_quantised_weights(recipe, cache, table):
     done = training(recipe, cache)
-    chosen = next(r for r in combinations(recipe, FEW) if str(r.tenant("bits")) == "int4_rows")
+    chosen = next(r for r in combinations(recipe, FEW) if str(r.technique_in("bits")) == "int4_rows")
     load_weights(done.model, dequantise(quantise(done.weights, parameters_of(done.model), chosen)))
     text = [np.concatenate(done.data.dev)[:1500]]
     row = next(r for r in table.rows if r["recipe"] == chosen.hash)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from golflab.analysis.comparison.paired import compare
 from golflab.analysis.table import load
+from golflab.model.system.wording import number_of
 
 FOUND = "found"  # name of the best recipe in the confirmation; the others have their preset's name
 
@@ -51,13 +52,13 @@ def in_words(table: pd.DataFrame) -> list[str]:
     for r in table.itertuples(index=False):
         doubt = f" ({r.doubt})" if r.doubt else ""
         lines.append(
-            f"Confirmed on {r.seeds} fresh seed(s) and the test part, which no search sees: the best recipe scores "
-            f"{r.found_bpb:.4f}, {r.preset} {r.preset_bpb:.4f}, a difference of {r.delta_bpb:+.4f} ± "
+            f"Confirmed on {number_of(r.seeds, 'fresh seed')} and the test part, which no search sees: the best recipe "
+            f"scores {r.found_bpb:.4f}, {r.preset} {r.preset_bpb:.4f}, a difference of {r.delta_bpb:+.4f} ± "
             f"{r.high - r.delta_bpb:.4f} bits per byte{doubt}."
         )
         if r.over:
             lines.append(
-                f"The best recipe exceeds the byte limit on {r.over} of these {r.seeds} seed(s), with up to {r.bytes:,.0f} "
-                "bytes: leave some room before you submit it."
+                f"The best recipe exceeds the byte limit on {r.over} of {number_of(r.seeds, 'seed')}, with up to "
+                f"{r.bytes:,.0f} bytes: leave some room before you submit it."
             )
     return lines

@@ -13,12 +13,13 @@ import pandas as pd
 from golflab.analysis.effects import doubts
 from golflab.analysis.effects.machines import machine_spread
 from golflab.analysis.effects.model import Model, fit_model, response, usable
-from golflab.analysis.effects.outliers import outlying_runs, said
+from golflab.analysis.effects.outliers import outliers_in_words, outlying_runs
 from golflab.analysis.effects.rungs import signs
 from golflab.analysis.inference.regression import Fit
 from golflab.analysis.inference.significance import benjamini_hochberg, detectable, holm
 from golflab.analysis.joined import looked_at_scores
 from golflab.analysis.table import designed, techniques
+from golflab.model.system.wording import number_of
 
 COLUMNS = [
     "technique",
@@ -84,7 +85,7 @@ def contribution(
     adaptive = looked_at_scores(table) if adaptive is None else adaptive
     left_out, notes, far = complete - len(model.rows), [], outlying_runs(model, metric)
     if len(far) and (without := fit_model(model.rows.drop(far.index), metric=metric, interactions=interactions)) is not None:
-        notes = [said(far, model.fit.sigma, without.fit.sigma, outliers)]
+        notes = [outliers_in_words(far, model.fit.sigma, without.fit.sigma, outliers)]
         model = model if outliers else without
     by_rung = signs(table, model.names)
     frame = _effects(model, metric, level).assign(sign_by_rung=[by_rung.get(name, "") for name in model.names])
@@ -135,7 +136,7 @@ def needed_runs(table: pd.DataFrame, seeds: int = 3) -> pd.DataFrame:
     se = model.fit.sigma * np.sqrt(2 / seeds)
     ratio = np.abs([model.fit.beta[k] / model.fit.se[k] for k in model.columns.values()])
     order = np.argsort(np.nan_to_num(ratio, nan=-1.0))
-    told = [
+    rows = [
         {
             "technique": model.names[k],
             "recipe": best.get("recipe", ""),
@@ -145,7 +146,7 @@ def needed_runs(table: pd.DataFrame, seeds: int = 3) -> pd.DataFrame:
         }
         for k in order
     ]
-    return pd.DataFrame(told)
+    return pd.DataFrame(rows)
 
 
 def _effects(model: Model, metric: str, level: float) -> pd.DataFrame:
@@ -209,7 +210,7 @@ def _refused(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     frame["runs"] = [int(rows[t].sum()) for t in frame["technique"]]
     frame["runs_off"] = len(rows) - frame["runs"]
     frame["doubt"] = [
-        f"not identifiable: only {len(rows)} complete run(s)" if len(rows) < 3 else doubts.constant(rows, t)
+        f"not identifiable: only {number_of(len(rows), 'complete run')}" if len(rows) < 3 else doubts.constant(rows, t)
         for t in frame["technique"]
     ]
     frame.attrs.update(

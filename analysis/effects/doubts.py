@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from golflab.analysis.effects.machines import machine_spread
-from golflab.analysis.effects.machines import said as said_of_machines
+from golflab.analysis.effects.machines import machine_spread, machines_in_words
 from golflab.analysis.effects.model import Model
+from golflab.model.system.wording import number_of, was
 
 
 def notes(model: Model, unplanned: int, adaptive: bool) -> list[str]:
@@ -22,11 +22,11 @@ def notes(model: Model, unplanned: int, adaptive: bool) -> list[str]:
     """
     said, spread = [*model.notes], machine_spread(model)
     if spread["machines"] > 1:
-        said.append(said_of_machines(spread))
+        said.append(machines_in_words(spread))
     if unplanned > 0:
         said.append(
-            f"Effects come from the {len(model.rows)} runs that were planned before any score was known. {unplanned} further "
-            "runs were chosen by looking at scores and are left out here."
+            f"Effects come from {number_of(len(model.rows), 'run')} planned before any score was known. "
+            f"{number_of(unplanned, 'further run')} {was(unplanned)} chosen by looking at scores, and do not count here."
         )
     if "seed" in model.rows and (model.rows["seed"] == model.rows["seed"].iloc[0]).all():
         said.append(
@@ -45,32 +45,33 @@ def doubt(model: Model, row: Any) -> str:
     """All reasons to doubt a row, in words."""
     name, delta = row.technique, row.delta_bpb
     fit, at = model.fit, model.columns[row.technique]
-    told = []
+    doubts = []
     if at in fit.aliases:
         others = row.aliases.split(", ")
-        named = row.aliases if len(others) <= 4 else f"{len(others)} others; more runs are needed"
+        named = row.aliases if len(others) <= 4 else f"{number_of(len(others), 'other')}; more runs are needed"
         return f"not identifiable: these runs cannot tell it apart from {named}"
     if not np.isfinite(row.se):
-        return f"no error can be given: {len(model.rows)} runs leave no degree of freedom after {fit.design.size} coefficients"
-    told += [f"compared with {reference}" for reference, mates in model.references.items() if name in mates]
+        runs = number_of(len(model.rows), "run")
+        return f"no error can be given: {runs} for {fit.design.size} coefficients leave no degree of freedom"
+    doubts += [f"compared with {reference}" for reference, mates in model.references.items() if name in mates]
     if row.low <= 0 <= row.high:
-        told.append("not distinguishable from zero")
+        doubts.append("not distinguishable from zero")
     elif row.q_bh > 0.05:
-        told.append("not distinguishable from zero once the number of techniques is counted")
+        doubts.append("not distinguishable from zero once the number of techniques is counted")
     if fit.df[at] < 10:
-        told.append(f"only {fit.df[at]:.0f} degrees of freedom")
+        doubts.append(f"only {number_of(round(fit.df[at]), 'degree')} of freedom")
     if min(row.runs, row.runs_off) < 3:
-        told.append(f"rests on {min(row.runs, row.runs_off)} run(s) of one kind")
+        doubts.append(f"rests on {number_of(min(row.runs, row.runs_off), 'run')} of one kind")
     if row.vif > 5:
-        told.append(f"entangled with other techniques (VIF {row.vif:.1f})")
+        doubts.append(f"entangled with other techniques (VIF {row.vif:.1f})")
     share = model.rows[name].mean()
     others = [t for t in model.names if t != name]
     if others and share != 0.5:
-        told += _company(model.rows, name, others)
+        doubts += _company(model.rows, name, others)
     signs = str(row.sign_by_rung)
     if "+" in signs and "−" in signs and np.isfinite(delta):
-        told.append("changes sign between rungs")
-    return "; ".join(told)
+        doubts.append("changes sign between rungs")
+    return "; ".join(doubts)
 
 
 def _company(rows: pd.DataFrame, name: str, others: list[str]) -> list[str]:

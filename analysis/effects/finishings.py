@@ -11,6 +11,7 @@ from scipy import stats
 
 from golflab.analysis.inference.intervals import half_width
 from golflab.analysis.inference.significance import benjamini_hochberg, detectable
+from golflab.model.system.wording import number_of
 
 COLUMNS = [
     "technique",
@@ -49,7 +50,7 @@ def finishings(table: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
         bytes, bytes_se, bytes_low, bytes_high (change of the packed size, code included); instead_of, the technique in
         the slot on the other side; beside, techniques that were on on both sides; doubt. Empty if nothing was compared.
     """
-    rows = [_row(key, told, level) for key, told in _most_frequent(_gathered(table)).items()]
+    rows = [_row(key, comparisons, level) for key, comparisons in _most_frequent(_gathered(table)).items()]
     frame = pd.DataFrame(rows, columns=COLUMNS) if rows else pd.DataFrame(columns=COLUMNS)
     if rows:
         frame["q_bh"] = benjamini_hochberg(frame["p"].to_numpy(float))
@@ -66,8 +67,8 @@ def _gathered(table: pd.DataFrame) -> dict[Key, list[dict[str, Any]]]:
     if "finishings" not in table:
         return found
     seen: set[tuple[Key, str]] = set()
-    for training, told in zip(table["training"], table["finishings"], strict=True):
-        for one in told if told is not None else ():
+    for training, comparisons in zip(table["training"], table["finishings"], strict=True):
+        for one in comparisons if comparisons is not None else ():
             key = (one["technique"], tuple(one["instead_of"]), tuple(one["beside"]))
             if (key, training) not in seen:
                 seen.add((key, training))
@@ -78,9 +79,9 @@ def _gathered(table: pd.DataFrame) -> dict[Key, list[dict[str, Any]]]:
 def _most_frequent(found: dict[Key, list[dict[str, Any]]]) -> dict[Key, list[dict[str, Any]]]:
     """For each technique the comparisons with the technique that it replaced most often."""
     best: dict[tuple[str, tuple[str, ...]], Key] = {}
-    for key, told in found.items():
+    for key, comparisons in found.items():
         other = best.get((key[0], key[2]))
-        if other is None or len(told) > len(found[other]):
+        if other is None or len(comparisons) > len(found[other]):
             best[key[0], key[2]] = key
     return {key: found[key] for key in best.values()}
 
@@ -104,13 +105,13 @@ def _row(key: Key, comparisons: list[dict[str, Any]], level: float) -> dict[str,
 
 def _doubt(row: Any) -> str:
     """Reasons to doubt a row, in words."""
-    told = []
+    doubts = []
     if not np.isfinite(row.se):
-        told.append("one training only: no error can be given")
+        doubts.append("one training only: no error can be given")
     elif row.se == 0 and row.delta_bpb == 0:
-        told.append("changes no weight, so no score: only bytes")
+        doubts.append("changes no weight, so no score: only bytes")
     elif row.q_bh > 0.05:
-        told.append("not distinguishable from zero")
+        doubts.append("not distinguishable from zero")
     if 1 < row.trainings < 6:
-        told.append(f"only {row.trainings} trainings")
-    return "; ".join(told)
+        doubts.append(f"only {number_of(row.trainings, 'training')}")
+    return "; ".join(doubts)

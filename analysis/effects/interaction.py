@@ -230,9 +230,9 @@ def _estimates(model: Model, level: float) -> pd.DataFrame:
 def _doubt(row: object) -> str:
     if not np.isfinite(row.se):  # type: ignore[attr-defined]
         return "not identifiable: in these runs the two are never separate from everything else"
-    told = []
+    doubts = []
     if row.q_bh > 0.05:  # type: ignore[attr-defined]
-        told.append("not distinguishable from zero")
+        doubts.append("not distinguishable from zero")
     if row.aliases:  # type: ignore[attr-defined]
-        told.append(f"may also be the effect of {row.aliases}")  # type: ignore[attr-defined]
-    return "; ".join(told)
+        doubts.append(f"may also be the effect of {row.aliases}")  # type: ignore[attr-defined]
+    return "; ".join(doubts)

@@ -26,7 +26,7 @@ def machine_spread(model: Model) -> dict[str, Any]:
     return {"machines": count, "sd": sd, "low": low, "high": high, "why": why}
 
 
-def said(spread: dict[str, Any]) -> str:
+def machines_in_words(spread: dict[str, Any]) -> str:
     """The spread in a sentence."""
     if math.isnan(spread["sd"]):
         return f"The spread between machines is unknown: {spread['why'] or 'no degree of freedom is left'}."

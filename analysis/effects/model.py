@@ -126,9 +126,9 @@ def fit_model(table: pd.DataFrame, *, metric: str = "bpb", interactions: bool = 
 def slot_references(rows: pd.DataFrame, names: list[str]) -> dict[str, list[str]]:
     """Techniques that share a slot which no run leaves to its default: in every run exactly one of them is on.
 
-    Such a set can only be compared among itself; its most frequent member becomes the reference. Who shares a slot is asked of
-    the catalogue (`golflab.model.system.slot_names`), never guessed from the runs: two techniques of different slots that were
-    never on together are aliases of each other, and the fit refuses to tell them apart.
+    Such a set can only be compared among itself. Its most frequent member becomes the reference. The catalogue says which
+    techniques share a slot (`golflab.model.system.slot_names`); the runs cannot. Two techniques of different slots that were
+    never on together are aliases of each other, and the fit does not tell them apart.
 
     Returns:
         reference -> the others of its set.

@@ -45,11 +45,11 @@ def outlying_runs(model: Model, metric: str = "bpb") -> pd.DataFrame:
     rest = y - columns @ beta
     sigma = np.sqrt(rest[kept] @ rest[kept] / max(len(kept) - np.linalg.matrix_rank(columns[kept]), 1))
     rows = [model.rows.iloc[k] for k in found]
-    told = [
+    outlying = [
         (row.get("recipe", ""), row.get("seed"), y[k], y[k] - rest[k], rest[k] / max(sigma, 1e-300))
         for k, row in zip(found, rows, strict=True)
     ]
-    return pd.DataFrame(told, index=model.rows.index[found], columns=COLUMNS)
+    return pd.DataFrame(outlying, index=model.rows.index[found], columns=COLUMNS)
 
 
 def _farthest(columns: np.ndarray, y: np.ndarray, most: int) -> list[int]:
@@ -80,7 +80,7 @@ def _chance(gain: float, squares: float, count: int, df: int) -> float:
     return float(stats.f.sf(gain / count / max((squares - gain) / (df - count), 1e-300), count, df - count))
 
 
-def said(found: pd.DataFrame, sigma: float, without: float, counted: bool) -> str:
+def outliers_in_words(found: pd.DataFrame, sigma: float, without: float, counted: bool) -> str:
     """The note: which runs, and what they do to the error of everything else.
 
     Args:
@@ -97,6 +97,6 @@ def said(found: pd.DataFrame, sigma: float, without: float, counted: bool) -> st
         else "They are left out here; `contribution(table)` counts them."
     )
     return (
-        f"{len(found)} run(s) lie far from what all others say: {runs}. {change} {used} Find out what happened in them first: "
-        "if a technique makes runs diverge, leaving them out hides it."
+        f"Outliers, far from what all other runs say: {runs}. {change} {used} Find out what happened in them first: if a "
+        "technique makes runs diverge, leaving them out hides it."
     )

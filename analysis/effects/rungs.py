@@ -52,7 +52,7 @@ def agreement(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
 def signs(table: pd.DataFrame, names: list[str]) -> dict[str, str]:
     """Sign of every technique's effect at each rung, if the effect is at least twice its error: ``25% + 50% ·``."""
     complete = table[(table["state"] == "complete") & table["bpb"].notna()] if "state" in table else table
-    told: dict[str, list[str]] = {name: [] for name in names}
+    signs: dict[str, list[str]] = {name: [] for name in names}
     for rung, part in rungs(complete).groupby("rung"):
         flags = complete.loc[part["run"], names].to_numpy(float) - 0.5
         if rung >= 0.995 or len(part) < len(names) + 5:
@@ -61,8 +61,8 @@ def signs(table: pd.DataFrame, names: list[str]) -> dict[str, str]:
         with np.errstate(invalid="ignore", divide="ignore"):
             t = fit.beta / fit.se
         for k, name in enumerate(names, start=1):
-            told[name].append(f"{rung:.0%} {_sign(t[k])}")
-    return {name: " ".join(parts) for name, parts in told.items() if parts}
+            signs[name].append(f"{rung:.0%} {_sign(t[k])}")
+    return {name: " ".join(parts) for name, parts in signs.items() if parts}
 
 
 def shorter(table: pd.DataFrame) -> pd.DataFrame:

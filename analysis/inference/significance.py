@@ -242,8 +242,8 @@ def record_rules(
     rows: list[tuple[Any, ...]] = []
     for name, row, level in (("readme", strict, RULE_P), ("accepted", lenient, ACCEPTED_P)):
         margin = "better" if row["margin_bpb"] == 0 else f"better by {row['margin_bpb']:.5f}"
-        told = (name, f"{margin}, one-sided p < {level}", row["delta_bpb"], float(np.mean(old)) - row["margin_bpb"])
-        rows.append((*told, row["p"], level, row["passes"], level, row["seeds_needed"], row["doubt"]))
+        head = (name, f"{margin}, one-sided p < {level}", row["delta_bpb"], float(np.mean(old)) - row["margin_bpb"])
+        rows.append((*head, row["p"], level, row["passes"], level, row["seeds_needed"], row["doubt"]))
     rows.append(_fixed(np.asarray(new, float), np.asarray(old, float), bytes_per_token, target, threshold, spread))
     names = ["rule", "asks", "delta_bpb", "against", "statistic", "limit", "passes", "error_rate", "seeds_needed", "doubt"]
     found = pd.DataFrame(rows, columns=names)
@@ -273,8 +273,8 @@ def _fixed(
         doubt.append(f"the spread of one run is known from {len(new)} runs only")
     if rate > RULE_P:
         doubt.append(f"if one run scatters by {sd:.5f}, it passes wrongly in {rate:.1%} of cases")
-    told = ("fixed", f"(target − mean)·√n ≥ {limit:.5f}", float(new.mean() - old.mean()), goal)
-    return (*told, gain * math.sqrt(len(new)), limit, gain * math.sqrt(len(new)) >= limit, rate, needed, "; ".join(doubt))
+    head = ("fixed", f"(target − mean)·√n ≥ {limit:.5f}", float(new.mean() - old.mean()), goal)
+    return (*head, gain * math.sqrt(len(new)), limit, gain * math.sqrt(len(new)) >= limit, rate, needed, "; ".join(doubt))
 
 
 def _next(row: Any) -> str:
@@ -286,4 +286,5 @@ def _next(row: Any) -> str:
         return "a better recipe: the estimate is not beyond what is asked"
     if needed <= seeds:
         return f"one more seed {each}: {needed:.0f} are enough in four of five cases, and these were not"
-    return f"{needed - seeds:.0f} more seed(s) {each}, {needed:.0f} in all"
+    more = round(needed - seeds)
+    return f"{more} more seed{'' if more == 1 else 's'} {each}, {needed:.0f} in all"

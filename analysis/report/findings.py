@@ -13,9 +13,9 @@ import pandas as pd
 from golflab.analysis.effects.model import Model
 from golflab.analysis.evidence.published import beside
 from golflab.analysis.ladder.findings import LadderFindings, json_rows
+from golflab.model.system.wording import number_of
 
 RANKING = ["technique", "delta_bpb", "se", "low", "high", "p", "p_holm", "q_bh", "runs", "mde", "bytes", "doubt"]
-COUNTS = ("asked", "not_fitting", "trained", "over_limit", "pruned", "failed", "complete")
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Findings:
         table: one row per run.
         contributions: of `contribution`.
         recipes: of `ranking`.
-        counts: `COUNTS`, whole numbers.
+        counts: of `count`.
         model: behind the contributions, or None where nothing could be compared.
         finishings: of `golflab.analysis.effects.finishings.finishings`: paired effects of what acts after training; may be
         empty.
@@ -56,11 +56,11 @@ class Findings:
     def json(self) -> dict[str, Any]:
         """The object `golflab report --json` prints; unknown numbers are null."""
         rows = self.contributions[RANKING].to_dict("records")
-        told = {"best": self.best, "ranking": [_plain(r) for r in rows], "counts": self.counts}
+        body = {"best": self.best, "ranking": [_plain(r) for r in rows], "counts": self.counts}
         for name in ("finishings", "confirmed", "published"):  # only where there are any
             if len(found := getattr(self, name)):
-                told[name] = [_plain(r) for r in found.to_dict("records")]
-        return told if self.ladder is None else told | {"ladder": json_rows(self.ladder)}
+                body[name] = [_plain(r) for r in found.to_dict("records")]
+        return body if self.ladder is None else body | {"ladder": json_rows(self.ladder)}
 
     @cached_property
     def published(self) -> pd.DataFrame:
@@ -81,8 +81,8 @@ class Findings:
         wanted = max(40, 2 * count + 4, 2 * len(self.table))
         next_step = f"Continue with `{resume} --trials {wanted}`." if resume else "Run more combinations."
         return (
-            f"{runs} complete runs cannot separate the effects of the {count} techniques that varied: at least {count + 2} are "
-            f"needed. {next_step}"
+            f"{number_of(runs, 'complete run')} cannot separate the effects of {number_of(count, 'technique')}: at least "
+            f"{count + 2} are needed. {next_step}"
         )
 
 
@@ -91,14 +91,14 @@ def count(table: pd.DataFrame) -> dict[str, int]:
 
     ``over_limit`` were stopped because their measured bytes exceeded the limit; they are among the pruned.
     """
-    told = table.attrs.get("experiment", {}).get("counts", {})
+    counts = table.attrs.get("experiment", {}).get("counts", {})
     states = table["state"].value_counts()
-    dropped = max(int(told.get("not_fitting", 0)), int(states.get("not_fitting", 0)))
+    dropped = max(int(counts.get("not_fitting", 0)), int(states.get("not_fitting", 0)))
     here = {name: int(states.get(name, 0)) for name in ("pruned", "failed", "complete")}
     trained = int((table["trained"] & (table["state"] != "not_fitting")).sum())
-    asked = int(told.get("asked", dropped + sum(here.values())))
+    asked = int(counts.get("asked", dropped + sum(here.values())))
     over = int(((table["state"] == "pruned") & (table["bytes"] > table["limit"])).sum())
-    over = max(over, int(told.get("over_limit", 0)))
+    over = max(over, int(counts.get("over_limit", 0)))
     return {"asked": asked, "not_fitting": dropped, "trained": trained, "over_limit": over, **here}
 
 

@@ -14,6 +14,7 @@ from golflab.analysis.inference.intervals import half_width
 from golflab.analysis.report import plots
 from golflab.analysis.report.findings import Findings
 from golflab.analysis.report.parts import bytes_text, number, section, signed, small
+from golflab.model.system.wording import number_of
 
 
 def contributions(findings: Findings) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def _without_outliers(findings: Findings) -> list[tuple[str, pd.DataFrame]]:
             "BH q": small(clean["q_bh"]),
         }
     )
-    return [(f"Without {len(far)} run(s) that lie far from what all others say", shown)]
+    return [(f"Without the outliers ({number_of(len(far), 'run')} far from what all others say)", shown)]
 
 
 def after_training(findings: Findings) -> dict[str, Any]:
@@ -83,7 +84,8 @@ def after_training(findings: Findings) -> dict[str, Any]:
         "Every training was finished in several ways: quantised, packed and scored with a technique and without it. The two "
         "sides of a comparison share their trained weights and their text. In the table above every run is another training, "
         "and two trainings differ by chance much more than two ways to finish one training. So the errors here are smaller. "
-        f"Each difference is an average over {int(table['trainings'].max())} trainings, each scored on its own part of text."
+        f"Each difference is an average over {number_of(table['trainings'].max(), 'training')}, each scored on its own part of "
+        "text."
     )
     exact = (table["se"] == 0) & (table["delta_bpb"] == 0)
     shown = pd.DataFrame(

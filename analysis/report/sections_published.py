@@ -20,8 +20,8 @@ def beside_published(findings: Findings) -> dict[str, Any]:
     lead = (
         "What entries of the challenge published about the same techniques, as a random-effects mean over their settings, with "
         "its 95 % interval. “Signs agree” is yes or no only where both intervals exclude zero: "
-        f"{counts.get('yes', 0)} yes, {counts.get('no', 0)} no, {counts.get('unclear', 0)} unclear. Another scale, text or "
-        f"stack may well change a sign. {ASSUMED}"
+        f"{counts.get('yes', 0)} yes, {counts.get('no', 0)} no, {counts.get('unclear', 0)} unclear. Another scale, "
+        f"another text or other techniques beside it may change a sign. {ASSUMED}"
     )
     shown = pd.DataFrame(
         {

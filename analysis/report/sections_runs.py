@@ -9,11 +9,13 @@ import pandas as pd
 
 from golflab.analysis.comparison.frontier import frontier, shadow_price
 from golflab.analysis.effects.contribution import needed_runs
-from golflab.analysis.effects.machines import said as said_of_machines
+from golflab.analysis.effects.machines import machines_in_words
 from golflab.analysis.effects.rungs import agreement
 from golflab.analysis.report import plots
 from golflab.analysis.report.findings import Findings
 from golflab.analysis.report.parts import number, section, signed, small
+from golflab.analysis.report.words import counts_in_words
+from golflab.model.system.wording import number_of
 
 ROWS_AT_MOST = 25
 
@@ -34,7 +36,7 @@ def best_confirmed(findings: Findings) -> dict[str, Any]:
             "seeds": table["seeds"],
             "documents": table["documents"],
             "largest bytes": [f"{v:,.0f}" for v in table["bytes"]],
-            "over the limit on": [f"{v} seed(s)" if v else "–" for v in table["over"]],
+            "over the limit on": [number_of(v, "seed") if v else "–" for v in table["over"]],
             "doubt": table["doubt"],
         }
     )
@@ -102,7 +104,8 @@ def forecasts(findings: Findings) -> dict[str, Any]:
     lead = (
         f"Forecast error (measured bytes relative to the forecast made before training): mean {error.mean():+.2%}, root mean "
         f"square {np.sqrt((error**2).mean()):.2%}, worst {error.iloc[int(np.argmax(error.abs()))]:+.2%} "
-        f"over {len(known)} runs; {inside:.0%} fell inside the forecast's interval. {over} finished over the limit."
+        f"over {number_of(len(known), 'run')}; {inside:.0%} fell inside the forecast's interval. Over the limit at the end: "
+        f"{over}."
     )
     return section("Forecast and true bytes", lead, [plots.forecasts(known)])
 
@@ -135,12 +138,8 @@ def budget(findings: Findings) -> dict[str, Any]:
     stages = {str(c)[6:]: table[c].sum() for c in table if str(c).startswith("stage.")}
     counts = findings.counts
     shared = counts["complete"] + counts["pruned"] + counts["failed"] - counts["trained"]
-    lead = (
-        f"{counts['asked']} considered: {counts['not_fitting']} could not fit and were not trained, {counts['complete']} "
-        f"completed, {counts['pruned']} stopped early ({counts['over_limit']} because they measured more than the limit), "
-        f"{counts['failed']} failed. "
-        f"{counts['trained']} trainings" + (f"; {shared} runs reused one from the stage cache." if shared > 0 else ".")
-    )
+    lead = counts_in_words(counts)
+    lead += f" {number_of(shared, 'run')} reused a training from the stage cache." if shared > 0 else ""
     shown = pd.DataFrame({"stage": stages.keys(), "seconds in all": [f"{v:,.1f}" for v in stages.values()]})
     return section("Where the budget went", lead, [plots.budget(counts)], [("", shown)])
 
@@ -168,16 +167,17 @@ def machine(findings: Findings) -> dict[str, Any]:
         if not isinstance(v, dict | list) and v not in (None, "")
     }
     facts |= {
-        k: ", ".join(f"{value} ({runs} runs)" if len(seen) > 1 else value for value, runs in seen.items())
+        k: ", ".join(f"{value} ({number_of(runs, 'run')})" if len(seen) > 1 else value for value, runs in seen.items())
         for k, seen in attrs["machines"].items()
     }
-    facts |= {"conditions": "; ".join(f"{c} ({n} runs)" for c, n in findings.table["condition"].value_counts().items())}
+    conditions = findings.table["condition"].value_counts()
+    facts |= {"conditions": "; ".join(f"{c} ({number_of(n, 'run')})" for c, n in conditions.items())}
     facts |= {
         "seeds": ", ".join(f"{s:g}" for s in sorted(findings.table["seed"].dropna().unique())[:40]),
         "techniques every run had": ", ".join(attrs["always"]) or "none",
     }
     spread = findings.contributions.attrs["machine_spread"]
-    facts |= {"spread between machines": said_of_machines(spread)}
+    facts |= {"spread between machines": machines_in_words(spread)}
     facts |= {"byte limit": ", ".join(f"{v:,.0f}" for v in sorted(findings.table["limit"].dropna().unique()))}
     shown = pd.DataFrame({"what": facts.keys(), "value": [str(v) for v in facts.values()]})
     tables = [("", shown)]

@@ -9,6 +9,7 @@ import numpy as np
 from golflab.analysis.ladder.findings import ladder_text
 from golflab.analysis.report.findings import Findings
 from golflab.analysis.report.words import summary
+from golflab.model.system.wording import number_of
 
 
 def write(findings: Findings, console: Any) -> None:
@@ -50,7 +51,7 @@ def _ranking_grid(findings: Findings, wide: bool) -> Any:
 def _finishing_grid(findings: Findings) -> Any:
     """The effects of techniques that act after training: a `rich` table."""
     count = int(findings.finishings["trainings"].max())
-    title = f"Techniques that act after training, compared on the same weights and text ({count} trainings)"
+    title = f"Techniques that act after training, compared on the same weights and text ({number_of(count, 'training')})"
     grid = _grid(title, ("technique", "Δ bpb ± 95 %", "q", "bytes", "instead of"))
     for row in findings.finishings.itertuples(index=False):
         exact = row.se == 0 == row.delta_bpb  # a codec changes no weight

@@ -14,6 +14,7 @@ from golflab.analysis.inference.intervals import half_width
 from golflab.analysis.report import plots
 from golflab.analysis.report.page import render
 from golflab.analysis.report.parts import section
+from golflab.model.system.wording import number_of
 
 SLOTS = ("rotate", "prune", "bits", "clip", "protect", "rounding", "correct", "trim", "layout", "codec")
 NUMBERS = ("bpb", "over_float", "over_float_se", "over_best", "over_best_se", "loss", "seconds")
@@ -41,9 +42,9 @@ def summary(result: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
     """The table in sentences."""
     fitting = table[table["fits"]]
     lines = [
-        f"{len(table)} artifacts of one training of {result['preset']} (recipe {result['recipe']}, seed {result['seed']}), "
-        f"scored on {result['tokens']:,} targets; {len(fitting)} fit into {result['limit']:,} bytes. Before quantisation: "
-        f"{result['bpb_float']:.4f} bits per byte."
+        f"{number_of(len(table), 'artifact')} of one training of {result['preset']} (recipe {result['recipe']}, seed "
+        f"{result['seed']}), scored on {result['tokens']:,} targets; {len(fitting)} within {result['limit']:,} bytes. Before "
+        f"quantisation: {result['bpb_float']:.4f} bits per byte."
     ]
     if len(fitting):
         best = fitting.iloc[0]
@@ -54,8 +55,8 @@ def summary(result: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
             f"({_gap(best, 'over_float')} over float)."
         )
         lines.append(
-            f"{len(near)} are not distinguishable from it (95 %); the smallest of them: {small['techniques']}, "
-            f"{small['bytes']:,} bytes."
+            f"Not distinguishable from the best (95 %), itself included: {len(near)}. The smallest of them: "
+            f"{small['techniques']}, {small['bytes']:,} bytes."
         )
     else:
         lines.append(
@@ -63,7 +64,7 @@ def summary(result: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
         )
     if result["skipped"]:
         lines.append(
-            f"{sum(result['skipped'].values())} combinations are impossible, the first because: {next(iter(result['skipped']))}"
+            f"Impossible combinations: {sum(result['skipped'].values())}, the first because: {next(iter(result['skipped']))}"
         )
     return lines
 

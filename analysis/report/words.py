@@ -10,19 +10,15 @@ import pandas as pd
 from golflab.analysis.comparison.confirmed import in_words
 from golflab.analysis.ladder.findings import ladder_in_words
 from golflab.analysis.report.findings import Findings
-from golflab.model.record import said_damaged
+from golflab.model.record import damaged_in_words
+from golflab.model.system.wording import number_of, was
 
 
 def summary(findings: Findings) -> list[str]:
     """The report in sentences; every number has its error."""
     counts, best, effects = findings.counts, findings.best, findings.contributions
-    out = [
-        f"The search considered {counts['asked']} recipes. {counts['not_fitting']} of them could not fit the byte limit and "
-        f"were not trained. {counts['trained']} trainings ran; {counts['complete']} runs completed, {counts['pruned']} were "
-        f"stopped early ({counts['over_limit']} of them because they measured more than the limit) and "
-        f"{counts['failed']} failed."
-    ]
-    if damaged := said_damaged(findings.table.attrs.get("damaged", [])):
+    out = [counts_in_words(counts)]
+    if damaged := damaged_in_words(findings.table.attrs.get("damaged", [])):
         out.append(damaged)
     if findings.ladder is not None:  # runs of several scales: none of them is the best
         return [*out, ladder_in_words(findings.ladder)]
@@ -52,18 +48,30 @@ def summary(findings: Findings) -> list[str]:
     return out + effects_in_words(effects) + finishings_in_words(findings.finishings)
 
 
+def counts_in_words(counts: dict[str, int]) -> str:
+    """How many recipes were considered, and how they ended (`golflab.analysis.report.findings.count`), in sentences."""
+    refused, pruned = counts["not_fitting"], counts["pruned"]
+    size = f"{refused} of them could not fit the byte limit and {was(refused)} not trained." if refused else ""
+    over = f" ({counts['over_limit']} of them because the measured bytes exceeded the limit)" if pruned else ""
+    return (
+        f"The search considered {number_of(counts['asked'], 'recipe')}. {size or 'None was refused for its size.'} "
+        f"{number_of(counts['trained'], 'training')} ran; {number_of(counts['complete'], 'run')} completed, {pruned} "
+        f"{was(pruned)} stopped early{over}, and {counts['failed']} failed."
+    )
+
+
 def finishings_in_words(table: pd.DataFrame) -> list[str]:
     """The effects of techniques that act after training, in sentences."""
     if table.empty:
         return []
     clear = table[(table["q_bh"] <= 0.05) & (table["se"] > 0)]
-    told = ", ".join(
+    effects = ", ".join(
         f"{r.technique} ({r.delta_bpb:+.5f} ± {r.high - r.delta_bpb:.5f} bits per byte, {r.bytes:+,.0f} bytes)"
         for r in clear.itertuples()
     )
     lines = [
-        f"After training, on the same weights: {told}."
-        if told
+        f"After training, on the same weights: {effects}."
+        if effects
         else "No technique that acts after training changed the score clearly."
     ]
     free = table[(table["se"] == 0) & (table["delta_bpb"] == 0)]

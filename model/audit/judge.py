@@ -157,17 +157,17 @@ def _powers(bench: Bench, count: int) -> dict[str, Power]:
     made = f"{bench.drawn:,} tokens of made-up text, on which probabilities that sum to much more than 1 are found at once"
     mass = Power(bench.mass_tested, positions, len(bench.whole_compared), made if bench.drawn else "")
     everything = Power(positions, positions, positions)
-    told = {
+    powers = {
         1: future,
         2: mass,
         3: future,
         4: everything,
-        5: Power(None, 0, told="every declared byte; every score of the text that the fresh process scored"),
-        6: Power(count, count, count, told="every document"),
-        7: Power(None, 0, told="what the process does while it loads and scores, not what it would do elsewhere or later"),
-        8: Power(None, 0, told=f"{len(bench.text.tokens):,} of {count:,} tokens were timed"),
+        5: Power(None, 0, note="every declared byte; every score of the text that the fresh process scored"),
+        6: Power(count, count, count, note="every document"),
+        7: Power(None, 0, note="what the process does while it loads and scores, not what it would do elsewhere or later"),
+        8: Power(None, 0, note=f"{len(bench.text.tokens):,} of {count:,} tokens were timed"),
     }
-    return {CONDITIONS[number]: power for number, power in told.items()}
+    return {CONDITIONS[number]: power for number, power in powers.items()}
 
 
 def _worse(one: tuple[str, str] | None, other: tuple[str, str]) -> tuple[str, str]:

@@ -16,13 +16,13 @@ class Power:
         positions: number tested, in any text; None where the test is not about positions.
         of: positions of the whole text.
         whole: different positions tested in the whole text; only there a cheat is found that acts late or in long texts only.
-        told: what else limits the experiment.
+        note: what else limits the experiment.
     """
 
     positions: int | None
     of: int
     whole: int = 0
-    told: str = ""
+    note: str = ""
 
     def seen(self, k: int, positions: int | None = None) -> float:
         """Probability that at least one tested position is one of a cheat's, which acts at one in ``k``, drawn at random.
@@ -46,17 +46,17 @@ class Power:
 
     def __str__(self) -> str:
         if self.positions is None:
-            return self.told
+            return self.note
         if self.whole >= self.of:
-            return "; ".join(filter(None, [f"all {self.of:,} positions", self.told]))
+            return "; ".join(filter(None, [f"all {self.of:,} positions", self.note]))
         if not self.positions:
-            return self.told or "nothing was tested"
+            return self.note or "nothing was tested"
         share, chances = self.whole / max(1, self.of), self._chances(self.positions)
         said = f"{self.positions:,} positions tested, {self.whole:,} of them in the whole text ({share:.1%} of it); "
         said += f"a cheat at one in 10, 100, 1000 is seen with probability {chances}"
         if self.whole < self.positions:
             said += f", one that acts in the whole text only with {self._chances(self.whole)}"
-        return f"{said}; {self.told}" if self.told else said
+        return f"{said}; {self.note}" if self.note else said
 
     def _chances(self, positions: int) -> str:
         return ", ".join(f"{self.seen(k, positions):.2f}" for k in SPARSE)

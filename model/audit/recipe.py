@@ -15,7 +15,7 @@ from typing import Any
 from golflab.model.audit.judge import BUDGET, audit
 from golflab.model.audit.verdict import LIMIT_SECONDS, Audit, Package
 from golflab.model.compression.artifact import unpack
-from golflab.model.data.overlap import SHARE, said, worst
+from golflab.model.data.overlap import SHARE, share_in_words, worst
 from golflab.model.data.prepare import TokenData, prepared, rewriting_of
 from golflab.model.data.tokenizer import tokenizer_of
 from golflab.model.evaluation.score import Evaluator
@@ -96,16 +96,16 @@ def audit_artifact(
         code_bytes = exact_code_bytes(recipe)
     documents = data.split(recipe.data.split)
     with tempfile.TemporaryDirectory() as folder:
-        told, tokenizer = Path(folder) / "recipe.json", Path(folder) / "tokenizer.model"
-        told.write_text(json.dumps(recipe.to_json()))
+        recipe_file, tokenizer = Path(folder) / "recipe.json", Path(folder) / "tokenizer.model"
+        recipe_file.write_text(json.dumps(recipe.to_json()))
         tokenizer.write_bytes(data.tokenizer.proto)
-        paths = (str(told), str(artifact.resolve()), str(tokenizer))
+        paths = (str(recipe_file), str(artifact.resolve()), str(tokenizer))
         package = Package(
             factory=f"{__name__}:load",
             arguments=paths,
             files=(artifact,),
             code=OWN,
-            free=(told, tokenizer),  # the recipe travels inside the script, and a tokenizer is not counted
+            free=(recipe_file, tokenizer),  # the recipe travels inside the script, and a tokenizer is not counted
             code_bytes=code_bytes,
         )
         result = audit(
@@ -137,27 +137,28 @@ def with_data(result: Audit, facts: dict[str, Any], split: str) -> Audit:
         state, evidence = verdict.state, verdict.evidence
         if verdict.condition == 7 and (found := facts.get("overlap")):
             share, part = worst(found)
-            told = f"{said(found, part)} of {part} stand in the training text" if share else "no held-out text is training text"
+            overlap = f"{share_in_words(found, part)} of {part} stand in the training text"
+            overlap = overlap if share else "no held-out text is training text"
             if share > SHARE:
-                state, told = "breach", f"{told}; more than {SHARE:.1%} is not held out"
-            evidence = f"{told}; {evidence}"
+                state, overlap = "breach", f"{overlap}; more than {SHARE:.1%} is not held out"
+            evidence = f"{overlap}; {evidence}"
         if verdict.condition == 6:
             counts = facts.get("bytes", {}).get(split, {})
             if counts.get("changed"):
                 evidence += (
                     f"; the tokenizer lost or added {counts['changed']:,} of {counts['original']:,} bytes of the original text"
                 )
-            for told in facts.get("notes", []):
-                evidence += f"; {told}" if "sidecars count" in told else ""
-                if "held-out part is" in told:
-                    state, evidence = ("unchecked" if state == "pass" else state), f"{told} {evidence}"
+            for note in facts.get("notes", []):
+                evidence += f"; {note}" if "sidecars count" in note else ""
+                if "held-out part is" in note:
+                    state, evidence = ("unchecked" if state == "pass" else state), f"{note} {evidence}"
         changed[verdict.condition] = dataclasses.replace(verdict, state=state, evidence=evidence)
     return dataclasses.replace(result, verdicts=tuple(changed.values()))
 
 
 def _enough(recipe: Recipe) -> int:
     """Tokens in which every adapter and mixer learns at least twice: each of some ten experiments scores them all."""
-    chunks = [getattr(t, "chunk", 0) for slot in ("adapt", "adapt_all", "mixer") for t in recipe.tenants(slot)]
+    chunks = [getattr(t, "chunk", 0) for slot in ("adapt", "adapt_all", "mixer") for t in recipe.techniques_in(slot)]
     return max([LEAST_TOKENS, *(int(2.5 * chunk) for chunk in chunks)])
 
 

@@ -87,7 +87,7 @@ def pack(quantised: dict[str, Quantised], recipe: Recipe) -> bytes:
     Raises:
         ValueError: the codec's package is missing.
     """
-    layout_technique, codec_technique = recipe.tenant("layout"), recipe.tenant("codec")
+    layout_technique, codec_technique = recipe.technique_in("layout"), recipe.technique_in("codec")
     assert layout_technique is not None
     assert codec_technique is not None
     layout: Layout = recipe.build("layout")

@@ -97,12 +97,12 @@ def read_header(head: bytes, most_elements: int, flags: int) -> tuple[Any, Any, 
     return layout, codec, entries, added
 
 
-def _additions(told: Any, entries: list[Entry]) -> list[Added]:
+def _additions(rows: Any, entries: list[Entry]) -> list[Added]:
     """The header's lines of what is added; their parts are appended to ``entries``."""
     owners, found = {e.name: e for e in entries if e.grid}, list[Added]()
-    if not isinstance(told, list) or len(told) > MOST_ADDED:
+    if not isinstance(rows, list) or len(rows) > MOST_ADDED:
         raise ValueError(f"more than {MOST_ADDED} additions")
-    for owner, kind, numbers, forms in told:
+    for owner, kind, numbers, forms in rows:
         parts = [_entry([f"{PART}{len(entries) + i}", shape, levels]) for i, (shape, levels) in enumerate(forms)]
         if owner not in owners or not all(part.grid for part in parts):
             raise ValueError(f"something is added to {owner!r}")

@@ -39,10 +39,10 @@ def calibration(recipe: Recipe, model: GPT, text: Stream) -> dict[str, Tensor] |
 
     The inputs are those of the weights that are rounded, which slot `rotate` may change; the model keeps its own.
     """
-    rounding: Any = recipe.tenant("rounding")
+    rounding: Any = recipe.technique_in("rounding")
     if not hasattr(rounding, "calibrate"):
         return None
-    own = {name: p.detach().clone() for name, p in model.named_parameters()} if recipe.tenants("rotate") else {}
+    own = {name: p.detach().clone() for name, p in model.named_parameters()} if recipe.techniques_in("rotate") else {}
     if own:
         load_weights(model, rotated(own, parameters_of(model), recipe))
     hessians: dict[str, Tensor] = rounding.calibrate(model, text, recipe)

@@ -170,11 +170,11 @@ class _Rate:
     def __init__(self, recipe: Recipe) -> None:
         # Techniques in these slots also describe their effect on a Gaussian: a clip its reach, a layout its shares of the two
         # bytes of fp16, a codec its overhead over the entropy.
-        tenants: list[Any] = [recipe.tenant(slot) for slot in ("prune", "clip", "trim", "layout", "codec")]
-        prune, self.clip, self.trim, self.layout, self.codec = tenants
+        fixed: list[Any] = [recipe.technique_in(slot) for slot in ("prune", "clip", "trim", "layout", "codec")]
+        prune, self.clip, self.trim, self.layout, self.codec = fixed
         self.grid: Callable[[ParameterInfo], Grid | None] = recipe.build("bits")
         self.pruned: float = getattr(prune, "fraction", 0.0)
-        self.adding: list[Any] = [t for slot in ("protect", "correct") for t in recipe.tenants(slot)]
+        self.adding: list[Any] = [t for slot in ("protect", "correct") for t in recipe.techniques_in(slot)]
 
     def tensor(self, info: ParameterInfo) -> float:
         """Expected bytes of one tensor with its scales."""
@@ -217,9 +217,9 @@ def scheme(recipe: Recipe) -> str:
     What is before the bar names its scheme; runs of one scheme deviate from theory together.
     """
     slots = ("fake_quant", "rotate", "prune", "bits", "clip", "protect", "rounding", "correct", "trim", "layout", "codec")
-    stored = [str(t) for slot in slots for t in recipe.tenants(slot)]
-    told = [t for t in recipe.techniques if t.stage() in ("model", "train") and t.slot != "fake_quant"]
-    trained = [word for t in told for word in dict.fromkeys((t.name, str(t)))]
+    stored = [str(t) for slot in slots for t in recipe.techniques_in(slot)]
+    early = [t for t in recipe.techniques if t.stage() in ("model", "train") and t.slot != "fake_quant"]
+    trained = [word for t in early for word in dict.fromkeys((t.name, str(t)))]
     steps = recipe.schedule.steps
     length = [] if steps is None else [f"steps~2^{math.log2(max(steps, 1)):.0f}"]
     return " ".join([*stored, "|", *trained, *length])

@@ -191,10 +191,10 @@ def generate(model: nn.Module, rows: int, length: int, temperature: float, seed:
         first: the id every text begins with (BOS).
     """
     device = next(model.parameters()).device
-    dice = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     ids = torch.full((rows, 1), first, dtype=torch.int64)
     while ids.shape[1] < length:
         logits = model.logits(ids.to(device), ids.shape[1] - 1)[:, -1].float().cpu()  # type: ignore[operator]
         chances = torch.softmax(logits / temperature, dim=-1)
-        ids = torch.cat([ids, torch.multinomial(chances, 1, generator=dice)], dim=1)
+        ids = torch.cat([ids, torch.multinomial(chances, 1, generator=generator)], dim=1)
     return ids

@@ -107,7 +107,7 @@ def largest_spared(small: int, recipe: Recipe, counts: Callable[[ParameterInfo],
 
 def stored_roles(recipe: Recipe) -> set[tuple[str, str]] | None:
     """(kind, role) of everything that the recipe stores on a grid whose scales `clip` chooses; None where that is not known."""
-    bits, infos = recipe.tenant("bits"), blueprint(recipe)
+    bits, infos = recipe.technique_in("bits"), blueprint(recipe)
     if bits is None or not infos:
         return None
     grids = ((info, bits.build(recipe.shape)(info)) for info in infos)
@@ -128,13 +128,36 @@ class Finer(NamedTuple):
     grid: Grid
 
 
+class ToRound(NamedTuple):
+    """A matrix that a technique in the slot ``rounding`` turns into integers.
+
+    Attributes:
+        weight: (rows, columns) float32.
+        scales: (rows,) its steps, fixed beforehand.
+        grid: the integers allowed.
+        info: what the parameter is.
+        hessian: (columns, columns) mean of x xᵀ over calibration inputs, or None.
+        keep: (rows, columns) mask of the weights that may be other than zero; None keeps all.
+        finer: columns with scales and a grid of their own.
+    """
+
+    weight: Tensor
+    scales: Tensor
+    grid: Grid
+    info: ParameterInfo
+    hessian: Tensor | None = None
+    keep: Tensor | None = None
+    finer: tuple[Finer, ...] = ()
+
+
 class Pruned(NamedTuple):
     """What a `prune` technique returns.
 
     Attributes:
         weight: (rows, columns), zeros where pruned before rounding.
-        during: mask of the weights rounding must leave at zero even if it feeds errors forward, or None.
-        after: mask of the integers kept after rounding, or None.
+        during: mask of the weights that rounding may make other than zero, or None. Without it, an error that is fed forward
+            may fill a pruned place again.
+        after: mask of the integers that are kept after rounding, or None.
     """
 
     weight: Tensor

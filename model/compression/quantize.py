@@ -15,7 +15,7 @@ from torch import Tensor
 
 from golflab.model.compression.additions import Columns, Part
 from golflab.model.compression.artifact import pack
-from golflab.model.compression.grid import LARGEST_FLOAT, Finer, Grid, Pruned, Quantised, stored_scales, ternary_scales
+from golflab.model.compression.grid import LARGEST_FLOAT, Finer, Grid, Pruned, Quantised, ToRound, stored_scales, ternary_scales
 from golflab.model.network.layers import ParameterInfo
 from golflab.model.recipe import Recipe
 
@@ -48,10 +48,10 @@ def quantise(
     steps = _Steps(recipe)
     steps.study(weights, infos, hessians)
     done = {info.name: steps.apply(weights[info.name], info, hessians.get(info.name)) for info in infos}
-    correct = recipe.tenant("correct")
+    correct = recipe.technique_in("correct")
     if correct is not None:
         done = correct.build(recipe.shape)(weights, done)
-    trim = recipe.tenant("trim")
+    trim = recipe.technique_in("trim")
     if trim is None:
         return done
     if code_bytes is None:
@@ -63,7 +63,7 @@ def quantise(
 
 def rotated(weights: dict[str, Tensor], infos: list[ParameterInfo], recipe: Recipe) -> dict[str, Tensor]:
     """The weights that are quantised: those given, or others of the same function (slot `rotate`)."""
-    rotate = recipe.tenant("rotate")
+    rotate = recipe.technique_in("rotate")
     if rotate is None:
         return weights
     turned: dict[str, Tensor] = rotate.build(recipe.shape)(weights, infos)
@@ -94,7 +94,7 @@ class _Steps:
             return _as_float16(pruned, info)
         scales = stored_scales(ternary_scales(weight) if grid.largest == 1 else self.clip(weight, grid.largest, info))
         finer = [self._finer(weight, info, columns) for columns in self.protected.get(info.name, ())]
-        integers = self.rounding(pruned.weight, scales, grid, hessian, pruned.during, info, finer)
+        integers = self.rounding(ToRound(pruned.weight, scales, grid, info, hessian, pruned.during, tuple(finer)))
         if pruned.after is not None:
             integers = integers * pruned.after
         stored, added = integers.to("cpu", torch.int8), []
@@ -133,6 +133,12 @@ def round_to(weight: Tensor, scales: Tensor, grid: Grid, finer: Sequence[Finer] 
     return integers
 
 
+def nearest(matrix: ToRound) -> Tensor:
+    """Nearest integers of a matrix, (rows, columns) as float; zero where its mask says so."""
+    integers = round_to(matrix.weight, matrix.scales, matrix.grid, matrix.finer)
+    return integers if matrix.keep is None else integers * matrix.keep
+
+
 def rounding_error(weight: Tensor, scales: Tensor, largest: int) -> Tensor:
     """Σ (W − Q)² per row, (rows,), when ``weight`` is rounded to ±``largest`` levels of ``scales`` (rows,)."""
     rounded = torch.round(weight / scales[:, None]).clamp_(-largest, largest) * scales[:, None]
@@ -153,5 +159,8 @@ def _checked(weights: dict[str, Tensor], info: ParameterInfo) -> Tensor:
 def _as_float16(pruned: Pruned, info: ParameterInfo) -> Quantised:
     weight = pruned.weight if pruned.after is None else pruned.weight * pruned.after
     if weight.numel() and float(weight.abs().max()) > LARGEST_FLOAT:
-        raise ValueError(f"quantise: {info.name} reaches {float(weight.abs().max()):.3g}, beyond fp16's {LARGEST_FLOAT:.0f}.")
+        raise ValueError(
+            f"quantise: {info.name} reaches {float(weight.abs().max()):.3g}, beyond fp16's {LARGEST_FLOAT:.0f}; the training "
+            "diverged, or its learning rate is too high."
+        )
     return Quantised(info, None, weight.to("cpu", torch.float16), None)

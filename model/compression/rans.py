@@ -116,9 +116,9 @@ def segments(count: int, lanes: int) -> Iterator[np.ndarray]:
 class Estimates:
     """Expected magnitude of every integer of a plane, from what was coded before it.
 
-    The plane (times, lines) is coded in blocks of lines; in a block, all lines go forward together, a few times per step,
-    so that every line has its own running mean, relative to what each time showed on other lines in earlier blocks; the first
-    blocks are narrow, so that this is known early.
+    The plane (times, lines) is coded in blocks of lines. In a block, all lines go forward together, a few times per step. So
+    every line has a running mean of its own, relative to the mean of the same time on the lines of earlier blocks. The first
+    blocks are narrow, so that these means are known early.
 
     Args:
         times, lines: the plane's shape in the order of coding.

@@ -47,7 +47,7 @@ class Batches:
             ids and targets, each (rows / world, T) int64; micro-batches are slices of them.
         """
         if self.rows % world:
-            raise ValueError(f"batches: {self.rows} sequences a batch cannot be shared by {world} processes; make it divide.")
+            raise ValueError(f"batches: {self.rows} sequences a batch cannot be shared by {world} processes; choose a divisor.")
         share = self.rows // world
         starts = self.starts(step)[rank * share : (rank + 1) * share]
         rows = np.stack([self.stream.take(int(start), self.context + 1) for start in starts])
@@ -60,7 +60,10 @@ def rows_of(stream: Stream, batch_tokens: int, context: int) -> int:
     if batch_tokens % context:
         raise ValueError(f"batches: batch_tokens={batch_tokens} must be a multiple of context={context}.")
     if len(stream) <= context:
-        raise ValueError(f"batches: the training text has only {len(stream)} tokens, a sequence needs {context + 1}.")
+        raise ValueError(
+            f"batches: the training text has only {len(stream)} tokens, a sequence needs {context + 1}. Give more text, or a "
+            "smaller context."
+        )
     return batch_tokens // context
 
 

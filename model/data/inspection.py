@@ -22,7 +22,7 @@ import numpy as np
 
 from golflab.model.data.corpus import Corpus, ShardCorpus
 from golflab.model.data.official import check_sidecars, incomplete
-from golflab.model.data.overlap import BYTES, SHARE, TOKENS, overlap, said, text_array, worst
+from golflab.model.data.overlap import BYTES, SHARE, TOKENS, overlap, share_in_words, text_array, worst
 from golflab.model.data.shards import BOS, read_shard, split_documents
 from golflab.model.data.tokenizer import SPACE, Tokenizer, check_ids
 from golflab.model.system.files import write_atomic
@@ -118,11 +118,11 @@ def check_bytes(corpus: Corpus | ShardCorpus, tokenizer: Tokenizer, split: str, 
                         "text than the original, although nothing may be lost where text is rewritten. Take this document out, "
                         "and tell golflab's authors."
                     )
-    told = {"documents": len(documents), "tokens": sum(map(len, documents)), "counted": counted}
+    facts = {"documents": len(documents), "tokens": sum(map(len, documents)), "counted": counted}
     if originals is None:
-        return told | {"original": None, "changed": None}
+        return facts | {"original": None, "changed": None}
     changes.check(f"corpus {corpus.name!r}, {split}", original)
-    return told | {"original": original, "changed": changes.bytes}
+    return facts | {"original": original, "changed": changes.bytes}
 
 
 def _groups(documents: Documents) -> Iterator[tuple[int, Documents]]:
@@ -228,12 +228,12 @@ def refuse_overlap(name: str, found: dict[str, Any], allow: bool) -> list[str]:
     share, split = worst(found)
     if not share:
         return []
-    text = f"{said(found, split)} of {split} stand in the training text, too"
+    text = f"{share_in_words(found, split)} of {split} stand in the training text, too"
     if share > SHARE and not allow:
         first = found["splits"][split]["first"]
         raise ValueError(
             f"corpus {name!r}: {text}, first in document {first}. More than {SHARE:.1%} is refused, because a model scores "
-            "text better that it was trained on. Take it out of the training files, or allow it with --allow-overlap "
+            "text better if it was trained on it. Take it out of the training files, or allow it with --allow-overlap "
             "(allow_overlap=True)."
         )
     return [text + (f": more than {SHARE:.1%}, and allowed." if share > SHARE else ".")]
@@ -253,6 +253,6 @@ def check_round_trip(corpus: ShardCorpus, tokenizer: Tokenizer, documents: Docum
     changed = sum(not np.array_equal(tokenizer.encode(tokenizer.decode(d)), d) for d in sample)
     if changed > len(sample) / 2:
         raise ValueError(
-            f"corpus {corpus.name!r}: {changed} of {len(sample)} held-out documents, decoded and encoded again, are other "
-            "tokens: the shards were made with another tokenizer. Give the .model file they were made with."
+            f"corpus {corpus.name!r}: {changed} of {len(sample)} held-out documents become other tokens when they are decoded "
+            "and encoded again: the shards were made with another tokenizer. Give the .model file they were made with."
         )

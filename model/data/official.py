@@ -32,24 +32,24 @@ def check_sidecars(corpus: ShardCorpus, tokenizer: Tokenizer) -> list[str]:
     Raises:
         ValueError: they differ, count markers, do not lie beside their shards, or are missing where they are needed.
     """
-    told = counted(corpus)
+    counts = counted(corpus)
     if isinstance(tokenizer, RewrittenTokenizer):
-        return _check_rewritten(corpus, tokenizer, told)
-    if told is not None:
+        return _check_rewritten(corpus, tokenizer, counts)
+    if counts is not None:
         ids = exchanged(np.concatenate([read_shard(path) for path in corpus.held_out]), tokenizer.own_bos)
         own = tokenizer.token_bytes(ids[1:], ids[:-1])
-        if len(wrong := np.flatnonzero(own != told[1:])):
+        if len(wrong := np.flatnonzero(own != counts[1:])):
             raise ValueError(
-                f"{_where(corpus, int(wrong[0]) + 1)}: {int(told.sum()):,} bytes, its pieces say {int(own.sum()):,}. "
+                f"{_where(corpus, int(wrong[0]) + 1)}: {int(counts.sum()):,} bytes, its pieces say {int(own.sum()):,}. "
                 f"They differ first at token {wrong[0] + 1}. The text was rewritten before it became tokens; if by CaseOps, "
                 "switch it on: --with caseops."
             )
     return []
 
 
-def _check_rewritten(corpus: ShardCorpus, tokenizer: RewrittenTokenizer, told: np.ndarray | None) -> list[str]:
+def _check_rewritten(corpus: ShardCorpus, tokenizer: RewrittenTokenizer, counts: np.ndarray | None) -> list[str]:
     """Check the sidecars of rewritten text."""
-    if told is None:
+    if counts is None:
         if tokenizer.lossless:
             return []  # the pieces say it
         raise ValueError(
@@ -60,16 +60,16 @@ def _check_rewritten(corpus: ShardCorpus, tokenizer: RewrittenTokenizer, told: n
     ids = exchanged(np.concatenate([read_shard(path) for path in corpus.held_out]), plain.own_bos)
     own = np.append(0, plain.token_bytes(ids[1:], ids[:-1]))
     silent = (ids == BOS) | (np.isin(ids, plain.markers) & (own == 0))
-    if len(wrong := np.flatnonzero(silent & (told > 0))):
+    if len(wrong := np.flatnonzero(silent & (counts > 0))):
         what = "BOS" if ids[wrong[0]] == BOS else "a marker"
         raise ValueError(
             f"{_where(corpus, int(wrong[0]))}: token {wrong[0]} is {what}, which stands for no bytes, and counts "
-            f"{told[wrong[0]]}. So do {len(wrong):,} of {len(told):,} tokens; bits per byte would be too low. Get sidecars of "
-            "the original text."
+            f"{counts[wrong[0]]}. So do {len(wrong):,} of {len(counts):,} tokens; bits per byte would be too low. "
+            "Get sidecars of the original text."
         )
     documents = split_documents(ids)
     begins = np.cumsum([0, *(len(d) for d in documents[:-1])])
-    sums, pieces = np.add.reduceat(told.astype(np.int64), begins), np.add.reduceat(own, begins)
+    sums, pieces = np.add.reduceat(counts.astype(np.int64), begins), np.add.reduceat(own, begins)
     total, mine = int(sums.sum()), int(pieces.sum())
     whole = plain.lossless and len(sums) > 1 and (sums != pieces)[:-1].any()  # the last may be cut off
     if whole or abs(total - mine) > MOST_FOLDED * mine:
@@ -114,9 +114,9 @@ def _manifest(folder: Path) -> tuple[int, int] | None:
     """Validation documents and tokens that a manifest.json beside the shards, or two folders up, gives for this folder."""
     for path in (folder / "manifest.json", folder.parent.parent / "manifest.json"):
         try:
-            for told in json.loads(path.read_text())["datasets"]:
-                if Path(told["path"]).name == folder.name or path.parent == folder:
-                    return int(told["stats"]["docs_val"]), int(told["stats"]["tokens_val"])
+            for entry in json.loads(path.read_text())["datasets"]:
+                if Path(entry["path"]).name == folder.name or path.parent == folder:
+                    return int(entry["stats"]["docs_val"]), int(entry["stats"]["tokens_val"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return None

@@ -66,18 +66,18 @@ def overlap(train: Iterable[np.ndarray], held_out: Mapping[str, Iterable[np.ndar
 def worst(found: dict[str, Any]) -> tuple[float, str]:
     """The largest share of a split's documents or windows that are also in the training text, and that split."""
     shares = [
-        (told[f"{what}_in_train"] / max(1, told[what]), split)
-        for split, told in found["splits"].items()
+        (counts[f"{what}_in_train"] / max(1, counts[what]), split)
+        for split, counts in found["splits"].items()
         for what in ("documents", "windows")
     ]
     return max(shares)
 
 
-def said(found: dict[str, Any], split: str) -> str:
+def share_in_words(found: dict[str, Any], split: str) -> str:
     """A split's numbers in words."""
-    told = found["splits"][split]
+    counts = found["splits"][split]
     parts = [
-        f"{told[f'{what}_in_train']:,} of {told[what]:,} {what} ({told[f'{what}_in_train'] / max(1, told[what]):.2%})"
+        f"{counts[f'{what}_in_train']:,} of {counts[what]:,} {what} ({counts[f'{what}_in_train'] / max(1, counts[what]):.2%})"
         for what in ("documents", "windows")
     ]
     return " and ".join(parts)

@@ -50,8 +50,7 @@ class TokenData:
 
 def rewriting_of(recipe: Recipe) -> Rewriting | None:
     """How a recipe rewrites its text, or None."""
-    tenant = recipe.tenant("text")
-    return None if tenant is None else tenant.build(recipe.shape)
+    return recipe.build("text")
 
 
 def prepared(recipe: Recipe, cache: Path, local_disk: Path | None = None, *, inspected: bool = True) -> TokenData:
@@ -179,9 +178,9 @@ def _from_shards(
         raise ValueError(f"corpus {corpus.name!r}: its validation shards hold one document; dev and test need one each.")
     half = (len(documents) + 1) // 2
     dev, test = documents[:half], documents[half:]
-    told = {} if counts is None else {"dev": _cut(counts, dev), "test": _cut(counts[sum(map(len, dev)) :], test)}
+    by_split = {} if counts is None else {"dev": _cut(counts, dev), "test": _cut(counts[sum(map(len, dev)) :], test)}
     stream = Stream([read_shard(stage(path, local_disk)) for path in paths], bos)
-    return TokenData(stream, dev, test, tokenizer, fingerprint, told, look(dev, test))
+    return TokenData(stream, dev, test, tokenizer, fingerprint, by_split, look(dev, test))
 
 
 def _cut(counts: np.ndarray, documents: list[np.ndarray]) -> list[np.ndarray]:

@@ -1,6 +1,6 @@
 """Text that is rewritten before a tokenizer sees it, and a tokenizer that loses nothing of it.
 
-The tenants of the slot ``text`` build a `Rewriting`. Their tokenizers keep every character: no normalisation, no white space
+Techniques in the slot ``text`` build a `Rewriting`. Their tokenizers keep every character: no normalisation, no white space
 folded. So the bytes that tokens stand for are the bytes of the original text, exactly. `RewrittenTokenizer` does both: text is
 rewritten and encoded; tokens are decoded and written back.
 

@@ -66,12 +66,12 @@ def stage(path: Path, local_disk: Path | None) -> Path:
     """
     if local_disk is None:
         return path
-    told = path.stat()
-    name = hashlib.sha256(f"{path.resolve()} {told.st_size} {told.st_mtime_ns}".encode()).hexdigest()[:16]
+    status = path.stat()
+    name = hashlib.sha256(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:16]
     local_disk.mkdir(parents=True, exist_ok=True)
     copy = local_disk / f"{name}-{path.name}"
     with locked(copy.with_suffix(".lock")):
-        if copy.exists() and copy.stat().st_size == told.st_size:
+        if copy.exists() and copy.stat().st_size == status.st_size:
             return copy
         temporary = copy.with_suffix(".tmp")  # one writer: the lock is held
         try:

@@ -66,7 +66,7 @@ class DocumentWalk(Adapter):
 
 def mixer_in_the_way(recipe: Recipe) -> str | None:
     """Why a mixer cannot follow documents that learn from each other along the queue; None if the recipe has no mixer."""
-    mixer = recipe.tenant("mixer")
+    mixer = recipe.technique_in("mixer")
     if mixer is None:
         return None
     return (

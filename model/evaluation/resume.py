@@ -25,25 +25,25 @@ class Saved:
         path: the file.
         tokens: the text.
         model: with the weights that score it.
-        told: everything else that decides the scores. A file of another text, model or way of scoring is ignored.
+        settings: everything else that decides the scores. A file of another text, model or way of scoring is ignored.
     """
 
-    def __init__(self, path: Path, tokens: np.ndarray, model: nn.Module, told: list[str]) -> None:
+    def __init__(self, path: Path, tokens: np.ndarray, model: nn.Module, settings: list[str]) -> None:
         self.path, self.due = path, time.monotonic() + SAVE_EVERY
         content = hashlib.sha256(tokens.tobytes())
         for tensor in model.state_dict().values():
             content.update(tensor.detach().float().cpu().numpy().tobytes())
-        self.key = digest([content.hexdigest(), told, "side"])  # older files hold entropies under another name
+        self.key = digest([content.hexdigest(), settings, "side"])  # older files hold entropies under another name
 
     def load(self, nats: np.ndarray, side: np.ndarray) -> tuple[int, dict[str, Tensor] | None]:
         """Load the scores of the file; return the number of finished stretches and the adapter's state, or 0 and None."""
         found = read_tensors(self.path)
         if found is None or found[1].get("key") != self.key:
             return 0, None
-        tensors, told = found
+        tensors, facts = found
         nats[:], side[:] = tensors["nats"].numpy(), tensors["side"].numpy()
         state = {name.removeprefix("state/"): t for name, t in tensors.items() if name.startswith("state/")}
-        return int(told["finished"]), state
+        return int(facts["finished"]), state
 
     def save(self, nats: np.ndarray, side: np.ndarray, finished: int, state: Callable[[], dict[str, Tensor]]) -> None:
         """Write the file, unless that was done a moment ago."""

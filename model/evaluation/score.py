@@ -60,9 +60,9 @@ class Score:
         return arrays, {"tokens": self.tokens, "seconds": self.seconds}
 
     @staticmethod
-    def from_tensors(arrays: dict[str, torch.Tensor], told: dict[str, Any]) -> Score:
+    def from_tensors(arrays: dict[str, torch.Tensor], facts: dict[str, Any]) -> Score:
         """Read `to_tensors`' values back."""
-        return Score(arrays["bits"].numpy(), arrays["bytes"].numpy(), told["tokens"], told["seconds"])
+        return Score(arrays["bits"].numpy(), arrays["bytes"].numpy(), facts["tokens"], facts["seconds"])
 
 
 class Evaluator:
@@ -245,5 +245,5 @@ def _saved(path: Path | None, evaluator: Evaluator, text: Text) -> Any:
         return None
     from golflab.model.evaluation.resume import Saved
 
-    told = [f"{t}" for slot in _SLOTS for t in evaluator.recipe.tenants(slot)]
-    return Saved(path, text.tokens, evaluator.model, [*told, str(evaluator.batch_tokens)])
+    settings = [f"{t}" for slot in _SLOTS for t in evaluator.recipe.techniques_in(slot)]
+    return Saved(path, text.tokens, evaluator.model, [*settings, str(evaluator.batch_tokens)])

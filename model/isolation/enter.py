@@ -86,8 +86,8 @@ def show(root: str, path: str) -> None:
 def bind(source: str, target: str) -> None:
     """Bind what is at one path to another one, read-only."""
     mount(source, target, None, BIND | RECURSIVE)
-    told = os.statvfs(target).f_flag
-    kept = sum(flag for bit, flag in KEPT.items() if told & bit)
+    flags = os.statvfs(target).f_flag
+    kept = sum(flag for bit, flag in KEPT.items() if flags & bit)
     device = not (os.path.isdir(target) or os.path.isfile(target))
     mount("none", target, None, BIND | REMOUNT | kept | (0 if device else READ_ONLY))
 

@@ -144,9 +144,9 @@ def serve() -> None:
         except BaseException as failure:  # whatever the error is, the files opened before are reported
             error = f"{type(failure).__name__}: {failure}"
     read = read_bytes() - started
-    told: dict[str, Any] = {"nats": nats, "error": error, "seen": seen, "there": WATCH.there, "programs": WATCH.programs}
-    told |= {"mapped": mapped(), "read": read, "modules": sorted({name.partition(".")[0] for name in sys.modules})}
-    print(json.dumps(told), file=answer, flush=True)
+    report: dict[str, Any] = {"nats": nats, "error": error, "seen": seen, "there": WATCH.there, "programs": WATCH.programs}
+    report |= {"mapped": mapped(), "read": read, "modules": sorted({name.partition(".")[0] for name in sys.modules})}
+    print(json.dumps(report), file=answer, flush=True)
     os._exit(0)  # threads and children of the evaluator are not waited for
 
 

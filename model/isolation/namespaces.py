@@ -58,7 +58,7 @@ def run(
     mechanism: str,
     script: Path,
     path: list[str],
-    told: str,
+    stdin: str,
     view: View,
     *,
     timeout: float = TIMEOUT,
@@ -70,7 +70,7 @@ def run(
         mechanism: ``namespaces``, ``strace``, or nothing: as a child that inherits environment and open files.
         script: what is run.
         path: where it finds modules.
-        told: text for its standard input.
+        stdin: text for its standard input.
         view: what it may see.
         timeout: seconds after which all its processes are killed.
         memory: bytes all its processes may have together; most of the machine's by default.
@@ -85,7 +85,7 @@ def run(
         empty, log = os.path.join(folder, "empty"), os.path.join(folder, "trace")  # relative paths lead to nothing
         os.mkdir(empty)
         last = [BOOT, json.dumps(path), str(script)]
-        limits = (told, empty, timeout, memory or _most_memory())
+        limits = (stdin, empty, timeout, memory or _most_memory())
         if not mechanism:
             variables = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
             return _limited([sys.executable, "-B", "-c", *last], variables, *limits, inherits=True)
@@ -128,14 +128,14 @@ def _plan(folder: str, command: list[str], view: View) -> str:
 
 
 def _limited(
-    command: list[str], variables: dict[str, str], told: str, folder: str, timeout: float, memory: int, inherits: bool = False
+    command: list[str], variables: dict[str, str], stdin: str, folder: str, timeout: float, memory: int, inherits: bool = False
 ) -> Ran:
     """Run a command until it ends, or takes too much time or memory; then all its processes are killed."""
     began = time.monotonic()
     problem, late = "", False
     with contextlib.ExitStack() as files:  # not pipes: a remaining process would keep them open
         asked, output, errors = (files.enter_context(tempfile.TemporaryFile()) for _ in range(3))
-        asked.write(told.encode())
+        asked.write(stdin.encode())
         asked.seek(0)
         process = subprocess.Popen(
             command,

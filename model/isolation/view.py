@@ -124,9 +124,9 @@ def _python() -> Found:
 def _places() -> list[str]:
     """Folders where libraries are installed; not all of ``sys.path``, which an evaluator may have changed."""
     mine = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
-    told = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    listed = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
     paths = sysconfig.get_paths()
-    return list(dict.fromkeys([paths["purelib"], paths["platlib"], *site.getsitepackages(), *mine, *told]))
+    return list(dict.fromkeys([paths["purelib"], paths["platlib"], *site.getsitepackages(), *mine, *listed]))
 
 
 def _libraries(declared: frozenset[str]) -> Iterator[Found]:
@@ -229,11 +229,11 @@ def _shared(binaries: Iterable[str], gpu: bool) -> set[str]:
 
 def _system_libraries() -> dict[str, set[str]]:
     """Paths of the shared libraries that the loader may find, by name."""
-    told = ""
+    listing = ""
     for tool in ("/sbin/ldconfig", "/usr/sbin/ldconfig"):
         with suppress(OSError, subprocess.SubprocessError):
-            told = told or subprocess.run([tool, "-p"], capture_output=True, text=True, timeout=60, check=False).stdout
-    pairs = [(line.split()[0], line.split(" => ")[1].strip()) for line in told.splitlines() if " => " in line]
+            listing = listing or subprocess.run([tool, "-p"], capture_output=True, text=True, timeout=60, check=False).stdout
+    pairs = [(line.split()[0], line.split(" => ")[1].strip()) for line in listing.splitlines() if " => " in line]
     folders = [*os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep), os.path.join(sys.base_prefix, "lib")]
     for folder in filter(os.path.isdir, folders):
         pairs += [(name, os.path.join(folder, name)) for name in os.listdir(folder) if ".so" in name]

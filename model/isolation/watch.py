@@ -132,7 +132,7 @@ def _compared(fresh: Fresh, free: Fresh) -> Fresh:
     seen = list(fresh.opened)
     if needs and not seen:
         hints = [*free.opened, *(fresh.programs or free.programs)][:2]
-        seen = [f"{UNDECLARED} ({fresh.error or 'without it the scores are others'}{''.join('; ' + h for h in hints)})"]
+        seen = [f"{UNDECLARED} ({fresh.error or 'without it the scores differ'}{''.join('; ' + h for h in hints)})"]
     fresh.opened, fresh.error = seen, free.error and fresh.error
     fresh.nats = free.nats if needs or fresh.error else fresh.nats
     return fresh
@@ -169,18 +169,18 @@ class _Asked:
         if not answer.strip():
             fresh.error = ran.problem or "it ended without a message"
             return fresh
-        told = json.loads(answer.strip().splitlines()[-1])
-        fresh.nats, fresh.error = np.array(told["nats"], dtype=np.float64), told["error"]
-        fresh.programs, fresh.modules = tuple(told["programs"]), tuple(told["modules"])
+        report = json.loads(answer.strip().splitlines()[-1])
+        fresh.nats, fresh.error = np.array(report["nats"], dtype=np.float64), report["error"]
+        fresh.programs, fresh.modules = tuple(report["programs"]), tuple(report["modules"])
         inside = mechanism == "namespaces"  # there, nothing undeclared is to be had: it may only be tried
-        seen = [*told["seen"], *([] if inside else told["mapped"])] if mechanism != "strace" else []
-        there = set() if inside else set(told["there"])
+        seen = [*report["seen"], *([] if inside else report["mapped"])] if mechanism != "strace" else []
+        there = set() if inside else set(report["there"])
         fresh.opened += sorted({what for what in seen if not self._allowed(what, there)} - set(fresh.opened))
         if not mechanism and not fresh.opened:
             declared = [*self.package.files, *self.package.code, *self.package.free]
-            known = sum(os.path.getsize(p) for p in [*told["seen"], *map(str, declared)] if os.path.isfile(p))
-            if told["read"] > 2 * known + UNSEEN:
-                fresh.opened = [f"{told['read'] - known:,} bytes from files it never showed"]
+            known = sum(os.path.getsize(p) for p in [*report["seen"], *map(str, declared)] if os.path.isfile(p))
+            if report["read"] > 2 * known + UNSEEN:
+                fresh.opened = [f"{report['read'] - known:,} bytes from files it never showed"]
         return fresh
 
     def _allowed(self, what: str, there: set[str]) -> bool:

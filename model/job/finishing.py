@@ -26,7 +26,7 @@ class StageFailed(RuntimeError):
 
 def pack_weights(job: Job, trained: Trained, record: Record) -> bytes:
     """Average, quantise and pack; return the artifact, and note its size in the record."""
-    average = job.recipe.tenant("average")
+    average = job.recipe.technique_in("average")
     if average is not None and average_key(average) not in trained.averages:
         record.notes.append(f"{average.name} collected nothing; the last weights were exported.")
     job.tell("packing", {})
@@ -54,8 +54,8 @@ def stopped_for_size(job: Job, request: Request, trained: Trained, record: Recor
     """Report the final size before anything is scored; return whether the run must stop because of it."""
     if request.on_rung is None:
         return False
-    told = {"step": trained.tokens // job.recipe.schedule.batch_tokens, "bytes": record.bytes, "trained": record.trained}
-    reason = request.on_rung(told | {"tokens": trained.tokens, "seconds": trained.seconds, "progress": 1.0})
+    point = {"step": trained.tokens // job.recipe.schedule.batch_tokens, "bytes": record.bytes, "trained": record.trained}
+    reason = request.on_rung(point | {"tokens": trained.tokens, "seconds": trained.seconds, "progress": 1.0})
     record.state, record.reason = ("pruned", reason) if reason else (record.state, record.reason)
     return bool(reason)
 
@@ -63,8 +63,8 @@ def stopped_for_size(job: Job, request: Request, trained: Trained, record: Recor
 def score_artifact(job: Job, request: Request, trained: Trained, blob: bytes, record: Record) -> Score:
     """Score the weights as the artifact holds them and, for comparison, before they were quantised."""
     # With an adapter, a second scoring can take longer than the training.
-    if request.float_score and not any(job.recipe.tenants(slot) for slot in ("adapt", "adapt_all")):
-        record.bpb_float = _score(job, trained.chosen(job.recipe.tenant("average")), "float").bpb
+    if request.float_score and not any(job.recipe.techniques_in(slot) for slot in ("adapt", "adapt_all")):
+        record.bpb_float = _score(job, trained.chosen(job.recipe.technique_in("average")), "float").bpb
     score = _score(job, unpack(blob), "evaluate")
     record.bpb = score.bpb
     record.state = "complete"

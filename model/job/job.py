@@ -94,10 +94,10 @@ class Job:
         """Report how far the scoring is; `golflab.model.evaluation.score.evaluate` calls this."""
         self.tell("scoring", {"progress": done / total})
 
-    def keep(self, stage: str, key: str, tensors: dict[str, Tensor], told: dict[str, Any]) -> bool:
+    def keep(self, stage: str, key: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> bool:
         """Put a stage's result into the cache; return whether that worked. If the disk is full, the run goes on without it."""
         try:
-            self.cache.write(stage, key, tensors, told)
+            self.cache.write(stage, key, tensors, facts)
         except OSError as error:
             self.notes.append(f"the result of stage {stage!r} could not be kept: {error.strerror}")
             return False
@@ -118,9 +118,9 @@ class Job:
             self.earlier = None
         return train_key(self.recipe, self.data.fingerprint, self.conditions)
 
-    def name_training(self, told: dict[str, Any]) -> None:
+    def name_training(self, facts: dict[str, Any]) -> None:
         """Set the name of the training, from its facts in the cache."""
-        self.training = trained_key(self.train_key, told)
+        self.training = trained_key(self.train_key, facts)
 
     @functools.cached_property
     def later(self) -> dict[str, str]:

@@ -36,14 +36,14 @@ def train_or_find(job: Job, request: Request) -> Trained:
             raise
         job.trained_here = True
         job.notes += done.notes
-        told = {"own": uuid.uuid4().hex if job.recipe.schedule.seconds is not None else ""}
-        job.name_training(told)
+        own = {"own": uuid.uuid4().hex if job.recipe.schedule.seconds is not None else ""}
+        job.name_training(own)
         if done.stopped:
             job.checkpoint.unlink(missing_ok=True)  # the run is over; a new one would be stopped again
         else:
             job.claim()
             tensors, facts = done.to_tensors()
-            if job.keep("train", job.train_key, tensors, facts | told | {"micro_tokens": request.micro_tokens}):
+            if job.keep("train", job.train_key, tensors, facts | own | {"micro_tokens": request.micro_tokens}):
                 job.checkpoint.unlink(missing_ok=True)
         return done
 
@@ -63,12 +63,12 @@ def _train(job: Job, request: Request, part: Recipe, checkpoint: Path | None) ->
         return train(part, source, device=job.place.device, on_rung=on_rung, on_step=on_step, **settings)
 
 
-def _from_cache(job: Job, tensors: dict[str, Tensor], told: dict[str, Any]) -> Trained:
+def _from_cache(job: Job, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Trained:
     """A training from the stage cache. Measurements at its rungs belong to the run that trained it, so other runs drop them."""
-    done = Trained.from_tensors(tensors, told)
-    job.name_training(told)
+    done = Trained.from_tensors(tensors, facts)
+    job.name_training(facts)
     job.checkpoint.unlink(missing_ok=True)
-    job.notes += _memory_note(job, told["micro_tokens"])
+    job.notes += _memory_note(job, facts["micro_tokens"])
     if job.is_own():
         job.trained_here = True
         job.notes += done.notes
@@ -82,7 +82,7 @@ def _memory_note(job: Job, micro_tokens: int | None) -> list[str]:
     return [] if micro_tokens is None else [f"out of memory at micro_tokens={usual}; ran at {micro_tokens}"]
 
 
-def _is_usable(job: Job, request: Request, told: dict[str, Any]) -> bool:
+def _is_usable(job: Job, request: Request, facts: dict[str, Any]) -> bool:
     """Whether a cached training can be used for this run.
 
     If it was bounded by seconds, that depends on the load of the machine, so a few steps are tried: a process that was slower
@@ -91,10 +91,10 @@ def _is_usable(job: Job, request: Request, told: dict[str, Any]) -> bool:
     if job.recipe.schedule.seconds is None or job.earlier is not None or job.is_own():
         return True
     part = training_part(job.recipe)
-    if (short := short_training(part, told)) is None:
+    if (short := short_training(part, facts)) is None:
         return False
     try:
-        here, there = measured_step_seconds(_train(job, request, short, None).curve), step_seconds(part, told)
+        here, there = measured_step_seconds(_train(job, request, short, None).curve), step_seconds(part, facts)
     except TrainingFailed:  # the shorter schedule failed, which says nothing about the whole one
         return False
     if not is_same_pace(here, there):

@@ -160,12 +160,12 @@ class GPT(nn.Module):
         self.segments = recipe.build("segments")
         self.table = Table(shape.vocabulary, shape.width)
         self.untied = None if shape.tied else Linear(shape.width, shape.vocabulary, "head", start="zeros")
-        self.embed = nn.ModuleDict({t.name: t.build(shape) for t in recipe.tenants("embed")})
+        self.embed = nn.ModuleDict({t.name: t.build(shape) for t in recipe.techniques_in("embed")})
         self.embed_mix = recipe.build("embed_mix")
         self.stem = recipe.build("stem")
         self.value_add = recipe.build("value_add")
         self.path = recipe.build("path")
-        skips, virtual = recipe.tenant("skips"), shape.layers if self.path is None else self.path.span
+        skips, virtual = recipe.technique_in("skips"), shape.layers if self.path is None else self.path.span
         self.skips = None if skips is None else skips.build(dataclasses.replace(shape, layers=virtual))
         blocks = [Block(recipe, layer) for layer in range(shape.layers)]
         self.blocks, self.into_lanes = nn.ModuleList(blocks), [block.into_lanes for block in blocks]

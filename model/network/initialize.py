@@ -29,7 +29,7 @@ def initialize(model: nn.Module, recipe: Recipe) -> nn.Module:
     table start from others (`Technique.start_table`).
     """
     matrix_init, table_init = recipe.build("init"), recipe.build("table_init")
-    text = recipe.tenant("text")
+    text = recipe.technique_in("text")
     for name, module in model.named_modules():
         if isinstance(module, Scale):
             module.weight.copy_(torch.tensor(module.start).expand(module.weight.shape))

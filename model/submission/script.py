@@ -14,7 +14,7 @@ import json
 import lzma
 
 from golflab.model.recipe import Recipe, counted_code
-from golflab.model.slots import SLOTS, STAGES
+from golflab.model.slots import STAGES
 from golflab.model.system.sources import ROOT, closure, path_of, source
 
 START = "golflab.model.submission.standalone"
@@ -104,7 +104,7 @@ def _told(recipe: Recipe) -> str:
 
 def _modules(recipe: Recipe) -> frozenset[str]:
     """Dotted names of the modules of the recipe's techniques, slot defaults included."""
-    return frozenset(type(t).__module__ for slot in SLOTS for t in recipe.tenants(slot))
+    return frozenset(type(t).__module__ for t in recipe.all_techniques())
 
 
 def carried(recipe: Recipe) -> frozenset[str]:
@@ -144,9 +144,9 @@ class _Stripper(ast.NodeTransformer):
         return self._without_docstring(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        told = {"sources", "doubt"}
+        dropped = {"sources", "doubt"}
         node.body = [
-            s for s in node.body if not (isinstance(s, ast.AnnAssign) and getattr(s.target, "id", "") in told and s.value)
+            s for s in node.body if not (isinstance(s, ast.AnnAssign) and getattr(s.target, "id", "") in dropped and s.value)
         ]
         return self._without_docstring(node)
 

@@ -40,8 +40,8 @@ def main(body: dict[str, Any], code_bytes: int) -> None:
         recipe = recipe.with_(tokenizer=options.tokenizer)
     code_bytes = counted_code(recipe, code_bytes)
     try:
-        told = _train(recipe, options, code_bytes) if options.train else {}
-        print(json.dumps(told | _score(recipe, options, code_bytes)))
+        results = _train(recipe, options, code_bytes) if options.train else {}
+        print(json.dumps(results | _score(recipe, options, code_bytes)))
         print(_said(recipe.data.split, options), file=sys.stderr)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
@@ -75,7 +75,7 @@ def _train(recipe: Recipe, options: argparse.Namespace, code_bytes: int) -> dict
     data, place = _data(recipe, options), Place.choose(options.device, options.dtype)
     source = source_of(recipe, data.train)
     done = train(recipe, source, device=place.device, dtype=place.dtype, on_step=lambda point: print(point, file=sys.stderr))
-    weights = done.chosen(recipe.tenant("average"))
+    weights = done.chosen(recipe.technique_in("average"))
     write_atomic(options.artifact, artifact(recipe, _model(recipe, options), weights, data.train, code_bytes))
     return {"tokens": done.tokens, "seconds": done.seconds}
 
@@ -89,9 +89,9 @@ def _score(recipe: Recipe, options: argparse.Namespace, code_bytes: int) -> dict
     load_weights(model, weights)
     tokenizer, documents, counts = _documents(recipe, options)
     score = evaluate(model, documents, tokenizer, recipe, counts=counts)
-    told = {"bpb": score.bpb, "bytes": len(blob) + code_bytes, "code_bytes": code_bytes}
-    told |= {"tokenizer_bytes": (extra := len(tokenizer.proto)), "bytes_with_tokenizer": told["bytes"] + extra}
-    return told | {"scored": options.split if options.text is None else str(options.text)}
+    results = {"bpb": score.bpb, "bytes": len(blob) + code_bytes, "code_bytes": code_bytes}
+    results |= {"tokenizer_bytes": (extra := len(tokenizer.proto)), "bytes_with_tokenizer": results["bytes"] + extra}
+    return results | {"scored": options.split if options.text is None else str(options.text)}
 
 
 def _said(split: str, options: argparse.Namespace) -> str:

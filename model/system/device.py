@@ -33,5 +33,5 @@ def _bfloat16_is_faster() -> bool:
 
     It is read from the processor's features, not timed: a busy machine must train the same weights as a quiet one.
     """
-    told: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(told.get("avx512_bf16") or told.get("amx_bf16"))
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -14,11 +14,11 @@ from torch import Tensor
 from golflab.model.system.files import write_atomic
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], told: dict[str, Any]) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Write tensors and a JSON value as one file that begins with its own checksum; atomic."""
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    payload = save_tensors(plain, {"told": json.dumps(told)})
+    payload = save_tensors(plain, {"told": json.dumps(facts)})
     write_atomic(path, hashlib.sha256(payload).digest() + payload)
 
 

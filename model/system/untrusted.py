@@ -24,13 +24,13 @@ def read_whole(path: Path, most: int) -> bytes:
     except OSError as error:
         said = "it is a link, which is not followed" if path.is_symlink() else f"it cannot be opened: {error.strerror}"
         raise ValueError(said) from None
-    told = os.fstat(handle)
-    if not stat.S_ISREG(told.st_mode):
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
         os.close(handle)
-        raise ValueError("it is a folder" if stat.S_ISDIR(told.st_mode) else "it is no ordinary file")
+        raise ValueError("it is a folder" if stat.S_ISDIR(status.st_mode) else "it is no ordinary file")
     with open(handle, "rb") as file:
-        if told.st_size > most:
-            raise ValueError(f"it has {told.st_size:,} bytes, at most {most:,} are read")
+        if status.st_size > most:
+            raise ValueError(f"it has {status.st_size:,} bytes, at most {most:,} are read")
         try:
             return file.read(most)
         except OSError as error:

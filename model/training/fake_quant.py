@@ -92,7 +92,7 @@ class FakeQuant:
 
     def attach(self, model: nn.Module, recipe: Recipe) -> None:
         """Find the matrices that training rounds."""
-        bits, clip_of = recipe.tenant("bits"), recipe.build("clip")
+        bits, clip_of = recipe.technique_in("bits"), recipe.build("clip")
         for info in parameters_of(model):
             if info.kind != "linear" or (self.roles and info.role not in self.roles):
                 continue
@@ -131,7 +131,7 @@ def straight_through(weight: Tensor, grid: Grid, scales: Callable[[Tensor], Tens
 
 def whole_run(threshold: float, recipe: Recipe) -> float:
     """A threshold on the learning-rate multiplier; 1 where the recipe's schedule already starts at or below it."""
-    schedule = recipe.tenant("schedule")
+    schedule = recipe.technique_in("schedule")
     # Both schedules start at their largest multiplier and fall; nothing is known of others.
     falling = schedule is not None and schedule.name in ("warmdown", "cosine")
     return 1.0 if falling and schedule.build(recipe.shape)(0.0) <= threshold else threshold  # type: ignore[union-attr]
@@ -139,7 +139,7 @@ def whole_run(threshold: float, recipe: Recipe) -> float:
 
 def simplest_reach(rule: Rule, recipe: Recipe) -> dict[str, Any]:
     """The simplest ``where`` and ``bits`` with which the same matrices are rounded on the same grids as by ``rule``."""
-    bits = recipe.tenant("bits")
+    bits = recipe.technique_in("bits")
     linears = [info for info in blueprint(recipe) if info.kind == "linear"] if rule.where != "stored" else []
     if bits is None or not linears:
         return {"where": rule.where, "bits": rule.bits if rule.where != "stored" else 0}

@@ -245,7 +245,7 @@ def _mark(run: TrainingState, on_step: Callable[[dict[str, Any]], None] | None) 
 def _watchers(recipe: Recipe, model: nn.Module) -> tuple[Any, list[Any]]:
     """The controller of quantisation-aware training and the penalties, both attached to the model."""
     fake = recipe.build("fake_quant")
-    penalties = [t.build(recipe.shape) for t in recipe.tenants("penalty")]
+    penalties = [t.build(recipe.shape) for t in recipe.techniques_in("penalty")]
     for watcher in [*penalties, *([fake] if fake else [])]:
         watcher.attach(model, recipe)
     return fake, penalties

@@ -239,7 +239,7 @@ class Optimizers:
         self.parts: list[Any] = [Adam(named, groups, betas, eps)]
         if matrices:
             self.parts.insert(0, recipe.build("matrix_update")(matrices))
-        if recipe.tenant("clip_grad") is not None:
+        if recipe.technique_in("clip_grad") is not None:
             # Clipping needs all gradients averaged: otherwise each process would clip by its own norm.
             for part in self.parts:
                 part.reduces = []

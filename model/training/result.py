@@ -55,19 +55,19 @@ class Trained:
     def to_tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Weights and facts, as `golflab.model.system.tensors` keeps them."""
         sets = {"last": self.weights} | {str(i): weights for i, weights in enumerate(self.averages.values())}
-        told: dict[str, Any] = {"averages": list(self.averages)}
-        told |= {key: getattr(self, key) for key in ("curve", "tokens", "seconds", "notes", "rungs", "graphs")}
-        return {f"{which}.{name}": w for which, weights in sets.items() for name, w in weights.items()}, told
+        facts: dict[str, Any] = {"averages": list(self.averages)}
+        facts |= {key: getattr(self, key) for key in ("curve", "tokens", "seconds", "notes", "rungs", "graphs")}
+        return {f"{which}.{name}": w for which, weights in sets.items() for name, w in weights.items()}, facts
 
     @staticmethod
-    def from_tensors(tensors: dict[str, Tensor], told: dict[str, Any]) -> Trained:
+    def from_tensors(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Trained:
         """Read `to_tensors`' values back."""
         sets: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             which, _, parameter = name.partition(".")
             sets.setdefault(which, {})[parameter] = tensor
-        averages = {key: sets[str(i)] for i, key in enumerate(told["averages"])}
-        kept = {key: told[key] for key in ("curve", "tokens", "seconds", "notes", "rungs", "graphs")}
+        averages = {key: sets[str(i)] for i, key in enumerate(facts["averages"])}
+        kept = {key: facts[key] for key in ("curve", "tokens", "seconds", "notes", "rungs", "graphs")}
         return Trained(sets["last"], averages, **kept)
 
     def chosen(self, average: Technique | None) -> dict[str, Tensor]:
@@ -87,5 +87,5 @@ def kept_averages(recipe: Recipe) -> list[Technique]:
     """
     there = [cls for cls in catalogue().values() if cls.slot == "average"]
     usual = [cls(**knobs) for cls in there for knobs in getattr(cls, "always_kept", ())]
-    own = recipe.tenant("average")
+    own = recipe.technique_in("average")
     return usual if own is None or own in usual else [*usual, own]

@@ -64,7 +64,7 @@ class TrainingState:
         for i, (_, average) in enumerate(self.averages):
             tensors |= {f"average.{i}.{n}": s for n, s in zip(self.names, average.sums, strict=True)}
             scalars.append({key: value for key, value in vars(average).items() if isinstance(value, float)})
-        told = {
+        facts = {
             "step": self.step,
             "seconds": self.clock.seconds(),
             "curve": self.curve,
@@ -76,7 +76,7 @@ class TrainingState:
         }
         if process_group.rank_and_size()[0] == 0:
             try:
-                write_tensors(path, tensors, told)
+                write_tensors(path, tensors, facts)
             except OSError as error:
                 self.note(f"a checkpoint could not be written: {error.strerror}")
 
@@ -99,20 +99,20 @@ class TrainingState:
             if path.exists():
                 self.note("its checkpoint was damaged; the training began again")
             return False
-        tensors, told = stored
+        tensors, facts = stored
         with torch.no_grad():
             for name, parameter in zip(self.names, self.parameters, strict=True):
                 parameter.copy_(tensors[f"weights.{name}"])
             for i, (_, average) in enumerate(self.averages):
                 for name, total in zip(self.names, average.sums, strict=True):
                     total.copy_(tensors[f"average.{i}.{name}"])
-                vars(average).update(told["averages"][i])
+                vars(average).update(facts["averages"][i])
         state = {key.removeprefix("optimizer."): t for key, t in tensors.items() if key.startswith("optimizer.")}
         # Scalars too: fused Adam keeps its step counts on the device of the parameters.
         self.optimizers.load({key: t.to(self.device) for key, t in state.items()})
-        self.step, self.curve, self.losses = told["step"], told["curve"], told["losses"]
-        self.notes, self.rungs, self.answered = told["notes"], told["rungs"], told["answered"]
-        self.clock.set(told["seconds"])
+        self.step, self.curve, self.losses = facts["step"], facts["curve"], facts["losses"]
+        self.notes, self.rungs, self.answered = facts["notes"], facts["rungs"], facts["answered"]
+        self.clock.set(facts["seconds"])
         return True
 
     def due(self) -> bool:
@@ -140,5 +140,5 @@ class TrainingState:
             if bad := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
                 raise TrainingFailed(f"after step {self.step}, the last, {bad[0]} holds NaN or infinity ({kind})")
         tokens = self.step * self.recipe.schedule.batch_tokens
-        told = (self.curve, tokens, self.clock.seconds(), stopped, self.notes, self.rungs, len(self.graphs))
-        return Trained(weights, averages, *told)
+        rest = (self.curve, tokens, self.clock.seconds(), stopped, self.notes, self.rungs, len(self.graphs))
+        return Trained(weights, averages, *rest)

@@ -66,7 +66,7 @@ LocalDisk = Annotated[
 Finish = Annotated[
     list[str] | None,
     typer.Option(
-        help="Also finish every training with this technique, and compare; mse_clip@int5_rows compares with int5_rows."
+        help="Also finish every training with this technique, and compare. mse_clip@int5_rows: with int5_rows on both sides."
     ),
 ]
 Confirm = Annotated[

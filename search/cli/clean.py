@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from golflab.model.system.wording import number_of
 from golflab.search.ledger.drivers import Presence
 from golflab.search.terminal.show import table
 
@@ -89,15 +90,15 @@ def clean(runs: Path, older_than: float, dry_run: bool = False) -> list[Kind]:
         kind = Kind(name)
         for path in _files(cache, folders, pattern):
             with contextlib.suppress(FileNotFoundError):  # its run has just removed it
-                told = path.stat()
-                age = now - told.st_mtime
-                kind.files, kind.bytes, kind.oldest = kind.files + 1, kind.bytes + told.st_size, max(kind.oldest, age)
+                status = path.stat()
+                age = now - status.st_mtime
+                kind.files, kind.bytes, kind.oldest = kind.files + 1, kind.bytes + status.st_size, max(kind.oldest, age)
                 if age < max(older_than, UNFINISHED_SECONDS if name == "unfinished files" else 0.0):
                     continue
-                if told.st_mtime >= since or _recipe_of(path) in resumable or not _removed(path, dry_run):
+                if status.st_mtime >= since or _recipe_of(path) in resumable or not _removed(path, dry_run):
                     kind.kept += 1
                     continue
-                kind.removed, kind.freed = kind.removed + 1, kind.freed + told.st_size
+                kind.removed, kind.freed = kind.removed + 1, kind.freed + status.st_size
         found.append(kind)
     return found
 
@@ -158,8 +159,8 @@ def report(kinds: list[Kind], dry_run: bool, console: Console) -> None:
     console.print(table("Stage cache", {"": "left"} | dict.fromkeys(heads, "right"), rows))
     removed, freed, kept = (sum(getattr(k, key) for k in kinds) for key in ("removed", "freed", "kept"))
     said = "Would remove" if dry_run else "Removed"
-    needed = f" {kept:,} old ones stay, because runs that have not ended need them." if kept else ""
-    console.print(f"{said} {removed:,} files, {_size(freed)}.{needed}", highlight=False, soft_wrap=True)
+    needed = f" Old files that stay, because runs that have not ended need them: {kept:,}." if kept else ""
+    console.print(f"{said} {number_of(removed, 'file')}, {_size(freed)}.{needed}", highlight=False, soft_wrap=True)
 
 
 def as_json(kinds: list[Kind], dry_run: bool) -> dict[str, object]:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from golflab.model.system.wording import number_of
 from golflab.search.cli.arguments import Json, Name, Runs, Storage, Trust, err, out
 from golflab.search.terminal import show
 from golflab.search.terminal.plain import say
@@ -37,7 +38,7 @@ def list_(runs: Runs = Path("runs"), as_json: Json = False) -> None:
         if one.reason:
             say(err, one.reason)
         if one.damaged:
-            say(err, f"{one.name}: {one.damaged} damaged record(s) left out; `golflab status {one.name}` names them.")
+            say(err, f"{one.name}: {number_of(one.damaged, 'damaged record')} left out; see `golflab status {one.name}`.")
 
 
 def _ago(seconds: float) -> str:
@@ -58,7 +59,7 @@ def copy(name: Name, new: NewName, runs: Runs = Path("runs"), as_json: Json = Fa
             {"folder": str(done.folder), "files": done.files, "bytes": done.bytes, "left": done.left, "notes": done.notes}
         )
         return
-    say(out, f"{done.folder}: {done.files:,} files, {done.bytes / 1e6:,.1f} MB.")
+    say(out, f"{done.folder}: {number_of(done.files, 'file')}, {done.bytes / 1e6:,.1f} MB.")
     if done.left:
         say(out, f"Left out, because they are no ordinary files: {', '.join(done.left)}.")
     for note in done.notes:
@@ -91,13 +92,13 @@ def delete(
     if not dry_run:
         if not yes:
             if not sys.stdin.isatty():
-                raise ValueError("delete asks before it does anything, and there is nobody to ask here; give --yes.")
+                raise ValueError("delete asks first, and this is no terminal, so nobody can answer; give --yes.")
             if not typer.confirm("Delete it?", err=True):
                 raise SystemExit(1)
         folders.delete(what)
-    told = {"folder": str(what.folder), "deleted": not dry_run, "trials": what.trials, "files": what.files}
-    told |= {"bytes": what.bytes, "nested": what.nested, "stays": what.theirs}
-    show.emit(told) if as_json else say(out, f"{what.folder.name} {'would be' if dry_run else 'is'} deleted.")
+    body = {"folder": str(what.folder), "deleted": not dry_run, "trials": what.trials, "files": what.files}
+    body |= {"bytes": what.bytes, "nested": what.nested, "stays": what.theirs}
+    show.emit(body) if as_json else say(out, f"{what.folder.name} {'would be' if dry_run else 'is'} deleted.")
 
 
 @app.command()
@@ -108,9 +109,9 @@ def repair(name: Name, runs: Runs = Path("runs"), storage: Storage = None, trust
 
     done = rebuild(existing(name, runs.resolve()), storage, trust)
     if as_json:
-        told = {"study": done.study, "repaired": done.needed, "trials": done.trials, "from_records": done.from_records}
-        told |= {"lost": done.lost, "lines": done.lines, "damaged": done.damaged, "notes": done.notes}
-        show.emit(told | {"kept": None if done.kept is None else str(done.kept)})
+        body = {"study": done.study, "repaired": done.needed, "trials": done.trials, "from_records": done.from_records}
+        body |= {"lost": done.lost, "lines": done.lines, "damaged": done.damaged, "notes": done.notes}
+        show.emit(body | {"kept": None if done.kept is None else str(done.kept)})
         return
     for line in done.sentences():
         say(out, line)

@@ -32,9 +32,9 @@ def find_trial(folder: Path, which: str, tell: Callable[[str], None] = lambda se
     looked = look_through(folder / "trials")
     found = [record for _, record in looked.records]
     if looked.damaged:
-        tell(looked.said())
+        tell(looked.in_words())
     if not found:
-        raise ValueError(f"{folder} has no finished trial.")
+        raise ValueError(f"{folder} has no finished trial to export. `golflab status {folder.name}` says what runs.")
     if which == "best":
         if (best := best_of(found)) is None:
             raise ValueError(f"No trial of {folder.name} completed within its limit.")
@@ -45,10 +45,9 @@ def find_trial(folder: Path, which: str, tell: Callable[[str], None] = lambda se
         raise ValueError(f"trial {which!r} cannot be exported, because its record is damaged: {spoiled[0]}.")
     matching = [r for r in found if r.recipe.startswith(which)]
     if len(matching) != 1:
-        said = "several begin" if matching else "none begins"
-        raise ValueError(
-            f"trial {which!r}: {said} so among {', '.join(sorted(r.recipe for r in found))}. `best` is understood too."
-        )
+        many = "several recipes begin" if matching else "no recipe begins"
+        known = ", ".join(sorted(record.recipe for record in found))
+        raise ValueError(f"trial {which!r}: {many} like this. Name one of {known}, or a trial's number, or best.")
     return Recipe.from_json(matching[0].spec), matching[0]
 
 
@@ -95,16 +94,16 @@ def export(
     return {name: len(content) for name, content in contents.items()}
 
 
-def said_of_bytes(folder: Path) -> str:
+def bytes_in_words(folder: Path) -> str:
     """Both totals of an export: what the challenge counts, and with the tokenizer."""
-    told = json.loads((folder / "record.json").read_text())
+    saved = json.loads((folder / "record.json").read_text())
     return (
-        f"{told['bytes']:,} bytes of code and weights count; with the tokenizer's {told['tokenizer_bytes']:,}, which do not, "
-        f"{told['bytes_with_tokenizer']:,}."
+        f"{saved['bytes']:,} bytes of code and weights count; with the tokenizer's {saved['tokenizer_bytes']:,}, which do not, "
+        f"{saved['bytes_with_tokenizer']:,}."
     )
 
 
-def said_of_splits(recipe: Recipe) -> str:
+def splits_in_words(recipe: Recipe) -> str:
     """Which part of the corpus the exported script scores, and which one the record next to it."""
     split = recipe.data.split
     own = "" if split == "test" else f", unless --split {split} is given"

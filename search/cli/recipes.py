@@ -98,11 +98,11 @@ def variants(
     changes = {"corpus": corpus, "seed": seed, "tokens": tokens, "limit": limit, "split": split}
     recipe = recipe_of(preset, scale, with_ or [], without or [], allow_overlap=allow_overlap or None, **changes)
     folder = runs.resolve() / "variants"
-    told = finish_watched(recipe, runs.resolve(), folder, choices_of(choice or []), score_tokens, err).to_json()
+    result = finish_watched(recipe, runs.resolve(), folder, choices_of(choice or []), score_tokens, err).to_json()
     name = folder / f"{preset}-{recipe.hash}"
-    write_whole(name.with_suffix(".csv"), page.variants(told).to_csv(index=False))
-    page.html(told, name.with_suffix(".html"))
-    show.emit(told) if as_json else page.text(told, out)
+    write_whole(name.with_suffix(".csv"), page.variants(result).to_csv(index=False))
+    page.html(result, name.with_suffix(".html"))
+    show.emit(result) if as_json else page.text(result, out)
     err.print(f"Table: {name}.csv\nPage: {name}.html", highlight=False, soft_wrap=True)
 
 
@@ -132,8 +132,8 @@ def cost(
 
     recipe = recipe_of(preset, scale, with_ or [], without or [], limit=limit)
     code = exact_code_bytes(recipe)
-    told = bill(inventory(recipe), recipe, code)
-    show.emit(told.to_json()) if as_json else show.cost(out, recipe, told, marginal(recipe, code))
+    forecast = bill(inventory(recipe), recipe, code)
+    show.emit(forecast.to_json()) if as_json else show.cost(out, recipe, forecast, marginal(recipe, code))
 
 
 @app.command()
@@ -182,8 +182,8 @@ def spaces(as_json: Json = False) -> None:
     from golflab.spaces.presets import preset
 
     rows = [
-        {"name": name, "summary": told, "parameters": len(build(name, preset("baseline", "proxy")))}
-        for name, told in known().items()
+        {"name": name, "summary": summary, "parameters": len(build(name, preset("baseline", "proxy")))}
+        for name, summary in known().items()
     ]
     show.emit(rows) if as_json else show.spaces(out, rows)
 
@@ -196,8 +196,8 @@ def data_info(corpus: Annotated[str, typer.Argument(help="sotu, or a path.")] = 
     """Describe a corpus: documents and bytes per split, and how much held-out text is in the training text, too."""
     from golflab.search.cli.data import describe
 
-    told = describe(corpus)
-    show.emit(told) if as_json else show.corpus(out, told)
+    facts = describe(corpus)
+    show.emit(facts) if as_json else show.corpus(out, facts)
 
 
 @data_app.command("get")
@@ -260,15 +260,13 @@ def _published_about(technique: str) -> pd.DataFrame:
     Raises:
         ValueError: neither the catalogue nor any row knows the name.
     """
-    import difflib
-
     from golflab.analysis.evidence.published import about
+    from golflab.model.system.wording import did_you_mean
     from golflab.model.technique import catalogue
 
     table = about(technique)
     if table.empty and technique not in catalogue():
-        near = difflib.get_close_matches(technique, catalogue(), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(technique, catalogue())
         raise ValueError(
             f"evidence: {technique!r} is no technique, and no published change contains it.{hint} `golflab techniques` lists "
             "the techniques; `golflab evidence` lists the changes."

@@ -27,11 +27,11 @@ def status(
     from golflab.search.upkeep.status import status_of, trial_of
 
     folder = locate(name, runs)
-    told = status_of(folder, storage, trust) if trial is None else trial_of(folder, trial, storage, trust)
+    found = status_of(folder, storage, trust) if trial is None else trial_of(folder, trial, storage, trust)
     if as_json:
-        show.emit(told)
+        show.emit(found)
     else:
-        show.status(out, told) if trial is None else show.trial(out, told)
+        show.status(out, found) if trial is None else show.trial(out, found)
 
 
 @app.command()
@@ -77,8 +77,8 @@ def export(
     runs: Runs = Path("runs"),
 ) -> None:
     """Write a trial as a submission: the script, the weights, the recipe and the record."""
+    from golflab.search.cli.export import bytes_in_words, find_trial, splits_in_words
     from golflab.search.cli.export import export as write
-    from golflab.search.cli.export import find_trial, said_of_bytes, said_of_splits
     from golflab.search.experiment.experiment_file import cache_of
 
     folder = _experiment(runs, name)
@@ -86,8 +86,8 @@ def export(
     recipe, record = find_trial(folder, trial, say)
     for file, size in write(recipe, record, cache_of(folder), to.resolve(), say).items():
         out.print(f"{size:>12,}  {to / file}", highlight=False, soft_wrap=True)
-    say(said_of_bytes(to.resolve()))
-    say(said_of_splits(recipe))
+    say(bytes_in_words(to.resolve()))
+    say(splits_in_words(recipe))
 
 
 @app.command()

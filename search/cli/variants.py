@@ -15,7 +15,7 @@ from golflab.model.network.layers import parameters_of
 from golflab.model.network.weights import load_weights
 from golflab.model.recipe import Recipe
 from golflab.model.run import OnStep, Training, training
-from golflab.model.variants import CHOICES, Ruler, Variant, combinations, ranked, variants
+from golflab.model.variants import CHOICES, TextScorer, Variant, combinations, ranked, variants
 from golflab.search.cli.run_one import progress_bar, share_done
 from golflab.search.experiment.checks import writable
 
@@ -46,10 +46,10 @@ class Table:
 
     def to_json(self) -> dict[str, Any]:
         """What `golflab variants --json` prints."""
-        told = {"preset": self.recipe.name, "recipe": self.recipe.hash, "seed": self.recipe.seed, "training": self.training}
-        told |= {"limit": self.recipe.limit, "bpb_float": self.bpb_float, "tokens": self.tokens}
-        told |= {"stretches": self.stretches}
-        return told | {"skipped": self.skipped, "variants": self.rows}
+        body = {"preset": self.recipe.name, "recipe": self.recipe.hash, "seed": self.recipe.seed, "training": self.training}
+        body |= {"limit": self.recipe.limit, "bpb_float": self.bpb_float, "tokens": self.tokens}
+        body |= {"stretches": self.stretches}
+        return body | {"skipped": self.skipped, "variants": self.rows}
 
 
 def choices_of(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -99,7 +99,7 @@ def finish(
     recipes, skipped = possible(combinations(recipe, choices))
     done = training(recipe, cache, on_step=on_step)
     split, data = recipe.data.split, done.data
-    ruler = Ruler(done.model, recipe, data.split(split), data.tokenizer, score_tokens, counts=data.counts.get(split))
+    ruler = TextScorer(done.model, recipe, data.split(split), data.tokenizer, score_tokens, counts=data.counts.get(split))
     floats = ruler(done.weights)
     found: list[Variant] = []
     calibrate = _calibration(done)

@@ -182,9 +182,9 @@ def _possible(
 
 def _unbound(preset: Recipe, size: int) -> str:
     """That the byte limit does not bind, and whether that matters here."""
-    told = f"the byte limit of {preset.limit:,} stops nothing here (--limit BYTES makes it bind)"
+    note = f"the byte limit of {preset.limit:,} stops nothing here (--limit BYTES makes it bind)"
     over = f"; {preset.name or 'the preset'} itself is forecast at {size:,}, over it"
-    return told + (over if size > preset.limit else "")
+    return note + (over if size > preset.limit else "")
 
 
 def _finite(value: float) -> float | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from golflab.model.compression.forecast import fit
 from golflab.model.recipe import Recipe
 from golflab.model.slots import SLOTS
+from golflab.model.system.wording import number_of
 from golflab.model.technique import Technique, find
 from golflab.search.design import matrices as designs
 
@@ -38,7 +39,7 @@ class Builder:
         made = self.preset.without(*off).with_(*(self.switched[n] for n in sorted(on)))
         # Plain text has other bytes than rewritten text, so a score by them would be no comparison.
         instead = [find(t.instead)() for n, t in self.switched.items() if n not in on and t.instead]
-        return made.with_(*(t for t in instead if made.tenant(t.slot) is None))
+        return made.with_(*(t for t in instead if made.technique_in(t.slot) is None))
 
     def rule(self, on: designs.Combination) -> str:
         """Why a combination breaks a rule (slots, clashes, needs), whatever its size; empty if it breaks none."""
@@ -127,8 +128,8 @@ def switched_techniques(preset: Recipe, techniques: Sequence[str | Technique]) -
     asked = {n: t for n, t in asked.items() if SLOTS[t.slot].default != n or t != type(t)()}
     if len(asked) < 2:
         raise ValueError(
-            f"ablate: {preset.name or 'the recipe'} has {len(asked)} technique(s) to switch; at least two are "
-            "needed. Name some to add."
+            f"ablate: {preset.name or 'the recipe'} has {number_of(len(asked), 'technique')} to switch; at least two are "
+            "needed. Name some to add with --technique."
         )
     return asked
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from golflab.model.recipe import Recipe
+from golflab.model.system.wording import number_of
 from golflab.search.design import matrices as designs
 from golflab.search.design.power import detectable
 from golflab.spaces.catalogue import FIRST
@@ -196,13 +197,14 @@ def _timed(body: dict[str, Any], cache: str, finish: tuple[str, ...]) -> tuple[f
 def announce(pace: Pace, design: Design, preset: Recipe, minutes: float = MINUTES) -> list[str]:
     """What will run and what it can show, in sentences, before anything starts."""
     lines = [
-        f"This machine trains {pace.tokens_per_second:,.0f} tokens per second on each of {pace.workers} worker(s): a run takes "
-        f"about {pace.seconds_per_run:.0f} s.",
+        f"This machine trains {pace.tokens_per_second:,.0f} tokens per second on each of {number_of(pace.workers, 'worker')}: "
+        f"a run takes about {pace.seconds_per_run:.0f} s.",
         f"1. Design: {design.runs} runs ({design.name}) of {design.techniques} techniques: {', '.join(design.names)}. Smallest "
         f"detectable effect: {design.smallest:.4f} bits per byte (5 % level, 80 % power, if one run's noise is {NOISE}).",
         f"2. Each training is finished in {len(FINISH)} further ways, which need no training: {', '.join(FINISH)}.",
         f"3. Search: {design.proposals} proposals around the best combination, within {preset.limit:,} bytes.",
-        f"4. Confirmation: the best recipe against the preset, {design.seeds} fresh seed(s) each, on text that no search sees.",
+        f"4. Confirmation: the best recipe against the preset, {number_of(design.seeds, 'fresh seed')} each, on text that no "
+        "search sees.",
     ]
     expected = pace.minutes(design)
     if expected > minutes:

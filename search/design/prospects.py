@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from golflab.model.system.wording import number_of
 from golflab.search.design.power import detectable, usual_noise
 from golflab.search.engine.standing import UNBOUNDED
 from golflab.search.experiment.options import Options
@@ -20,21 +21,22 @@ def prospects(options: Options, space: Space) -> list[str]:
         options: of the search.
         space: what varies.
     """
-    count = sum(len(rivals) for rivals in space.choices.values())
+    count = sum(len(alternatives) for alternatives in space.choices.values())
     if not count:
         return ["No technique varies in this space, so the report will show no effects."]
     need, ablation = count + 2, f"`golflab ablate {options.preset or 'baseline'} --design screen`"
     if options.trials >= UNBOUNDED:
-        return [f"{count} techniques vary. Their effects can be told apart after {need} complete runs."]
+        return [f"Techniques that vary: {count}. Their effects can be told apart after {need} complete runs."]
     if options.trials < need:
         return [
-            f"{options.trials} trials cannot tell the {count} techniques of this space apart: at least {need} complete runs "
-            "are needed. The search will still look for a good combination. Ask for more --trials, or measure effects with "
-            f"{ablation}."
+            f"{number_of(options.trials, 'trial')} cannot tell the effects of {number_of(count, 'technique')} apart: at least "
+            f"{need} complete runs are needed. The search will still look for a good combination. Ask for more --trials, or "
+            f"measure effects with {ablation}."
         ]
     noise = usual_noise(options.recipe())
     smallest = 2 * noise / math.sqrt(options.trials) * detectable(max(1, options.trials - count - 1))
     return [
-        f"{options.trials} trials of {count} techniques: the smallest detectable effect is at least {smallest:.4f} bits per "
-        f"byte (5 % level, 80 % power, if one run's noise is {noise:g}). {ablation} measures effects without a search's bias."
+        f"{number_of(options.trials, 'trial')} of {number_of(count, 'technique')}: the smallest detectable effect is at least "
+        f"{smallest:.4f} bits per byte (5 % level, 80 % power, if one run's noise is {noise:g}). {ablation} measures effects "
+        "without a search's bias."
     ]

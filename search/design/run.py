@@ -42,6 +42,6 @@ def ablate(
     binding = options.get("limit") is not None
     recipe = Options(**options | {"preset": preset}).recipe()
     made = plan(recipe, design, techniques=techniques, seeds=seeds, iso_size=iso_size, binding=binding)
-    told = options | {"preset": preset, "design": made.design, "iso_size": iso_size, "binding": binding}
-    told.setdefault("name", free_name(Path(told.get("runs", "runs")), f"{preset}-{made.design}"))
-    return run_plan(made.recipes, watcher, **told)
+    settings = options | {"preset": preset, "design": made.design, "iso_size": iso_size, "binding": binding}
+    settings.setdefault("name", free_name(Path(settings.get("runs", "runs")), f"{preset}-{made.design}"))
+    return run_plan(made.recipes, watcher, **settings)

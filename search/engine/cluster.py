@@ -94,7 +94,7 @@ def cluster(
                 _connect(address) if address is not None else _start(cpus, folder)
             _quieten()
             found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            nodes = tuple((told.get("CPU", 0.0), told.get("GPU", 0.0)) for told in found)
+            nodes = tuple((node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in found)
             resources = ray.cluster_resources()
             totals = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
             yield Cluster(*totals, folder, borrowed=not mine, nodes=nodes, local=address is None and len(nodes) == 1)

@@ -1,8 +1,8 @@
 """Successive halving over complete shorter schedules.
 
-With a warmdown the score of a truncated run says little about its end, so a trial first runs *complete* schedules with a
-fraction of the tokens, warmdown and all, and is promoted to the next longer one if Optuna's ``SuccessiveHalvingPruner``
-(Jamieson and Talwalkar, 2016; Li et al., 2020) lets it. Records of shorter schedules lie apart from the full ones, in
+With a warmdown, the score of a truncated run says little about its end. So a trial first runs *complete* schedules, warmdown
+included, with a fraction of the tokens. Optuna's ``SuccessiveHalvingPruner`` (Jamieson and Talwalkar, 2016; Li et al., 2020)
+decides whether it is promoted to the next longer one. Records of shorter schedules lie apart from the full ones, in
 ``runs/NAME/shorter``, and are never ranked with them.
 """
 
@@ -68,10 +68,9 @@ class Halving:
         """Run the shorter schedules of a recipe and then itself; its record is ``pruned`` if it was not promoted."""
         curve: list[dict[str, Any]] = []
         for short in shorter(recipe, self.factor):
-            told = {
-                key: value for key, value in settings.items() if key not in ("on_step", "micro_tokens")
-            }  # every schedule has its own
-            done = self.alone(self.runner, short, folder.parent.parent / SHORTER / short.hash, cache, **told)
+            # Every schedule has its own steps and batches.
+            shared = {key: value for key, value in settings.items() if key not in ("on_step", "micro_tokens")}
+            done = self.alone(self.runner, short, folder.parent.parent / SHORTER / short.hash, cache, **shared)
             if done.state != "complete":
                 return _ended(recipe, folder, "failed", f"with {short.schedule.tokens:,} tokens: {done.reason}", curve)
             rung = rung_of(done, recipe)
@@ -85,9 +84,9 @@ def rung_of(done: Record, recipe: Recipe) -> dict[str, Any]:
     """The final score of a shorter schedule, as a rung of the trial for the pruner."""
     short = Recipe.from_json(done.spec).schedule
     part = (short.tokens or 0) / (recipe.schedule.tokens or 1)
-    told = {"step": short.steps, "tokens": short.tokens, "seconds": done.seconds, "progress": part}
-    told |= {"bpb": done.bpb, "bytes": done.bytes, "complete": True}
-    return told | {"trainings": part if done.trained else 0.0}
+    point = {"step": short.steps, "tokens": short.tokens, "seconds": done.seconds, "progress": part}
+    point |= {"bpb": done.bpb, "bytes": done.bytes, "complete": True}
+    return point | {"trainings": part if done.trained else 0.0}
 
 
 def _ended(recipe: Recipe, folder: Path, state: str, reason: str, curve: list[dict[str, Any]]) -> Record:

@@ -68,11 +68,11 @@ def trouble(names: list[str], root: str) -> str:
         try:
             importlib.import_module(name)
         except BaseException as error:
-            return culprit(error, name, root)
+            return import_problem(error, name, root)
     return ""
 
 
-def culprit(error: BaseException, name: str, root: str) -> str:
+def import_problem(error: BaseException, name: str, root: str) -> str:
     """A sentence that says why a module cannot be imported, and which of the user's files is the cause.
 
     Args:

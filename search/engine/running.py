@@ -35,7 +35,7 @@ class Reporter:
         self._begin()
 
     def _begin(self) -> None:
-        self._told: dict[str, Any] = {"stage": ""}
+        self._state: dict[str, Any] = {"stage": ""}
         self._point: tuple[int, float] = (0, 0.0)  # tokens and seconds at the last point of the training curve
         self._first: tuple[int, float] | None = None  # the first step, and when it began
 
@@ -43,43 +43,43 @@ class Reporter:
         """Update the stage and its progress; write them if the stage is new or a second has passed."""
         now = self._clock()
         first = stage == "training" and "step" in how_far and self._first is None
-        if stage == self._told["stage"] and not first and now - self._written < EVERY:
+        if stage == self._state["stage"] and not first and now - self._written < EVERY:
             return
         if stage == "preparing":  # a run starts: the next schedule, or another attempt
             self._begin()
-        self._told["stage"] = stage
-        self._told.pop("progress", None)
+        self._state["stage"] = stage
+        self._state.pop("progress", None)
         if stage == "training" and "step" in how_far:
             self._train(how_far, now)
         elif "progress" in how_far:
-            self._told["progress"] = how_far["progress"]
+            self._state["progress"] = how_far["progress"]
         self._write(now)
 
     def point(self, point: dict[str, Any]) -> None:
         """Update the loss, and the tokens per second since the last point of the training curve."""
-        self._told["loss"] = point.get("loss")
+        self._state["loss"] = point.get("loss")
         tokens, seconds = point.get("tokens", 0), point.get("seconds", 0.0)
         if seconds > self._point[1]:
-            self._told["tokens_per_second"] = (tokens - self._point[0]) / (seconds - self._point[1])
+            self._state["tokens_per_second"] = (tokens - self._point[0]) / (seconds - self._point[1])
         self._point = tokens, seconds
 
     def _train(self, how_far: dict[str, Any], now: float) -> None:
         step, steps = how_far["step"], how_far["steps"]
         self._first = self._first or (step, now)
-        self._told |= {"step": step, "steps": steps}
+        self._state |= {"step": step, "steps": steps}
         done = step - self._first[0]
         if not self._point[1] and done and now > self._first[1]:  # no point of the curve is known yet
-            self._told["tokens_per_second"] = done * how_far["batch_tokens"] / (now - self._first[1])
+            self._state["tokens_per_second"] = done * how_far["batch_tokens"] / (now - self._first[1])
         bound = how_far["seconds"]
         by_clock = max(self._point[1], now - self._first[1]) / bound if bound else 0.0
-        self._told["progress"] = min(1.0, max(step / steps if steps else 0.0, by_clock))
+        self._state["progress"] = min(1.0, max(step / steps if steps else 0.0, by_clock))
 
     def _write(self, now: float) -> None:
         """Write the file atomically. It need not survive a power cut, so it is not flushed; a full disk is ignored."""
         self._written = now
         temporary = self._path.with_name(f".{FILE}.{os.getpid()}.tmp")
         with contextlib.suppress(OSError):
-            temporary.write_text(json.dumps({key: value for key, value in self._told.items() if value is not None}))
+            temporary.write_text(json.dumps({key: value for key, value in self._state.items() if value is not None}))
             os.replace(temporary, self._path)
 
     def close(self) -> None:
@@ -107,14 +107,14 @@ def running_state(experiment: Path, recipe: str) -> dict[str, Any]:
     waiting = {"stage": "waiting"}
     try:
         with open(experiment / "trials" / recipe / FILE, "rb", opener=_without_waiting) as file:
-            told = json.loads(file.read(LARGEST))
+            state = json.loads(file.read(LARGEST))
     except (OSError, ValueError, RecursionError):
         return waiting
-    if not isinstance(told, dict) or told.get("stage") not in STAGES:
+    if not isinstance(state, dict) or state.get("stage") not in STAGES:
         return waiting
-    numbers = {key: float(told[key]) for key in NUMBERS if type(told.get(key)) in (int, float)}
+    numbers = {key: float(state[key]) for key in NUMBERS if type(state.get(key)) in (int, float)}
     whole = {key: int(value) if key in ("step", "steps") else value for key, value in numbers.items() if math.isfinite(value)}
-    return {"stage": told["stage"]} | whole
+    return {"stage": state["stage"]} | whole
 
 
 def _without_waiting(path: str, flags: int) -> int:

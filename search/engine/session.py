@@ -134,8 +134,8 @@ def run_safely(
     log = Log(folder / "log.txt")
     nodes = settings.get("where", {}).get("nodes", "")
     log(f"{recipe} (seed {recipe.seed})" + (f" on nodes {nodes}" if nodes else ""))
-    with _reporting(folder, settings.get("on_stage")) as told:
-        settings |= {"on_rung": log.heard(on_rung), "on_step": _both(log.point, told.point), "on_stage": told}
+    with _reporting(folder, settings.get("on_stage")) as reporter:
+        settings |= {"on_rung": log.heard(on_rung), "on_step": _both(log.point, reporter.point), "on_stage": reporter}
         return _attempts(runner, recipe, folder, cache, log, processes, settings)
 
 
@@ -164,12 +164,12 @@ def _attempts(
 @contextlib.contextmanager
 def _reporting(folder: Path, outer: Reporter | None) -> Iterator[Reporter]:
     """The reporter of a run's progress; a shorter schedule uses that of its trial."""
-    told = outer or Reporter(folder)
+    reporter = outer or Reporter(folder)
     try:
-        yield told
+        yield reporter
     finally:
         if outer is None:
-            told.close()
+            reporter.close()
 
 
 def _both(*hearers: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
@@ -254,7 +254,7 @@ def on_the_same_text(run: Callable[..., Record], fingerprints: Mapping[str, str]
         run: the runner.
         fingerprints: by corpus, from the start of the experiment; the embedded corpus is not checked.
     """
-    if not (known := {name: told for name, told in fingerprints.items() if name != "sotu"}):
+    if not (known := {name: fingerprint for name, fingerprint in fingerprints.items() if name != "sotu"}):
         return run
 
     @functools.wraps(run)

@@ -27,10 +27,10 @@ def renew(ledger: Ledger) -> int:
             if trial.state != TrialState.FAIL or "recipe" not in trial.user_attrs:
                 continue
             set_aside(ledger.trial_folder(trial.user_attrs["recipe"]))
-            told = {key: trial.user_attrs[key] for key in KEPT if key in trial.user_attrs}
-            told |= {INSTEAD_OF: trial.number, "driver": ""}
+            attrs = {key: trial.user_attrs[key] for key in KEPT if key in trial.user_attrs}
+            attrs |= {INSTEAD_OF: trial.number, "driver": ""}
             params, rules = trial.params, trial.distributions
-            ledger.study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=rules, user_attrs=told))
+            ledger.study.add_trial(create_trial(state=TrialState.RUNNING, params=params, distributions=rules, user_attrs=attrs))
             renewed += 1
     return renewed
 

@@ -17,6 +17,7 @@ from golflab.model.recipe import Recipe
 from golflab.model.system.files import write_atomic
 from golflab.model.ways import Way
 from golflab.search.engine.standing import Budget
+from golflab.search.experiment.experiment_file import RESERVED
 from golflab.search.experiment.identity import absolute
 from golflab.search.experiment.options import Options, scale_of
 from golflab.search.ledger.database import check_address
@@ -27,7 +28,6 @@ from golflab.search.sampler.selection import REFUSED
 from golflab.spaces.presets import PRESETS
 from golflab.spaces.space import Space
 
-RESERVED = {"cache": "the stage cache", "single": "the records of `golflab run`", "variants": "what `golflab variants` leaves"}
 OURS = ("trials", "study.journal", "plan.json", "report.html", "drivers", "shorter", "tensorboard")  # in an experiment's folder
 
 
@@ -81,16 +81,16 @@ def settled(options: Options, plan: Sequence[Recipe] | None = None) -> Options:
         plan: the recipes of an experiment that runs a list.
     """
     recipe = plan[0] if plan and not options.proposes else options.recipe()
-    told: dict[str, Any] = {"limit": recipe.limit, "seed": recipe.seed, "binding": options.binds} | absolute(recipe.data)
-    told["allow_overlap"] = recipe.data.allow_overlap
+    changes: dict[str, Any] = {"limit": recipe.limit, "seed": recipe.seed, "binding": options.binds} | absolute(recipe.data)
+    changes["allow_overlap"] = recipe.data.allow_overlap
     if recipe.name in PRESETS or ":" in options.space:
-        told["preset"] = recipe.name if recipe.name in PRESETS else None
-    told["scale"] = options.scale or scale_of(recipe)
+        changes["preset"] = recipe.name if recipe.name in PRESETS else None
+    changes["scale"] = options.scale or scale_of(recipe)
     if options.proposes or recipe.shape == options.recipe().shape:
-        told["tokens"] = recipe.schedule.tokens
+        changes["tokens"] = recipe.schedule.tokens
     if options.cache is not None:
-        told["cache"] = str(options.cache_folder)
-    return dataclasses.replace(options, **told)
+        changes["cache"] = str(options.cache_folder)
+    return dataclasses.replace(options, **changes)
 
 
 def fresh(options: Options) -> Options:
@@ -183,8 +183,8 @@ def check_plan(recipes: Sequence[Recipe], forecaster: Forecasts) -> None:
 
 
 def _needs(recipe: Recipe, forecaster: Forecasts) -> str:
-    told = forecaster(recipe)
-    return f"{recipe.name or 'the first'} is forecast at {told['low']:,.0f} to {told['high']:,.0f}. Raise --limit."
+    size = forecaster(recipe)
+    return f"{recipe.name or 'the first'} is forecast at {size['low']:,.0f} to {size['high']:,.0f}. Raise --limit."
 
 
 def largest(space: Space, forecaster: Forecasts) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from golflab.model.recipe import Recipe
 from golflab.model.record import Record, disk_full
+from golflab.model.system.wording import number_of
 from golflab.search.engine.standing import UNBOUNDED, Budget, Opening, Standing, finished_last, standing_of
 from golflab.search.experiment.again import lost_reference
 from golflab.search.experiment.experiment_file import read_experiment, write_experiment
@@ -79,7 +80,8 @@ class Clock:
         self._warned = True
         return (
             f"At this pace the budget of {self._options.budget} is enough for about {expected:.0f} of "
-            f"{self._options.trials} trials. `{self._options.resume_command} --budget …` continues the search afterwards."
+            f"{number_of(self._options.trials, 'trial')}. `{self._options.resume_command} --budget …` continues the search "
+            "afterwards."
         )
 
     def standing(self) -> tuple[dict[str, float], list[Agreement], Standing]:
@@ -137,11 +139,11 @@ class Clock:
 
     def _refusal(self) -> dict[str, Any] | None:
         """The first combination that was refused for its size: in words, with its forecast bytes."""
-        told = self._ledger.refusal()
-        if told is None:
+        refusal = self._ledger.refusal()
+        if refusal is None:
             return None
-        recipe, preset = Recipe.from_json(told["recipe"]), self._ledger.problem.recipes.preset
-        return {"words": short(recipe, preset), "recipe": recipe.hash, "bytes": told["bytes"], "limit": preset.limit}
+        recipe, preset = Recipe.from_json(refusal["recipe"]), self._ledger.problem.recipes.preset
+        return {"words": short(recipe, preset), "recipe": recipe.hash, "bytes": refusal["bytes"], "limit": preset.limit}
 
 
 class TimingWatcher:

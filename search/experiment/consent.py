@@ -109,9 +109,9 @@ def _key(make: bool = False) -> bytes | None:
                     file.write(os.urandom(32))
             except FileExistsError:
                 pass
-        told = path.lstat()
-        ours = stat.S_ISREG(told.st_mode) and told.st_uid == os.getuid()
-        return path.read_bytes() if ours and told.st_size == 32 else None
+        status = path.lstat()
+        ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.getuid()
+        return path.read_bytes() if ours and status.st_size == 32 else None
     except OSError:
         return None
 

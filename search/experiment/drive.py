@@ -180,7 +180,7 @@ def _tune(options: Options, ledger: Ledger, watcher: Any, clock: Clock, own: Exp
         team = {"processes": processes, "bundle": bundle, "local_disk": options.local_disk}
         settings = {"runner": options.runner, "cache": str(cache), "halving": options.halving} | team
         settings["measuring"] = json.dumps(options.measuring)
-        settings["texts"] = {name: told["fingerprint"] for name, told in own.identity["data"].items()}
+        settings["texts"] = {name: facts["fingerprint"] for name, facts in own.identity["data"].items()}
         searcher = LedgerSearcher(ledger, clock.wrap(watcher), settings, clock.may_start)
         scheduler = LedgerScheduler(ledger, clock.wrap(watcher))
         trainable = tune.with_resources(GolfTrial, tune.PlacementGroupFactory([bundle] * processes))

@@ -5,7 +5,6 @@ The folder is the experiment: its name is the experiment's name, and everything 
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import pwd
@@ -15,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from golflab.model.system.files import write_atomic
+from golflab.model.system.wording import did_you_mean
 from golflab.search.ledger.storage import JOURNAL, check_plain
 
 MOVED = {"model.run:run": "golflab.model.run:run", "search.forecast:Forecaster": "golflab.search.ledger.forecast:Forecaster"}
 FORMAT = 2  # of experiment.json; format 1 had no such field, and took the experiment's name for the study's
+RESERVED = {"cache": "the stage cache", "single": "the records of `golflab run`", "variants": "what `golflab variants` leaves"}
 LARGEST = 64 << 20  # bytes; a larger experiment.json is damaged
 
 
@@ -35,12 +36,7 @@ def read_experiment(folder: Path) -> dict[str, Any]:
     """
     path = folder / "experiment.json"
     if not path.is_symlink() and not path.exists():
-        known = sorted(p.parent.name for p in folder.parent.glob("*/experiment.json"))
-        near = difflib.get_close_matches(folder.name, known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
-            f"There is no experiment called {folder.name!r} in {folder.parent}.{hint} There are: {', '.join(known) or 'none'}."
-        )
+        raise unknown_experiment(folder)
     check_plain(path)
     try:
         if path.stat().st_size > LARGEST:
@@ -55,6 +51,21 @@ def read_experiment(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         why = "nested too deep" if isinstance(error, RecursionError) else str(error)
         raise ValueError(f"{path} is damaged: {why}. {_mend(folder)}") from None
+
+
+def experiments_in(folder: Path) -> list[Path]:
+    """The experiments right below a folder, in name order; none where there is no such folder."""
+    here = (p for p in sorted(folder.glob("*")) if p.is_dir() and not p.is_symlink() and not p.name.startswith("."))
+    return [p for p in here if os.path.lexists(p / "experiment.json") and p.name.lower() not in RESERVED]
+
+
+def unknown_experiment(folder: Path) -> ValueError:
+    """The error where ``folder`` is no experiment: what is there instead, and the most similar name."""
+    known = [p.name for p in experiments_in(folder.parent)]
+    hint = did_you_mean(folder.name, known)
+    return ValueError(
+        f"There is no experiment called {folder.name!r} in {folder.parent}.{hint} There are: {', '.join(known) or 'none'}."
+    )
 
 
 def _renamed(saved: dict[str, Any]) -> dict[str, Any]:

@@ -61,16 +61,16 @@ class Experiment:
 
     def json(self, options: Options) -> dict[str, Any]:
         """The part of ``experiment.json`` that identifies it."""
-        told = {"format": FORMAT, "name": options.name, "id": self.id, "study": self.study, "place": str(options.folder)}
-        told |= {"options": kept(options), "identity": self.identity, "code": self.code, "machine": self.machine}
-        return told | {"continued": self.continued, CONSENTS: self.consents}
+        body = {"format": FORMAT, "name": options.name, "id": self.id, "study": self.study, "place": str(options.folder)}
+        body |= {"options": kept(options), "identity": self.identity, "code": self.code, "machine": self.machine}
+        return body | {"continued": self.continued, CONSENTS: self.consents}
 
 
 def kept(options: Options) -> dict[str, Any]:
     """Options as they are stored: without name and path, which are those of the folder, and without a password."""
-    told = dataclasses.asdict(options)
-    del told["name"], told["runs"]
-    return told | {"storage": None if options.storage is None else masked(options.storage), "finish": list(options.finish)}
+    values = dataclasses.asdict(options)
+    del values["name"], values["runs"]
+    return values | {"storage": None if options.storage is None else masked(options.storage), "finish": list(options.finish)}
 
 
 def begin(options: Options, plan: Sequence[Recipe] | None = None) -> Experiment:

@@ -15,6 +15,7 @@ from golflab.model.data.prepare import prepared
 from golflab.model.data.tokenizer import tokenizer_for
 from golflab.model.recipe import Recipe, digest
 from golflab.model.shape import Data
+from golflab.model.system.wording import number_of
 from golflab.search.experiment.options import Options
 from golflab.spaces.space import Space
 
@@ -38,10 +39,10 @@ def identity_of(options: Options, plan: Sequence[Recipe] | None = None) -> dict[
     """
     space = options.load_space()
     recipe = plan[0] if plan and not options.proposes else space.preset
-    told = dataclasses.asdict(options)
+    values = dataclasses.asdict(options)
     body: dict[str, Any] = {"recipe": _unnamed(recipe)}
     body["data"] = data_of([recipe, *(plan or ())], options.cache_folder)
-    body["options"] = {key: list(told[key]) if isinstance(told[key], tuple) else told[key] for key in FIXED}
+    body["options"] = {key: list(values[key]) if isinstance(values[key], tuple) else values[key] for key in FIXED}
     if options.proposes:
         body["space"] = space_of(space)
         if ":" in options.space:
@@ -63,8 +64,8 @@ def space_of(space: Space) -> dict[str, Any]:
 def _rule(rule: BaseDistribution) -> Any:
     if isinstance(rule, CategoricalDistribution):
         return list(rule.choices)
-    told = json.loads(distribution_to_json(rule))["attributes"]
-    return {key: told[key] for key in ("low", "high", "step", "log") if told.get(key) is not None}
+    attributes = json.loads(distribution_to_json(rule))["attributes"]
+    return {key: attributes[key] for key in ("low", "high", "step", "log") if attributes.get(key) is not None}
 
 
 def data_of(recipes: Sequence[Recipe], cache: Path, encoded: bool = False) -> dict[str, dict[str, str]]:
@@ -79,7 +80,7 @@ def data_of(recipes: Sequence[Recipe], cache: Path, encoded: bool = False) -> di
         ValueError: a corpus or a tokenizer cannot be used.
     """
     wanted = {
-        (r.data.corpus, r.data.tokenizer, r.shape.vocabulary, r.data.allow_overlap, r.tenant("text")): r
+        (r.data.corpus, r.data.tokenizer, r.shape.vocabulary, r.data.allow_overlap, r.technique_in("text")): r
         for r in reversed(recipes)
     }
     found: dict[str, dict[str, str]] = {}
@@ -129,7 +130,7 @@ def refuse_differences(what: str, then: Mapping[str, Any], now: Mapping[str, Any
         ValueError: they differ; the message has both values.
     """
     if found := differences(then, now):
-        more = f" (and {len(found) - SHOWN} more differences)" if len(found) > SHOWN else ""
+        more = f" (and {number_of(len(found) - SHOWN, 'more difference')})" if len(found) > SHOWN else ""
         raise ValueError(f"{what}: {'; '.join(found[:SHOWN])}{more}. {todo}")
 
 

@@ -136,8 +136,8 @@ class Options:
     @property
     def measuring(self) -> dict[str, Any]:
         """Settings of a runner about measuring, as JSON values, where they differ from its defaults."""
-        told: dict[str, Any] = {"ways": list(self.finish)} if self.finish else {}
-        return told | ({} if self.rungs else {"rungs": False}) | ({} if self.float_score else {"float_score": False})
+        settings: dict[str, Any] = {"ways": list(self.finish)} if self.finish else {}
+        return settings | ({} if self.rungs else {"rungs": False}) | ({} if self.float_score else {"float_score": False})
 
     @property
     def proposes(self) -> bool:

@@ -29,9 +29,9 @@ def code() -> dict[str, Any]:
         ``version``, and in a git checkout ``commit``, ``dirty``, ``diff`` (its first `LONGEST` characters, files that are
         not tracked included) and ``diff_hash`` (of all of it).
     """
-    told: dict[str, Any] = {"version": package_version()}
+    facts: dict[str, Any] = {"version": package_version()}
     if not (ROOT / ".git").exists() or (commit := _git("rev-parse", "HEAD")) is None:
-        return told
+        return facts
     diff = _git("diff", "HEAD", "--no-ext-diff", "--no-color", "--", *SEEN) or ""
     untracked = _git("ls-files", "--others", "--exclude-standard", "--", *(f"{folder}/*.py" for folder in SEEN)) or ""
     for name in untracked.splitlines():
@@ -39,10 +39,10 @@ def code() -> dict[str, Any]:
             diff += f"\nnot tracked: {name}\n{(ROOT / name).read_text(errors='replace')}"
         except OSError:
             diff += f"\nnot tracked: {name}\n"
-    told |= {"commit": commit.strip(), "dirty": bool(diff)}
+    facts |= {"commit": commit.strip(), "dirty": bool(diff)}
     if diff:
-        told |= {"diff": diff[:LONGEST], "diff_hash": hashlib.sha256(diff.encode()).hexdigest()[:16]}
-    return told
+        facts |= {"diff": diff[:LONGEST], "diff_hash": hashlib.sha256(diff.encode()).hexdigest()[:16]}
+    return facts
 
 
 def package_version() -> str:
@@ -52,9 +52,9 @@ def package_version() -> str:
 
 def machine() -> dict[str, str]:
     """Host, hardware and the versions of what does the work."""
-    told = {"host": platform.node(), "system": platform.system(), "processor": platform.machine()}
-    told |= {"cores": str(os.cpu_count()), "python": platform.python_version()}
-    return told | {name: _version(name) for name in ("torch", "ray", "optuna")}
+    facts = {"host": platform.node(), "system": platform.system(), "processor": platform.machine()}
+    facts |= {"cores": str(os.cpu_count()), "python": platform.python_version()}
+    return facts | {name: _version(name) for name in ("torch", "ray", "optuna")}
 
 
 def in_words(facts: dict[str, Any]) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from golflab.model.recipe import Recipe
+from golflab.model.system.wording import did_you_mean
 from golflab.search.experiment.checks import check_name, check_plan, check_space, fresh, largest, load, settled, workable
 from golflab.search.experiment.confirm import confirmation
 from golflab.search.experiment.consent import SENSITIVE, check_consent
@@ -34,14 +34,10 @@ def search(watcher: Any = None, **options: Any) -> Result:
     Raises:
         ValueError: an invalid option, before any work starts.
     """
-    known = {f.name for f in dataclasses.fields(Options)}
-    if unknown := set(options) - known:
+    known = [f.name for f in dataclasses.fields(Options)]
+    if unknown := set(options) - set(known):
         word = sorted(unknown)[0]
-        near = difflib.get_close_matches(word, known, n=1)
-        raise ValueError(
-            f"search: unknown option {word!r}; "
-            + (f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}.")
-        )
+        raise ValueError(f"search: unknown option {word!r}.{did_you_mean(word, known)} The options are: {', '.join(known)}.")
     return _start(asked(options), watcher)
 
 

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from golflab.model.record import Record
 from golflab.model.schema import HASH
+from golflab.model.system.wording import number_of
 from golflab.search.ledger.counts import Totals
 
 PROPOSED = ("source", "asked", "not_fitting")  # user attributes of a trial that its record repeats, because a study can be lost
@@ -138,6 +139,6 @@ def check_known(folder: Path, trials: Iterable[FrozenTrial]) -> None:
     there = (p.parent for p in sorted(folder.glob("trials/*/record.json")) if HASH.fullmatch(p.parent.name))
     if lost := [place.name for place in there if place.name not in known and Record.read(place) is not None]:
         raise ValueError(
-            f"The study of {folder.name} lacks {len(lost)} trial(s) that have a record ({', '.join(lost[:3])}): a part of it "
-            f"is missing. `golflab repair {folder.name}` rebuilds it from the records."
+            f"A part of the study of {folder.name} is missing: {number_of(len(lost), 'trial')} with a record "
+            f"({', '.join(lost[:3])}). `golflab repair {folder.name}` rebuilds it from the records."
         )

@@ -93,7 +93,7 @@ def after_training(space: Space) -> list[str]:
     Two kinds are left out. Training at test time acts after training, but may cost as much. The knobs of a weight average need
     another training: a training keeps the averages of its own knobs only.
     """
-    choices = [name for name, rivals in space.choices.items() if all(_cheap(rival) for rival in rivals)]
+    choices = [name for name, alternatives in space.choices.items() if all(_cheap(name) for name in alternatives)]
     return [*choices, *(knob for knob in space.distributions() if "." in knob and _knob_is_cheap(knob))]
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from golflab.model.recipe import Recipe
 from golflab.model.record import Record
+from golflab.model.system.wording import number_of
 from golflab.search.engine.running import in_words, running_state, stage_of
 from golflab.search.engine.searcher import Watcher
 from golflab.search.engine.standing import Opening, Standing
@@ -194,7 +195,7 @@ class LiveTable(Watcher):
             state = self._state(row)
             steps = f"/{state['steps']}" if "steps" in state else ""
             speed, left = state.get("tokens_per_second"), self._row_left(row, state)
-            told = {
+            values = {
                 "trial": str(row.number),
                 "stage": stage_of(state),
                 "step": f"{state['step']}{steps}" if "step" in state else "–",
@@ -203,7 +204,7 @@ class LiveTable(Watcher):
                 "left": "–" if left is None else duration(left),
                 "bpb": bpb_text(row.bpb),
             }
-            cells = [*(told[name] for name in names), self._words(row, self._best)]
+            cells = [*(values[name] for name in names), self._words(row, self._best)]
             table.add_row(*map(literal, cells), style=STYLES["running"])
         return table
 
@@ -228,12 +229,12 @@ class LiveTable(Watcher):
         now, passed = self._now, self._clock() - self._as_of
         done = f"{now.done} of {now.target} done" if now.target is not None else f"{now.done} done"
         best = "–" if self._best is None else f"{bpb_text(self._best.bpb)} (trial {self._best.number})"
-        told = f"{done}, best {best}, {duration(now.seconds + passed)}"
+        line = f"{done}, best {best}, {duration(now.seconds + passed)}"
         if now.left is None or self._over:
-            return told
+            return line
         by = "" if now.bound == "trials" else f" by the budget of {now.bound}"
         about = "at most" if now.bound == "time" else "about"
-        return f"{told}, {about} {duration(max(0.0, now.left - passed))} left{by}"
+        return f"{line}, {about} {duration(max(0.0, now.left - passed))} left{by}"
 
     def _budget(self) -> str:
         """What was spent, and the rest of each part of the budget."""
@@ -243,11 +244,12 @@ class LiveTable(Watcher):
             gone = now.seconds + self._clock() - self._as_of
             left.append(f"{duration(max(0.0, now.budget.seconds - gone))} of {duration(now.budget.seconds)}")
         if math.isfinite(now.budget.trainings):
-            left.append(f"{max(0.0, now.budget.trainings - spent['trainings']):g} of {now.budget.trainings:g} trainings")
+            rest = max(0.0, now.budget.trainings - spent["trainings"])
+            left.append(f"{rest:g} of {number_of(now.budget.trainings, 'training')}")
         if math.isfinite(now.budget.gpu_seconds):
             hours = [max(0.0, now.budget.gpu_seconds - spent["seconds"] * now.gpus) / 3600, now.budget.gpu_seconds / 3600]
             left.append("{:.2f} of {:g} GPU hours".format(*hours))
-        return f"spent: {spent['trainings']:g} trainings" + (f"; budget left: {', '.join(left)}" if left else "")
+        return f"spent: {number_of(spent['trainings'], 'training')}" + (f"; budget left: {', '.join(left)}" if left else "")
 
     def _footer(self) -> list[str]:
         what, since = self._starting

@@ -47,8 +47,8 @@ def forward(recipe: Recipe) -> list[str]:
     """The forward pass from token ids to logits, a line per step; empty slots have no line."""
     lines = []
     for slot, filled, empty in LINES:
-        tenants = [t.name for t in recipe.tenants(slot)] if slot else [""]
-        lines += [filled.format(name) for name in tenants] or ([empty] if empty else [])
-    cap = recipe.tenant("logits")
+        names = [t.name for t in recipe.techniques_in(slot)] if slot else [""]
+        lines += [filled.format(name) for name in names] or ([empty] if empty else [])
+    cap = recipe.technique_in("logits")
     head = HEAD[recipe.shape.tied]
     return [*lines, f"logits = {head if cap is None else f'{cap.name}({head})'}"]

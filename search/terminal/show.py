@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from golflab.model.schema import said_damaged
+from golflab.model.schema import damaged_in_words
+from golflab.model.system.wording import number_of, was
 from golflab.search.engine.running import in_words
 from golflab.search.terminal.plain import literal, say
 
@@ -66,30 +67,29 @@ def recipe(console: Console, shown: Recipe, code_bytes: int) -> None:
     """
     from golflab.model.data.prepare import rewriting_of
     from golflab.model.data.tokenizer import forecast_bytes
-    from golflab.model.slots import SLOTS
     from golflab.search.terminal.print_forward import forward
 
     for part in ("shape", "schedule", "data"):
-        told = ", ".join(
+        text = ", ".join(
             f"{key} {value:,}" if isinstance(value, int) and not isinstance(value, bool) else f"{key} {value}"
             for key, value in vars(getattr(shown, part)).items()
         )
-        say(console, f"{part:>10}  {told}")
+        say(console, f"{part:>10}  {text}")
     say(console, f"{'limit':>10}  {shown.limit:,} bytes, seed {shown.seed}, recipe {shown.hash}")
     tokenizer = forecast_bytes(shown.data.tokenizer, shown.shape.vocabulary, rewriting_of(shown))
-    told = f"{code_bytes:,} bytes, which count with the weights; the tokenizer's {tokenizer:,} or so do not"
-    say(console, f"{'code':>10}  {told}")
+    text = f"{code_bytes:,} bytes, which count with the weights; the tokenizer's {tokenizer:,} or so do not"
+    say(console, f"{'code':>10}  {text}")
     say(console, "\nThe forward pass", style="bold")
     for line in forward(shown):
         say(console, f"    {line}")
-    filled = [t for slot in SLOTS.values() for t in shown.tenants(slot.name)]
-    say(console, f"\n{shown.name}: {len(filled)} techniques", style="bold")
+    filled = shown.all_techniques()
+    say(console, f"\n{shown.name}: {number_of(len(filled), 'technique')}", style="bold")
     for t in filled:
         settings = ", ".join(f"{key}={value}" for key, value in t.settings().items())
         say(console, f"\n{t.name}({settings})  [{t.stage()} · {t.slot}]")
-        for word, told in (("", t.summary()), ("sources: ", ", ".join(t.sources)), ("doubt: ", t.doubt)):
-            if told:
-                console.print(Padding(literal(word + told), (0, 0, 0, 4)))
+        for word, text in (("", t.summary()), ("sources: ", ", ".join(t.sources)), ("doubt: ", t.doubt)):
+            if text:
+                console.print(Padding(literal(word + text), (0, 0, 0, 4)))
 
 
 def cost(console: Console, shown: Recipe, bill: Bill, marginal: dict[str, int]) -> None:
@@ -123,25 +123,29 @@ def cost(console: Console, shown: Recipe, bill: Bill, marginal: dict[str, int]) 
 
 def status(console: Console, summary: dict[str, Any]) -> None:
     """Print the state of a search."""
+    from golflab.search.engine.standing import UNBOUNDED
+
     counts, reason = summary["counts"], summary["reason"].removeprefix(summary["state"]).lstrip(";, ")
+    refused, over, trials = counts["not_fitting"], counts.get("over_limit", 0), summary["trials"]
+    wanted = f" of {number_of(trials, 'trial')}" if type(trials) is int and trials < UNBOUNDED else ""
     lines = [
         f"{summary['name']}: {summary['state']}{', ' if reason else ''}{reason}. {summary['seconds']:.0f} s of wall time.",
         f"{counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed, "
-        f"{len(summary['running'])} running of {summary['trials']} trials; {counts['trained']} trained; "
-        f"{counts['not_fitting']} of {counts['asked']} combinations could not fit and were not started; "
-        f"{counts.get('over_limit', 0)} were stopped because their measured bytes exceeded the limit.",
+        f"{len(summary['running'])} running{wanted}; {counts['trained']} trained; "
+        f"{refused} of {number_of(counts['asked'], 'combination')} could not fit and {was(refused)} not started; "
+        f"{over} {was(over)} stopped because the measured bytes exceeded the limit.",
     ]
     if spent := summary["spent"]:
         bound = f"; the budget was {summary['budget']}" if summary["budget"] else ""
         reused = counts["complete"] + counts["pruned"] + counts["failed"] - counts["trained"]
-        free = f"; {reused} trials reused a training or never trained" if reused > 0 else ""
+        free = f"; {number_of(reused, 'trial')} reused a training or never trained" if reused > 0 else ""
         summed = f"{spent['seconds']:.0f} s of training summed over all workers"
-        lines.append(f"spent: {spent['trainings']:g} trainings, {summed}{free}{bound}.")
+        lines.append(f"spent: {number_of(spent['trainings'], 'training')}, {summed}{free}{bound}.")
     lines += [rung["words"] for rung in summary["rungs"]]
     if best := summary["best"]:
         what = f"recipe {best['recipe']}: {' '.join(best['techniques'])}"
         lines.append(f"best: {best['bpb']:.4f} bpb, {best['bytes']:,} bytes, {what}")
-    if damaged := said_damaged(summary.get("damaged", [])):
+    if damaged := damaged_in_words(summary.get("damaged", [])):
         lines.append(damaged)
     for line in lines:
         say(console, line)
@@ -156,12 +160,13 @@ def status(console: Console, summary: dict[str, Any]) -> None:
         say(console, f"continue with: {summary['resume']}")
 
 
-def trial(console: Console, told: dict[str, Any]) -> None:
+def trial(console: Console, facts: dict[str, Any]) -> None:
     """Print one trial of a search."""
-    say(console, f"trial {told['trial']}: {told['state']}" + (f": {told['reason']}" if told["reason"] else ""))
-    score = "no score" if told["bpb"] is None else f"{told['bpb']:.4f} bpb"
-    size = "no measured size" if told["bytes"] is None else f"{told['bytes']:,} bytes"
-    say(console, f"recipe {told['recipe'] or 'unknown'}, {score}, {size}" + (f", {told['folder']}" if told["folder"] else ""))
+    say(console, f"trial {facts['trial']}: {facts['state']}" + (f": {facts['reason']}" if facts["reason"] else ""))
+    score = "no score" if facts["bpb"] is None else f"{facts['bpb']:.4f} bpb"
+    size = "no measured size" if facts["bytes"] is None else f"{facts['bytes']:,} bytes"
+    where = f", {facts['folder']}" if facts["folder"] else ""
+    say(console, f"recipe {facts['recipe'] or 'unknown'}, {score}, {size}{where}")
 
 
 def presets(console: Console, rows: list[dict[str, Any]]) -> None:
@@ -192,10 +197,10 @@ def corpus(console: Console, description: dict[str, Any]) -> None:
     say(console, f"{description['corpus']} ({description['kind']}, {description['fingerprint']})")
     for split, counts in description["splits"].items():
         say(console, f"{split:>10}  " + ", ".join(f"{value:,} {key}" for key, value in counts.items()))
-    from golflab.model.data.overlap import said
+    from golflab.model.data.overlap import share_in_words
 
     found = description["overlap"]
     for split in found["splits"]:
-        say(console, f"{split:>10}  also in train: {said(found, split)}")
+        say(console, f"{split:>10}  also in train: {share_in_words(found, split)}")
     for note in description["notes"]:
         say(console, note)

@@ -43,10 +43,10 @@ class Endings:
             folder: of the record.
             before: the trial in the journal, or None.
         """
-        told = (dict(before.user_attrs) if before is not None else {}) | self.facts(record)
-        told.pop("lost", None)
-        state, reason = self._state(record, told.get("source"))
-        told |= {"reason": reason} if reason else {}
+        attrs = (dict(before.user_attrs) if before is not None else {}) | self.facts(record)
+        attrs.pop("lost", None)
+        state, reason = self._state(record, attrs.get("source"))
+        attrs |= {"reason": reason} if reason else {}
         over = None if record.bytes is None else record.bytes - self._space.preset.limit
         params, rules = self._described(record, before)
         steps = dict(before.intermediate_values) if before is not None else {}
@@ -55,7 +55,7 @@ class Endings:
             value=record.bpb if state == TrialState.COMPLETE else None,
             params=params,
             distributions=rules,
-            user_attrs=told,
+            user_attrs=attrs,
             intermediate_values=steps or self._rungs(record),
             constraints=None if over is None else {OVER: over},
         )
@@ -66,8 +66,8 @@ class Endings:
 
     def facts(self, record: Record) -> dict[str, Any]:
         """The user attributes of a trial that its record has."""
-        told = record.proposed | {"recipe": record.recipe, "trained": record.trained, "seconds": record.seconds}
-        return ({"source": "plan"} if record.recipe in self._plan else {}) | told
+        attrs = record.proposed | {"recipe": record.recipe, "trained": record.trained, "seconds": record.seconds}
+        return ({"source": "plan"} if record.recipe in self._plan else {}) | attrs
 
     def _state(self, record: Record, source: Any) -> tuple[TrialState, str]:
         bound = self._binding or source != "plan"
@@ -111,14 +111,14 @@ class Endings:
                 recipe = Recipe.from_json(read_json(path))
                 if recipe.hash == name:
                     params, rules = self._params(recipe)
-                    told = {"recipe": name, "asked": 1, "not_fitting": 0, "source": "record", "driver": ""}
-                    yield create_trial(state=TrialState.RUNNING, params=params, distributions=rules, user_attrs=told)
+                    attrs = {"recipe": name, "asked": 1, "not_fitting": 0, "source": "record", "driver": ""}
+                    yield create_trial(state=TrialState.RUNNING, params=params, distributions=rules, user_attrs=attrs)
 
 
 def placeholder() -> FrozenTrial:
     """A trial about which nothing is known: it keeps its number and does not count."""
-    told = {"withdrawn": True, "asked": 0, "reason": "lost with the journal"}
-    return create_trial(state=TrialState.FAIL, user_attrs=told)
+    attrs = {"withdrawn": True, "asked": 0, "reason": "lost with the journal"}
+    return create_trial(state=TrialState.FAIL, user_attrs=attrs)
 
 
 def _local(text: str) -> datetime | None:

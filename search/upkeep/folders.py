@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from golflab.model.system.files import write_atomic
+from golflab.model.system.wording import number_of
 from golflab.search.experiment.checks import check_name
-from golflab.search.experiment.experiment_file import read_experiment
+from golflab.search.experiment.experiment_file import experiments_in, read_experiment
 from golflab.search.ledger.drivers import Presence
 from golflab.search.ledger.storage import JOURNAL
-from golflab.search.upkeep.listing import existing, nested_experiments
+from golflab.search.upkeep.listing import existing
 
 # What golflab keeps in an experiment's folder. Anything else in it is the user's.
 OURS = ("experiment.json", "plan.json", "drivers", "drivers.lock", "trials", "shorter", "tensorboard", "report.html")
@@ -43,7 +44,7 @@ def _free(name: str, runs: Path) -> Path:
 
 def _check_idle(folder: Path, doing: str) -> None:
     """Raise a ValueError if a driver of an experiment, or of one in its folder, is alive."""
-    for here in (folder, *nested_experiments(folder)):
+    for here in (folder, *experiments_in(folder)):
         if Presence.any_alive(here):
             raise ValueError(f"{here.name} is running; stop it (Ctrl-C where it runs) before {doing}.")
 
@@ -81,7 +82,7 @@ def copy(name: str, new: str, runs: Path) -> Copied:
             _copy_file(folder / JOURNAL, temporary / JOURNAL, done)
         for path in _files(folder, done.left, folder):
             _copy_file(path, temporary / path.relative_to(folder), done)
-        for here in (temporary, *nested_experiments(temporary)):
+        for here in (temporary, *experiments_in(temporary)):
             _renew(here, target / here.relative_to(temporary))
         os.rename(temporary, target)
     except OSError as error:
@@ -171,7 +172,7 @@ class Deletion:
 
     def sentences(self) -> list[str]:
         """Sentences for the user."""
-        what = f"{self.trials} records of trials, {self.files:,} files, {self.bytes / 1e6:,.1f} MB"
+        what = f"{number_of(self.trials, 'record')} of trials, {number_of(self.files, 'file')}, {self.bytes / 1e6:,.1f} MB"
         out = [f"{self.folder}: {what}. The stage cache is not touched."]
         if self.nested:
             out.append(f"These experiments in it are deleted, too: {', '.join(self.nested)}.")
@@ -189,7 +190,7 @@ def deletion(name: str, runs: Path) -> Deletion:
     folder = existing(name, runs)
     _check_idle(folder, "it is deleted")
     out = Deletion(folder)
-    out.nested = [p.name for p in nested_experiments(folder)]
+    out.nested = [p.name for p in experiments_in(folder)]
     for entry in sorted(folder.iterdir()):
         if not _ours(entry.name, out.nested):
             out.theirs.append(entry.name)

@@ -133,13 +133,13 @@ def _operations(path: Path) -> Iterator[tuple[int, dict[str, Any] | int]]:
 
 def _parsed(part: bytes) -> dict[str, Any] | int:
     try:
-        told = json.loads(part)
+        entry = json.loads(part)
     except (ValueError, RecursionError):
-        told = None
-    if isinstance(told, dict):
-        code = told.get("op_code")
-        if type(code) is int and code in NEEDED and all(key in told for key in (*NEEDED[code], "worker_id")):
-            return told
+        entry = None
+    if isinstance(entry, dict):
+        code = entry.get("op_code")
+        if type(code) is int and code in NEEDED and all(key in entry for key in (*NEEDED[code], "worker_id")):
+            return entry
     found = re.match(rb'\{"op_code":\s*(\d+)', part)
     return int(found[1]) if found else UNKNOWN
 

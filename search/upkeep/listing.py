@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import time
 from dataclasses import asdict, dataclass, field
@@ -11,8 +10,7 @@ from typing import Any
 
 from golflab.model.record import look_through
 from golflab.search.engine.standing import UNBOUNDED
-from golflab.search.experiment.checks import RESERVED
-from golflab.search.experiment.experiment_file import locate, read_experiment
+from golflab.search.experiment.experiment_file import RESERVED, experiments_in, locate, read_experiment, unknown_experiment
 from golflab.search.ledger.book import best_of
 from golflab.search.ledger.drivers import Presence
 
@@ -58,18 +56,12 @@ def listed(runs: Path) -> list[Listed]:
     """
     if not runs.is_dir():
         raise ValueError(f"There is no folder {runs}. Name the folder of experiments with --runs.")
-    return [_listed(folder) for folder in nested_experiments(runs)]
-
-
-def nested_experiments(folder: Path) -> list[Path]:
-    """Folders right below that are experiments, in name order."""
-    here = (p for p in sorted(folder.iterdir()) if p.is_dir() and not p.is_symlink() and not p.name.startswith("."))
-    return [p for p in here if os.path.lexists(p / "experiment.json") and p.name.lower() not in RESERVED]
+    return [_listed(folder) for folder in experiments_in(runs)]
 
 
 def _listed(folder: Path, within: str = "") -> Listed:
     name = within + folder.name
-    nested = [_listed(below, f"{name}/") for below in nested_experiments(folder)]
+    nested = [_listed(below, f"{name}/") for below in experiments_in(folder)]
     found = look_through(folder / "trials")
     best = best_of(record for _, record in found.records)
     out = Listed(name, "damaged", len(found.records), best=None if best is None else best.bpb, nested=nested)
@@ -100,10 +92,5 @@ def existing(name: str, runs: Path) -> Path:
     if folder.name.lower() in RESERVED and folder.is_dir() and not os.path.lexists(folder / "experiment.json"):
         raise ValueError(f"{folder.name} is no experiment: it holds {RESERVED[folder.name.lower()]}.")
     if not os.path.lexists(folder / "experiment.json"):
-        known = [p.name for p in nested_experiments(folder.parent)] if folder.parent.is_dir() else []
-        near = difflib.get_close_matches(folder.name, known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
-            f"There is no experiment called {folder.name!r} in {folder.parent}.{hint} There are: {', '.join(known) or 'none'}."
-        )
+        raise unknown_experiment(folder)
     return folder

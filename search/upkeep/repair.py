@@ -19,6 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from golflab.model.record import Found, Record, look_through
+from golflab.model.system.wording import number_of, was
 from golflab.search.experiment.consent import check_consent
 from golflab.search.experiment.experiment_file import read_experiment, write_experiment
 from golflab.search.experiment.options import Options
@@ -70,22 +71,21 @@ class Rebuilt:
         states = ", ".join(f"{count} {name}" for name, count in self.trials.items())
         out = [f"The study {self.study!r} was rebuilt: {states or 'no trial yet'}."]
         if self.from_records:
-            out.append(f"The end of {_trials(self.from_records)} was taken from the records.")
+            out.append(f"The end of {number_of(self.from_records, 'trial')} was taken from the records.")
         if self.lines:
             shown = ", ".join(map(str, self.lines[:10])) + (" …" if len(self.lines) > 10 else "")
-            out.append(f"{len(self.lines)} damaged line(s) of the journal were left out: {shown}.")
+            count = len(self.lines)
+            out.append(f"{number_of(count, 'damaged line')} of the journal {was(count)} left out: {shown}.")
         if self.lost:
-            out.append(f"Nothing is known any more about {_trials(len(self.lost))}; the numbers stay, but they do not count.")
+            lost = number_of(len(self.lost), "trial")
+            out.append(f"Nothing is known any more about {lost}; the numbers stay, but they do not count.")
         if self.damaged:
-            told = "; ".join(self.damaged[:5])
-            out.append(f"{len(self.damaged)} damaged record(s) were left out, and their trials will be run again: {told}.")
+            count, named = len(self.damaged), "; ".join(self.damaged[:5])
+            again = "its trial" if count == 1 else "their trials"
+            out.append(f"{number_of(count, 'damaged record')} {was(count)} left out, and {again} will be run again: {named}.")
         if self.kept is not None:
             out.append(f"The damaged journal is kept as {self.kept.name}.")
         return [*out, *self.notes]
-
-
-def _trials(count: int) -> str:
-    return "1 trial" if count == 1 else f"{count} trials"
 
 
 def rebuild(folder: Path, storage: str | None = None, trust: bool = False) -> Rebuilt:
@@ -199,10 +199,10 @@ def _assembled(folder: Path, options: Options, old: Salvage, found: Found, done:
     records = {record.recipe: record for _, record in found.records}
     places = {record.recipe: place for place, record in found.records}
     slots = _numbered(old.trials, records)
-    told = {str(t.user_attrs["recipe"]): n for n, t in slots.items() if "recipe" in t.user_attrs and _standing(t)}
+    by_recipe = {str(t.user_attrs["recipe"]): n for n, t in slots.items() if "recipe" in t.user_attrs and _standing(t)}
     order = lambda r: (r.trial if r.trial is not None else 1 << 60, (places[r.recipe] / "record.json").stat().st_mtime)
     for record in sorted(records.values(), key=order):
-        number = told.get(record.recipe)
+        number = by_recipe.get(record.recipe)
         if number is None:
             taken = record.trial is None or (record.trial in slots and not _lost(slots[record.trial]))
             number = max([*slots, -1]) + 1 if taken else int(record.trial or 0)

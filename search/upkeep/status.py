@@ -166,7 +166,7 @@ def write_curves(folder: Path) -> Path:
     target = folder / "tensorboard"
     for path in (target, *target.glob("*")):
         if path.is_symlink():
-            raise ValueError(f"{path} is a link: what is written there would land elsewhere. Remove it.")
+            raise ValueError(f"{path} is a link, so files would be written elsewhere. Remove it.")
     for path, record in records_in(folder / "trials"):
         if (target / path.name).exists():
             continue

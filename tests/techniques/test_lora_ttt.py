@@ -230,9 +230,9 @@ def test_an_interrupted_evaluation_goes_on_with_the_a_that_was_left():
 
 def test_what_nothing_reads_takes_its_default():
     words = "lora_ttt:chunk=16,alpha=8,visits=each,context=32,short_length=99,middle_length=999"
-    assert str(recipe_with(words).tenant("adapt")) == "lora_ttt:chunk=16"
+    assert str(recipe_with(words).technique_in("adapt")) == "lora_ttt:chunk=16"
     assert recipe_with(words).shape == SHAPE
-    carried = recipe_with("lora_ttt:chunk=16,batch=1,reset=never,keep_a=true").tenant("adapt")
+    carried = recipe_with("lora_ttt:chunk=16,batch=1,reset=never,keep_a=true").technique_in("adapt")
     assert carried == parse("lora_ttt:chunk=16,batch=1,reset=never")
 
 

@@ -31,7 +31,7 @@ def test_a_width_between_is_refused():
 
 def test_late_keys_stay_fp16():
     recipe = preset("seed_295", "full")
-    grid = recipe.tenant("bits").build(recipe.shape)
+    grid = recipe.build("bits")
     infos = [i for i in parameters_of(GPT(recipe)) if i.role == "attention" and i.kind == "linear"]
     plain = {i.name for i in infos if grid(i) is None}
     assert plain == {"blocks.8.attention.key.weight", "blocks.9.attention.key.weight"}

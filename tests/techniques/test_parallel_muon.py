@@ -34,7 +34,7 @@ MAGNIFIED = golflab.model.training.optimizers.NEWTON_SCHULZ[0] ** 5
 def first_step(recipe):
     """Loss and optimiser state after one step: the momenta are the mean gradient, times 1 (Muon) or a part of it (Adam)."""
     recipe, golflab.model.training.loop.CHECKPOINT_SECONDS = recipe.with_(tokens=BATCH), 0.0
-    source = recipe.tenant("batches").build(recipe.shape)(stream(), BATCH, recipe.seed)
+    source = recipe.build("batches")(stream(), BATCH, recipe.seed)
     shared = [tempfile.mkdtemp()]
     if dist.is_initialized():
         dist.broadcast_object_list(shared)

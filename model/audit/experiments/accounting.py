@@ -71,12 +71,12 @@ def compared(
             "breach",
             f"{said}; {different:,} of {len(documents):,} documents differ, {counted.sum():,.0f} bytes for {total:,}",
         )
-    told = f"all {total:,} bytes of {len(documents):,} documents ({begin:,} tokens) are those of the decoded text"
+    evidence = f"all {total:,} bytes of {len(documents):,} documents ({begin:,} tokens) are those of the decoded text"
     if unspelled:
-        told += f"; {unspelled:,} times the tokenizer had no piece for the text, which makes the score too good"
+        evidence += f"; {unspelled:,} times the tokenizer had no piece for the text, which makes the score too good"
     if lost:
-        told += f"; the original text has {lost:+,} bytes"
-    return "pass", told
+        evidence += f"; the original text has {lost:+,} bytes"
+    return "pass", evidence
 
 
 # ---------------------------------------------------------------------- a tokenizer and byte tables

@@ -15,6 +15,7 @@ from golflab.model.audit.experiments.bench import Bench
 from golflab.model.audit.experiments.order import explained
 from golflab.model.audit.experiments.texts import Text
 from golflab.model.audit.verdict import Verdicts
+from golflab.model.system.wording import number_of
 
 LOOKAHEAD = 32  # tokens; influence from further ahead means that the model learned from the text before it scored
 MASS_ERROR = 1e-3  # largest difference of the sum of all probabilities from 1
@@ -188,28 +189,29 @@ def looks_ahead(bench: Bench, text: Text, at: int, tries: int = 4) -> Moved | No
 def causal(bench: Bench, probes: Probes) -> Verdicts:
     """Verdicts on conditions 1 and 3, from the findings."""
     if not bench.steady:
-        told = "scores change from call to call, so influence cannot be separated from chance"
-        return {1: ("unchecked", told), 3: ("unchecked", told)}
+        finding = "scores change from call to call, so influence cannot be separated from chance"
+        return {1: ("unchecked", finding), 3: ("unchecked", finding)}
     order = " in the announced order" if bench.announced else ""
     if not probes.moved:
-        told = f"altering what follows changed no earlier score{order} by more than {bench.tolerance:g} nats"
+        finding = f"altering what follows changed no earlier score{order} by more than {bench.tolerance:g} nats"
         if probes.compared:
-            told += ", and texts that are cut off there get the same scores" if not bench.announced else ""
-        return {1: ("pass", told), 3: ("pass", told)}
-    one_order, told = _one_order(bench, probes)
-    if told:
+            finding += ", and texts that are cut off there get the same scores" if not bench.announced else ""
+        return {1: ("pass", finding), 3: ("pass", finding)}
+    one_order, finding = _one_order(bench, probes)
+    if finding:
         bench.sequential = False
     if one_order:
-        return {1: ("pass", told), 3: ("pass", told)}
+        return {1: ("pass", finding), 3: ("pass", finding)}
     reach, largest = max(m.reach for m in probes.moved), max(m.largest for m in probes.moved)
     count = sum(m.count for m in probes.moved)
     if not np.isfinite(largest) and bench.failed:
         evidence = f"a text with other tokens after a position could not be scored: {bench.failed}"
     else:
         evidence = (
-            f"altering later text changed {count} earlier scores{order}, by up to {largest:.3g} nats and {reach} tokens back"
+            f"altering later text changed {number_of(count, 'earlier score')}{order}, by up to {largest:.3g} nats and "
+            f"{number_of(reach, 'token')} back"
         )
-    evidence += f"; {told}" if told else ""
+    evidence += f"; {finding}" if finding else ""
     learned = ("pass", f"no influence from more than {LOOKAHEAD} tokens ahead")
     if reach > LOOKAHEAD:
         learned = ("breach", f"tokens were scored after the model had learned from text up to {reach} tokens ahead")

@@ -108,8 +108,8 @@ def _won(bench: Bench, text: Text, inputs: np.ndarray, ratio: np.ndarray) -> np.
 
 def _accused(bench: Bench, text: Text, inputs: Iterable[int]) -> Verdicts:
     """Made-up text was predicted too well: by looking ahead, or by probabilities that sum to more than one?"""
-    told = f"text drawn with known probabilities was predicted better than possible (probability by chance below {ALPHA:g})"
+    evidence = f"text drawn with known probabilities was predicted better than possible (probability by chance below {ALPHA:g})"
     ahead: list[Moved] = [m for at in inputs if (m := looks_ahead(bench, text, int(at), 2)) is not None]
     if ahead:
-        return {1: ("breach", f"{told}, and scores change with what follows"), 2: ("pass", "no sum above one was found")}
-    return {2: ("breach", f"{told}, though scores do not change with what follows: the probabilities sum to more than 1")}
+        return {1: ("breach", f"{evidence}, and scores change with what follows"), 2: ("pass", "no sum above one was found")}
+    return {2: ("breach", f"{evidence}, though scores do not change with what follows: the probabilities sum to more than 1")}

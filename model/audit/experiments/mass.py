@@ -44,8 +44,8 @@ def normalised(bench: Bench, probes: Probes, seconds: float) -> Verdicts:
         probes: findings at the tested positions.
         seconds: time limit of trying tokens.
     """
-    if told := not_numbers(bench.nats, bench.tolerance):
-        return {2: ("breach", told)}
+    if fault := not_numbers(bench.nats, bench.tolerance):
+        return {2: ("breach", fault)}
     if not bench.steady:
         return {2: ("unchecked", "scores change from call to call")}
     if probes.wrong:
@@ -56,8 +56,8 @@ def normalised(bench: Bench, probes: Probes, seconds: float) -> Verdicts:
     if 2 in found:
         return found
     tried = Tried(bench, seconds)
-    if told := tried.everything():
-        return found | {2: ("breach", told)}
+    if fault := tried.everything():
+        return found | {2: ("breach", fault)}
     made, drawn = made_up(bench)
     if made:
         return found | made
@@ -66,7 +66,7 @@ def normalised(bench: Bench, probes: Probes, seconds: float) -> Verdicts:
     if bench.announces:
         compared = lasts + sum(1 for _ in probes.masses)
         said.append(f"at {compared} positions the announced probabilities sum to 1 and agree with the scores")
-    said.append(tried.told())
+    said.append(tried.in_words())
     said.append(f"{drawn:,} tokens drawn with known probabilities were not predicted better than is possible")
     return found | {2: ("pass", "; ".join(said))}
 
@@ -77,9 +77,9 @@ def not_numbers(nats: np.ndarray, tolerance: float) -> str:
     if not len(scored):
         return "no target was scored"
     if not np.isfinite(scored).all():
-        return f"{int((~np.isfinite(scored)).sum())} scores are infinite"
+        return f"infinite scores: {int((~np.isfinite(scored)).sum())}"
     if (scored < -tolerance).any():
-        return f"{int((scored < -tolerance).sum())} scores are negative, as those of a probability above one"
+        return f"negative scores, as those of a probability above one: {int((scored < -tolerance).sum())}"
     return ""
 
 
@@ -106,9 +106,9 @@ def _last_places(bench: Bench, count: int = 4) -> tuple[Verdicts, int]:
     if not wrong_ones:
         return {}, done
     off = max(map(abs, wrong_ones))
-    told = f"{len(wrong_ones)} of {len(gaps)} scores differ from the announced probabilities, by up to {off:.3g} nats"
-    known = ("breach", f"{told}, and all are better: the tokens were learned from before they were scored")
-    return {2: ("breach", told)} | ({3: known} if max(gaps) < -SHAPES * bench.tolerance else {}), done
+    evidence = f"{len(wrong_ones)} of {len(gaps)} scores differ from the announced probabilities, by up to {off:.3g} nats"
+    known = ("breach", f"{evidence}, and all are better: the tokens were learned from before they were scored")
+    return {2: ("breach", evidence)} | ({3: known} if max(gaps) < -SHAPES * bench.tolerance else {}), done
 
 
 def _round(length: int) -> int:
@@ -128,8 +128,8 @@ def _looked_into(bench: Bench, gaps: list[Gap]) -> Verdicts:
             mass, count = summed(bench, text, gap.input, 2 * LIKELY)
             if mass > 1 + MASS_ERROR:
                 other = "the announced probability" if gap.prefix is None else "the score in a text with another end"
-                told = f"a score differs by {abs(gap.nats):.3g} nats from {other}"
-                return {2: ("breach", f"{told}, and the probabilities of {count} of {bench.size} tokens sum to {mass:.4g}")}
+                evidence = f"a score differs by {abs(gap.nats):.3g} nats from {other}"
+                return {2: ("breach", f"{evidence}, and the probabilities of {count} of {bench.size} tokens sum to {mass:.4g}")}
     bench.notes.append(
         f"{len(gaps)} targets have other scores (by up to {max(abs(g.nats) for g in gaps):.3g} nats) where the text or "
         "their document ends elsewhere, whatever tokens follow: the evaluator uses the lengths of documents"
@@ -202,7 +202,7 @@ class Tried:
                 return wrong
         return ""
 
-    def told(self) -> str:
+    def in_words(self) -> str:
         """What was tried, in words."""
         if not self.places:
             return "no short text could be scored, so tokens could not be tried"

@@ -36,8 +36,8 @@ def explained(bench: Bench, text: Text, involved: Sequence[int], cuts: Sequence[
         return False, ""  # no order explains that
     edges = {document: influenced(bench, text, document) & set(chosen) for document in chosen}
     if circle := _circle(edges):
-        told = " and ".join(map(str, circle)) if len(circle) == 2 else ", ".join(map(str, circle))
-        return False, f"no single order explains it: documents {told} influence each other"
+        names = " and ".join(map(str, circle)) if len(circle) == 2 else ", ".join(map(str, circle))
+        return False, f"no single order explains it: documents {names} influence each other"
     if not any(edges.values()):
         return False, ""
     count = WITHIN if bench.seconds * WITHIN < WITHIN_SECONDS else len(chosen)
@@ -120,8 +120,8 @@ def announced(bench: Bench) -> Verdicts:
     for how in ("real", "noise"):
         other = Text(bench.replaced(text, np.flatnonzero(~text.fixed), how), text.begins)
         if not np.array_equal(announced_order(bench.evaluator, other), first):
-            told = "the announced order depends on the content of documents; it may depend on their lengths only"
-            return {1: ("breach", told)}
+            evidence = "the announced order depends on the content of documents; it may depend on their lengths only"
+            return {1: ("breach", evidence)}
     if not np.array_equal(first, np.arange(len(first))):
         bench.sequential = False
         bench.notes.append("documents are scored in the announced order, not in that of the text")

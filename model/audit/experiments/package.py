@@ -22,8 +22,8 @@ def bytes_and_files(bench: Bench, package: Package | None, limit: int) -> Verdic
     text = bench.text.tokens[: count if count < 1024 else (count - 1) // 1024 * 1024 + 1]
     if package is None:
         seen = watch(lambda: bench.tried(text))
-        told = f"no data file was opened while scoring {len(text):,} tokens, but loading was not watched; give a package"
-        files = ("breach", f"it opened {_some(seen)} while scoring") if seen else ("unchecked", told)
+        evidence = f"no data file was opened while scoring {len(text):,} tokens, but loading was not watched; give a package"
+        files = ("breach", f"it opened {_some(seen)} while scoring") if seen else ("unchecked", evidence)
         return {5: ("unchecked", "loading the evaluator in a fresh process needs a package"), 7: files}
     here = bench.tried(text)
     found = watch_fresh(package, text, here)
@@ -38,18 +38,17 @@ def _weight(bench: Bench, package: Package, limit: int, here: np.ndarray | None,
     if here is not None:
         which, largest = bench.moved(nats, here, SHAPES)
         if len(which):
-            told = f"loaded in a fresh process, {len(which):,} of {len(nats):,} scores are others (by up to {largest:.3g} nats)"
-            return "breach", told
+            return "breach", f"in a fresh process, {len(which):,} of {len(nats):,} scores differ (by up to {largest:.3g} nats)"
     code = package.code_bytes if package.code_bytes is not None else size_of(package.code)
     declared = {str(path) for path in (*package.files, *package.code, *package.free)}
     code += sum(len(text.encode()) for text in package.arguments if text not in declared)  # weights may be hidden in text
     total = code + size_of(package.files)
-    told = f"{total:,} bytes ({code:,} code), limit {limit:,}"
+    evidence = f"{total:,} bytes ({code:,} code), limit {limit:,}"
     tokenizers = [path for path in package.free if "token" in path.name or path.suffix == ".model"]
     if tokenizers:
         weight = size_of(tokenizers)
-        told += f"; with the tokenizer's {weight:,}, which do not count, {total + weight:,}"
-    return ("pass" if total <= limit else "breach"), f"{told}; a fresh process scores {len(nats):,} targets the same"
+        evidence += f"; with the tokenizer's {weight:,}, which do not count, {total + weight:,}"
+    return ("pass" if total <= limit else "breach"), f"{evidence}; a fresh process scores {len(nats):,} targets the same"
 
 
 def _some(paths: Sequence[str]) -> str:

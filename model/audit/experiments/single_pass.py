@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from golflab.model.audit.experiments.bench import Bench
+from golflab.model.system.wording import number_of, was
 
 CALLS = 2  # more scorings of the same text
 
@@ -12,12 +13,16 @@ CALLS = 2  # more scorings of the same text
 def settled(bench: Bench) -> str:
     """Which targets were scored twice or never; empty if none. Only the end of the text may be left unscored."""
     if twice := int((bench.settled > 1).sum()):
-        return f"{twice} tokens were scored more than once"
+        return f"{number_of(twice, 'token')} {was(twice)} scored more than once"
     unscored = np.isnan(bench.nats) | (bench.settled == 0)
     scored = np.flatnonzero(~unscored)
     end = int(scored[-1]) + 1 if len(scored) else 0
     if missing := int(unscored[:end].sum()) if end else len(unscored):
-        return f"{missing} tokens were never scored, though later ones were" if end else "no token was scored"
+        return (
+            f"{number_of(missing, 'token')} {was(missing)} never scored, though later ones were"
+            if end
+            else "no token was scored"
+        )
     if end < len(unscored):
         bench.notes.append(f"the last {len(unscored) - end:,} of {len(unscored):,} tokens are left unscored")
     return ""
@@ -34,19 +39,19 @@ def steadiness(bench: Bench) -> str:
             break
     else:
         return ""
-    told = (
+    evidence = (
         f"scores change from call to call: the same text, scored again, gave {len(which):,} other scores, by up to "
         f"{largest:.3g} nats"
     )
     if bench.pristine is None:
         bench.steady = False
-        return f"{told} (because of chance, the clock, or data kept from an earlier call)"
+        return f"{evidence} (because of chance, the clock, or data kept from an earlier call)"
     bench.isolated = True
     which, _ = bench.moved(bench.score(bench.text.tokens), bench.nats)
     if len(which):
         bench.steady = False
-        return f"{told}; so did a fresh copy, so scores depend on chance, on the clock, or on data kept elsewhere"
-    return f"{told}; a fresh copy gave the first scores again, so the evaluator keeps what it learned in an earlier call"
+        return f"{evidence}; so did a fresh copy, so scores depend on chance, on the clock, or on data kept elsewhere"
+    return f"{evidence}; a fresh copy gave the first scores again, so the evaluator keeps what it learned in an earlier call"
 
 
 def second_pass(bench: Bench) -> str:
@@ -75,11 +80,11 @@ def single_pass(bench: Bench, unsteady: str) -> tuple[str, str]:
         bench: with the evaluator.
         unsteady: return value of `steadiness`.
     """
-    told = settled(bench)
+    fault = settled(bench)
     in_order = bench.sequential and not bench.announced  # in another order the end of the text may be scored first
-    if not told and not unsteady and in_order:
-        told = second_pass(bench)
-    if told or unsteady:
-        return "breach", "; ".join(filter(None, (told, unsteady)))
+    if not fault and not unsteady and in_order:
+        fault = second_pass(bench)
+    if fault or unsteady:
+        return "breach", "; ".join(filter(None, (fault, unsteady)))
     beginning = ", and the end of the text did not change the scores of its beginning" if in_order else ""
     return "pass", f"every token was scored once, the same in {CALLS} more runs{beginning}"

@@ -22,9 +22,9 @@ class Shuffled(Technique):
     rates at the end of the run would all meet speeches of one decade. The challenge's shards hold shuffled documents; use
     `sequential` for them.
 
-    The text is cut into n = (N-1-phase) // T sequences with a random phase; the k-th sequence of an epoch is the
-    permuted k-th, or number (offset + k·stride) mod n with a random stride coprime to n, which needs no memory and
-    keeps sequences of one text far apart. Every sequence comes once per epoch; every epoch has its own order.
+    The text is cut into n = (N-1-phase) // T sequences with a random phase. The k-th sequence of an epoch is the permuted
+    k-th, or number (offset + k·stride) mod n with a random stride coprime to n. The latter needs no memory and keeps
+    sequences of one text far apart. Every sequence comes once per epoch, and every epoch has its own order.
 
     Attributes:
         order: ``permuted`` or ``coprime``.

@@ -110,7 +110,7 @@ class LoraTtt(Technique):
         settled = settled if settled.middle_chunk else settled._without("middle_length")
         settled = settled._without("alpha") if settled.alpha == settled.rank else settled
         settled = settled._without("context") if settled.context == recipe.shape.context else settled
-        if recipe.tenant("path") is None or settled.targets == "head":
+        if recipe.technique_in("path") is None or settled.targets == "head":
             settled = settled._without("visits")
         return settled._without("keep_a") if settled.reset == "never" else settled
 
@@ -118,8 +118,8 @@ class LoraTtt(Technique):
     def ranges(cls, bare: Recipe) -> dict[str, Knob]:
         """A chunk is at most the context."""
         most = max(17, min(2048, bare.shape.context))
-        told = super().ranges(bare) | {"chunk": Knob(16, most, log=True)}
-        return told | {name: dataclasses.replace(told[name], high=most) for name in ("short_chunk", "middle_chunk")}
+        ranges = super().ranges(bare) | {"chunk": Knob(16, most, log=True)}
+        return ranges | {name: dataclasses.replace(ranges[name], high=most) for name in ("short_chunk", "middle_chunk")}
 
     def rescale(self, old: Shape, new: Shape) -> LoraTtt:
         """Keep the chunks' share of the context, and with them the lengths that separate short documents from others."""

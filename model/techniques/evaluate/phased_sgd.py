@@ -72,7 +72,7 @@ class PhasedSgd(Technique):
 
     def check(self, recipe: Recipe) -> str | None:
         """Documents must be read one by one, in the order of the queue."""
-        local, windows = recipe.tenant("adapt"), recipe.tenant("windows")
+        local, windows = recipe.technique_in("adapt"), recipe.technique_in("windows")
         if getattr(local, "reset", "") == "never":
             return "lora_ttt:reset=never scores documents in the order of the text, and this one the longest first."
         if local is None and not getattr(windows, "isolated", False):

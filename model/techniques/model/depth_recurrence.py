@@ -69,7 +69,7 @@ class DepthRecurrence(Technique):
     def canonical(self, recipe: Recipe) -> Technique:
         """Forms that run the blocks in the same order become one form."""
         mode = "inline" if self.mode == "each" and self.first == self.final else self.mode
-        if mode == "inline" and self.final == recipe.shape.layers - 1 and recipe.tenant("skips") is None:
+        if mode == "inline" and self.final == recipe.shape.layers - 1 and recipe.technique_in("skips") is None:
             mode = "tail"
         return self._with(mode=mode)
 

@@ -58,7 +58,7 @@ class OrthogonalInit(Technique):
         """Values of ``smallest`` that select the same matrices become one; knobs about missing matrices take their defaults."""
         if self == type(self)(smallest=self._usual(recipe.shape)):
             return self
-        starts = {getattr(t, "start", "") for t in recipe.tenants("embed")}
+        starts = {getattr(t, "start", "") for t in recipe.techniques_in("embed")}
         sides: dict[str, list[int]] = {"block": [], "side": [], "table": []}
         for info in blueprint(recipe):
             table = info.kind == "table" and info.role == "bigram"

@@ -116,7 +116,7 @@ class TwoLanes(Technique):
 
     def check(self, recipe: Recipe) -> str | None:
         """Once the stream is split, no layer of one stream can follow."""
-        path, split = recipe.tenant("path"), max(0, recipe.shape.layers - self.last)
+        path, split = recipe.technique_in("path"), max(0, recipe.shape.layers - self.last)
         order = [] if path is None or path.check(recipe) else path.build(recipe.shape)(1.0)[0]
         if split in order and min(order[order.index(split) :]) < split:
             return f"the recurrence runs layers below {split} after the lanes began there; loop only layers from {split} on."
@@ -127,7 +127,8 @@ class TwoLanes(Technique):
         settled = self._with(last=min(self.last, recipe.shape.layers))
         if settled.last == recipe.shape.layers:
             settled = settled._without("spare")
-        return settled._without(*(name for name, slot in (("skips", "skips"), ("x0", "enter")) if not recipe.tenants(slot)))
+        unread = [name for name, slot in (("skips", "skips"), ("x0", "enter")) if not recipe.techniques_in(slot)]
+        return settled._without(*unread)
 
     def rescale(self, old: Shape, new: Shape) -> TwoLanes:
         """The same share of the layers."""

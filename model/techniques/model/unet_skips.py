@@ -53,5 +53,5 @@ class UNetSkips(Technique):
 
     def canonical(self, recipe: Recipe) -> Technique:
         """One layer has nothing to skip, and so nothing to gate."""
-        steps = recipe.shape.layers if recipe.tenant("path") is None else 2
+        steps = recipe.shape.layers if recipe.technique_in("path") is None else 2
         return self._without("gated") if steps < 2 else self

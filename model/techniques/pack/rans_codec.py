@@ -61,14 +61,14 @@ class Rans:
             if form.largest and plane.size:
                 reach[form.largest] = max(reach[form.largest], int(np.abs(plane.astype(np.int16)).max()))
         models = {largest: Histograms(magnitude_start(reach[largest])) for largest in reach}
-        encoder, told = Encoder(lanes), bytearray()
+        encoder, side = Encoder(lanes), bytearray()
         for plane, form in zip(contents, forms, strict=True):
             if form.largest:
-                told += _put_integers(encoder, models[form.largest], plane.astype(np.int64), reach[form.largest])
+                side += _put_integers(encoder, models[form.largest], plane.astype(np.int64), reach[form.largest])
             else:
-                told += _put_bytes(encoder, np.ascontiguousarray(plane).ravel())
+                side += _put_bytes(encoder, np.ascontiguousarray(plane).ravel())
         head = bytes([lanes.bit_length() - 1, *reach.values()])
-        return head + bytes(told) + encoder.finish()
+        return head + bytes(side) + encoder.finish()
 
     def decode(self, payload: bytes, forms: list[Plane]) -> list[np.ndarray]:
         """Payload -> planes; ValueError if it is damaged."""

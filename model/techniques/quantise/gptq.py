@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from golflab.model.compression.gptq import Factor, collect, factorise, generate, gptq_round
-from golflab.model.compression.grid import Finer, Grid, stored_roles
-from golflab.model.compression.quantize import round_to
+from golflab.model.compression.grid import ToRound, stored_roles
+from golflab.model.compression.quantize import nearest
 from golflab.model.data.shards import BOS
 from golflab.model.network.layers import ParameterInfo, Table
 from golflab.model.recipe import Recipe
@@ -64,28 +64,19 @@ class Gptq(Technique):
         settled = settled._without("table_damping") if unread or not settled.tables else settled
         return settled._without("windows") if self.text == "own" else settled  # what it writes begins with BOS anyway
 
-    def build(self, shape: Shape, layer: int | None = None) -> Callable[..., Tensor]:
-        """Return (matrix, scales, grid, Hessian, mask to keep, info, finer columns) -> integers, all (rows, columns)."""
+    def build(self, shape: Shape, layer: int | None = None) -> Callable[[ToRound], Tensor]:
+        """Return (matrix to round) -> integers (rows, columns)."""
         factors: dict[tuple[int, float], tuple[Tensor, Factor]] = {}  # by identity: query, key and value share one
 
-        def rounded(
-            weight: Tensor,
-            scales: Tensor,
-            grid: Grid,
-            hessian: Tensor | None,
-            keep: Tensor | None,
-            info: ParameterInfo,
-            finer: Sequence[Finer] = (),
-        ) -> Tensor:
-            if hessian is None or grid.largest == 1:
+        def rounded(matrix: ToRound) -> Tensor:
+            if matrix.hessian is None or matrix.grid.largest == 1:
                 # A table nothing multiplies by has no inputs to speak of, and ternary rows were trained as they are.
-                integers = round_to(weight, scales, grid, finer)
-                return integers if keep is None else integers * keep
-            key = id(hessian), self._damping(info)
+                return nearest(matrix)
+            key = id(matrix.hessian), self._damping(matrix.info)
             if key not in factors:
-                made = factorise(hessian.to(weight.device), self.order, self.factor, key[1])
-                factors[key] = (hessian, made)  # the Hessian is kept, so that its id stays its own
-            return gptq_round(weight, scales, grid, factors[key][1], keep, finer)
+                made = factorise(matrix.hessian.to(matrix.weight.device), self.order, self.factor, key[1])
+                factors[key] = (matrix.hessian, made)  # the Hessian is kept, so that its id stays its own
+            return gptq_round(matrix.weight, matrix.scales, matrix.grid, factors[key][1], matrix.keep, matrix.finer)
 
         return rounded
 

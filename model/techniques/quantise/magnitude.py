@@ -58,7 +58,7 @@ class Magnitude(Technique):
         """
         if self.fraction == 0:
             return self._without("when", "mask", "small")
-        rounding = recipe.tenant("rounding")
+        rounding = recipe.technique_in("rounding")
         alone = rounding is not None and rounding.name == "nearest"
         once = self._without("mask") if self.when == "after" else self
         return (once._without("when") if alone else once)._with(small=largest_spared(self.small, recipe))

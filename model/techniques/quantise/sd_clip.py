@@ -97,7 +97,7 @@ class SdClip(Technique):
 
     def check(self, recipe: Recipe) -> str | None:
         """What rows matter is known from a Hessian."""
-        if self.importance and not hasattr(recipe.tenant("rounding"), "calibrate"):
+        if self.importance and not hasattr(recipe.technique_in("rounding"), "calibrate"):
             return f"importance={self.importance} is measured on calibration text, which only GPTQ reads. Add `gptq`."
         return None
 

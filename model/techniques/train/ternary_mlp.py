@@ -36,7 +36,7 @@ class TernaryMLP(Technique):
 
     def check(self, recipe: Recipe) -> str | None:
         """The export's grid must be the training's."""
-        bits = recipe.tenant("bits")
+        bits = recipe.technique_in("bits")
         assert bits is not None
         shape = recipe.shape
         grid = bits.build(shape)(ParameterInfo("blocks.0.mlp.up.weight", "linear", "mlp", (shape.hidden, shape.width), 0))
