@@ -200,7 +200,7 @@ def test_an_honest_package_passes_every_condition(tmp_path):
     [
         ("hides", "no training data", "hidden.npy"),
         ("maps", "no training data", "hidden.npy"),
-        ("changes", "bytes", "are others"),
+        ("changes", "bytes", "scores differ"),
         ("fails", "bytes", "did not travel"),
     ],
 )

@@ -133,12 +133,12 @@ def test_the_command_lists_by_kind_and_removes_nothing_when_only_asked(tmp_path,
     ask = ["clean", "--runs", str(tmp_path)]
     done = CliRunner().invoke(app, [*ask, "--dry-run"])
     assert done.exit_code == 0
-    assert "Would remove 1 files, 2.0 MB." in done.stdout
+    assert "Would remove 1 file, 2.0 MB." in done.stdout
     told = json.loads(CliRunner().invoke(app, [*ask, "--dry-run", "--json"]).stdout)
     kinds = {kind["name"]: kind for kind in told["kinds"]}
     assert (kinds["checkpoints"]["removed"], kinds["artifacts"]["files"], kinds["artifacts"]["removed"]) == (1, 1, 0)
     assert path.exists()
-    assert "Removed 1 files" in CliRunner().invoke(app, ask).stdout
+    assert "Removed 1 file," in CliRunner().invoke(app, ask).stdout
     assert not path.exists()
 
 
