@@ -3,7 +3,7 @@
     python -m benchmarks.priors --out priors.jsonl
 
 Worlds of `benchmarks.worlds`. Six in ten techniques have a published effect: the true one (averaged over the other parameters)
-with an error of 0.002 bpb, what the published effects at full scale show. It is shrunk as `golflab.analysis.evidence.prior` does.
+with an error of 0.002 bpb, as the published effects at full scale have. It is shrunk as in `golflab.analysis.evidence.prior`.
 ``right`` leaves the signs, ``half`` turns those of half of the published effects, ``wrong`` turns all. Each search is paired
 with one without a prior: same world, same seed of the proposals. A search in the file is not repeated.
 """

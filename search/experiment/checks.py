@@ -19,6 +19,7 @@ from golflab.model.ways import Way
 from golflab.search.engine.standing import Budget
 from golflab.search.experiment.identity import absolute
 from golflab.search.experiment.options import Options, scale_of
+from golflab.search.experiment.prior import within
 from golflab.search.ledger.database import check_address
 from golflab.search.ledger.problem import RecipeProblem
 from golflab.search.sampler.fitting import FittingSampler
@@ -88,6 +89,7 @@ def settled(options: Options, plan: Sequence[Recipe] | None = None) -> Options:
     told["scale"] = options.scale or scale_of(recipe)
     if options.proposes or recipe.shape == options.recipe().shape:
         told["tokens"] = recipe.schedule.tokens
+    told["prior"] = within(options.prior, options.load_space()) if options.proposes else ()
     if options.cache is not None:
         told["cache"] = str(options.cache_folder)
     return dataclasses.replace(options, **told)

@@ -70,7 +70,8 @@ def kept(options: Options) -> dict[str, Any]:
     """Options as they are stored: without name and path, which are those of the folder, and without a password."""
     told = dataclasses.asdict(options)
     del told["name"], told["runs"]
-    return told | {"storage": None if options.storage is None else masked(options.storage), "finish": list(options.finish)}
+    told |= {"finish": list(options.finish), "prior": [list(row) for row in options.prior]}
+    return told | {"storage": None if options.storage is None else masked(options.storage)}
 
 
 def begin(options: Options, plan: Sequence[Recipe] | None = None) -> Experiment:
