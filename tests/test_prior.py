@@ -13,14 +13,16 @@ from golflab.analysis.evidence import prior as evidence
 from golflab.analysis.evidence.published import load
 from golflab.analysis.report.report import report
 from golflab.search.cli.main import app
+from golflab.search.design.prospects import expectations
 from golflab.search.experiment.drive import open_ledger
 from golflab.search.experiment.experiment_file import read_experiment, write_experiment
 from golflab.search.experiment.folder import begin, create, reopen
-from golflab.search.experiment.prior import effects, in_words, rows_of, within
+from golflab.search.experiment.options import Options
 from golflab.search.experiment.start import asked, options_of
+from golflab.search.ledger.problem import expected, within
 from golflab.search.sampler.encoding import Encoding
 from golflab.search.sampler.fitting import FittingSampler
-from golflab.search.sampler.prior import FACTOR, Expected, Prior
+from golflab.search.sampler.prior import FACTOR, Expected, Prior, rows_of
 from golflab.search.sampler.problem import Problem
 from golflab.search.sampler.surrogate import Surrogate
 from golflab.spaces.catalogue import space
@@ -231,7 +233,7 @@ def test_the_command_says_what_it_expects_and_the_report_shows_it(tmp_path, monk
 
 def test_rows_become_parameters_of_the_space():
     varied = space("starter", preset("baseline"))
-    found = {(e.parameter, e.value) for e in effects(rows_of(NUMBERS), varied)}
+    found = {(e.parameter, e.value) for e in expected(rows_of(NUMBERS), varied)}
     assert found == {("xsa", True), ("average", "ema")}
-    assert "ema +0.0010 ± 0.0010" in in_words(rows_of(NUMBERS), varied)[0]
-    assert in_words((), varied) == []
+    assert "ema +0.0010 ± 0.0010" in expectations(Options(prior=NUMBERS), varied)[0]
+    assert expectations(Options(), varied) == []

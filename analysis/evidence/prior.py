@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,16 +56,19 @@ def shrunk(means: np.ndarray, variances: np.ndarray) -> list[tuple[float, float]
     return [(float(m), float(s)) for m, s in zip(means * share, np.sqrt(share * variances), strict=True)]
 
 
-def asked(word: str | Mapping[str, tuple[float, float]]) -> Expected:
-    """The expected effects that a user asked for by ``--prior``, or gave as numbers.
+def asked(word: Any) -> Any:
+    """The expected effects that a user asked for by ``--prior``; what is no word (numbers of the user's own) stays as it is.
 
     Raises:
         ValueError: another word.
     """
     if not isinstance(word, str):
-        return dict(word)
+        return word
     if word not in WORDS:
-        raise ValueError(f"prior={word!r} must be one of {', '.join(WORDS)}, or (in Python) technique -> (mean, error) in bpb.")
+        raise ValueError(
+            f"prior={word!r} must be one of {', '.join(WORDS)}, or in Python technique -> (mean, standard deviation) in bits "
+            "per byte."
+        )
     return expected() if word == "published" else {}
 
 

@@ -114,11 +114,10 @@ def search(
 ) -> None:
     """Search for the best combination that fits: Optuna proposes, Ray Tune schedules, trials that are too large are stopped."""
     from golflab.analysis.evidence.prior import asked
-    from golflab.search.design.prospects import prospects
+    from golflab.search.design.prospects import expectations, prospects
     from golflab.search.engine.standing import UNBOUNDED
     from golflab.search.experiment import start
     from golflab.search.experiment.checks import free_name
-    from golflab.search.experiment.prior import in_words
 
     options = own_options(locals())
     options["prior"] = asked(prior)
@@ -126,7 +125,7 @@ def search(
     options["trials"] = trials if trials is not None else (UNBOUNDED if budget else 24)
     options["variants"] = variants if variants is not None else (2 if budget and trials is None else 0)
     checked = start.asked(options)
-    for line in [*prospects(checked, checked.load_space()), *in_words(checked.prior, checked.load_space())]:
+    for line in [*prospects(checked, checked.load_space()), *expectations(checked, checked.load_space())]:
         say(err, line)
     conclude(watched(checked, lambda watcher: start.search(watcher, **options)), as_json, storage)
 

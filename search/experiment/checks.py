@@ -19,9 +19,8 @@ from golflab.model.ways import Way
 from golflab.search.engine.standing import Budget
 from golflab.search.experiment.identity import absolute
 from golflab.search.experiment.options import Options, scale_of
-from golflab.search.experiment.prior import within
 from golflab.search.ledger.database import check_address
-from golflab.search.ledger.problem import RecipeProblem
+from golflab.search.ledger.problem import RecipeProblem, within
 from golflab.search.sampler.fitting import FittingSampler
 from golflab.search.sampler.proposal import Forecasts, chance
 from golflab.search.sampler.selection import REFUSED

@@ -16,8 +16,8 @@ from golflab.model.recipe import Recipe
 from golflab.search.engine.cluster import connected, cores
 from golflab.search.engine.halving import shorter
 from golflab.search.experiment.experiment_file import command
-from golflab.search.experiment.prior import Row, rows_of
 from golflab.search.ledger.pruners import ReliableRungPruner, WilcoxonRungPruner
+from golflab.search.sampler.prior import Row, rows_of
 from golflab.spaces.catalogue import space as find_space
 from golflab.spaces.presets import PRESETS, preset
 from golflab.spaces.scales import SCALES, at_scale

@@ -25,10 +25,9 @@ from threadpoolctl import ThreadpoolController
 
 from golflab.search.sampler.candidates import POOL, Candidates, Near
 from golflab.search.sampler.encoding import Encoding, Params
-from golflab.search.sampler.memory import Memory
+from golflab.search.sampler.memory import Memory, fence, scored
 from golflab.search.sampler.prior import Expected, Informed, Prior
 from golflab.search.sampler.problem import Problem
-from golflab.search.sampler.scores import fence, scored
 from golflab.search.sampler.selection import LIKELY, Proposed, Ranked, Selection, alike, ranked
 from golflab.search.sampler.sizes import Sizes
 from golflab.search.sampler.surrogate import Surrogate

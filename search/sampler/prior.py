@@ -7,7 +7,8 @@ models what is left. So the trials correct a wrong prior in two ways: as a whole
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,12 @@ from golflab.search.sampler.encoding import Encoding
 from golflab.search.sampler.surrogate import Surrogate
 
 FACTOR, FACTOR_SD = 0.75, 0.5  # of the factor's prior: under 1, because what helped is published more often than what did not
+
+Row = tuple[str, float, float]  # technique, mean and standard deviation of its effect, as options keep them
+ALLOWED = (
+    "must be technique -> (mean, standard deviation) in bits per byte. golflab.search(prior='published') and "
+    "`golflab search --prior published` take them from what was published."
+)
 
 Function = Callable[[np.ndarray], np.ndarray]  # features (m, p) -> values (m,)
 
@@ -103,3 +110,23 @@ class Informed:
 def _linear(slopes: np.ndarray) -> Function:
     """The linear function of the first features, in the precision they have; further ones (the size) do not count."""
     return lambda x: x[:, : len(slopes)] @ slopes.astype(x.dtype)
+
+
+def rows_of(prior: Mapping[str, Sequence[float]] | Iterable[Sequence[Any]]) -> tuple[Row, ...]:
+    """Expected effects as options keep them.
+
+    Args:
+        prior: technique -> (mean, standard deviation), or rows of the three.
+
+    Raises:
+        ValueError: something else, or a standard deviation that is not positive.
+    """
+    try:
+        rows = [(name, *pair) for name, pair in prior.items()] if isinstance(prior, Mapping) else [tuple(row) for row in prior]
+        found = tuple((name, float(mean), float(sd)) for name, mean, sd in rows)
+    except (TypeError, ValueError):
+        raise ValueError(f"prior={prior!r:.80} {ALLOWED}") from None
+    for name, mean, sd in found:
+        if not isinstance(name, str) or not math.isfinite(mean) or not 0 < sd < math.inf:
+            raise ValueError(f"prior: {name!r} has the mean {mean:g} and the standard deviation {sd:g}; it {ALLOWED}")
+    return found
