@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from fake_runs import run
 from optuna.distributions import CategoricalDistribution
 from typer.testing import CliRunner
 
@@ -16,7 +15,7 @@ from golflab.search.cli.main import app
 from golflab.search.design.prospects import expectations
 from golflab.search.experiment.drive import open_ledger
 from golflab.search.experiment.experiment_file import read_experiment, write_experiment
-from golflab.search.experiment.folder import begin, create, reopen
+from golflab.search.experiment.folder import reopen
 from golflab.search.experiment.options import Options
 from golflab.search.experiment.start import asked, options_of
 from golflab.search.ledger.problem import expected, within
@@ -27,6 +26,7 @@ from golflab.search.sampler.problem import Problem
 from golflab.search.sampler.surrogate import Surrogate
 from golflab.spaces.catalogue import space
 from golflab.spaces.presets import preset
+from tests.made import drive, made
 from tests.planted import Planted
 from tests.planted import write_experiment as planted_experiment
 from tests.samplers import trial_of
@@ -173,38 +173,26 @@ def test_options_keep_numbers_and_bad_ones_are_refused_before_any_work(tmp_path)
 
 
 def test_the_record_holds_the_prior_and_a_resume_takes_it_from_there(tmp_path, monkeypatch):
-    options = asked({"name": "x", "runs": str(tmp_path), "trials": 9, "prior": NUMBERS} | FAKE)
-    create(options, begin(options))
-    saved = read_experiment(tmp_path / "x")
-    assert saved["options"]["prior"] == [["xsa", -0.004, 0.002], ["ema", 0.001, 0.001]] or len(saved["options"]["prior"]) == 2
+    whole = made(tmp_path / "1", "x", trials=8, prior=NUMBERS)
+    folder = made(tmp_path / "2", "x", trials=8, left=3, prior=NUMBERS)
+    saved = read_experiment(folder)
+    assert sorted(saved["options"]["prior"]) == [["ema", 0.001, 0.001], ["xsa", -0.004, 0.002]]
     monkeypatch.setattr(evidence, "expected", lambda: pytest.fail("a resume asked for published effects"))
-    whole = proposed(options, 8)
-    (tmp_path / "x" / "study.journal").unlink()
-    first = proposed(options, 5)
-    again = options_of("x", str(tmp_path), trust=True)
-    assert again.prior == options.prior
-    reopen(again)
-    assert first + proposed(again, 3, tell=False) == whole
-    with pytest.raises(ValueError, match="prior"):
-        options_of("x", str(tmp_path), trust=True, prior=[["xsa", -0.5, 0.002]])
-    write_experiment(tmp_path / "x", saved | {"options": saved["options"] | {"prior": [["xsa", "far", 1]]}})
+    again = options_of("x", folder.parent, trust=True)
+    drive(again, reopen(again)[0], 8)
+    assert recipes(folder) == recipes(whole)
+    assert recipes(made(tmp_path / "3", "x", trials=8)) != recipes(whole)
+    with pytest.raises(ValueError, match="'prior' cannot be changed"):
+        options_of("x", folder.parent, trust=True, prior=[["xsa", -0.5, 0.002]])
+    write_experiment(folder, saved | {"options": saved["options"] | {"prior": [["xsa", "far", 1]]}})
     with pytest.raises(ValueError, match="mean, standard deviation"):
-        options_of("x", str(tmp_path), trust=True)
+        options_of("x", folder.parent, trust=True)
 
 
-def proposed(options, count, tell=True):
-    """Recipes that an experiment proposes one after another, each run at once."""
-    ledger, found = open_ledger(options), []
-    try:
-        for _ in range(count):
-            proposal = ledger.propose()
-            found.append(proposal.recipe.hash)
-            ledger.finish(
-                proposal.number, run(proposal.recipe, ledger.trial_folder(proposal.recipe.hash), options.cache_folder)
-            )
-        return found
-    finally:
-        ledger.presence.leave()
+def recipes(folder):
+    """What an experiment proposed, in order."""
+    ledger = open_ledger(options_of(folder.name, folder.parent, trust=True))
+    return [trial.user_attrs["recipe"] for trial in ledger.trials()]
 
 
 def test_the_command_says_what_it_expects_and_the_report_shows_it(tmp_path, monkeypatch):
