@@ -17,7 +17,7 @@ import numpy as np
 from golflab.search.sampler.encoding import Encoding
 from golflab.search.sampler.surrogate import Surrogate
 
-FACTOR, FACTOR_SD = 0.75, 0.5  # of the factor's prior: under 1, because what helped is published more often than what did not
+FACTOR, FACTOR_SD = 0.5, 0.5  # of the factor's prior: under 1, because what helped is published more often than what did not
 
 Row = tuple[str, float, float]  # technique, mean and standard deviation of its effect, as options keep them
 ALLOWED = (
