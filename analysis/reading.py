@@ -152,7 +152,13 @@ def _wrong(body: Any) -> str:
         return f"counts: {strange[0]} is {body['counts'][strange[0]]!r:.40}, not a whole number"
     if not all(isinstance(recipe, str) for recipe in body.get("planned") or ()):
         return "planned contains values that are not recipes"
-    return _wrong_refusal(body.get("refusal"))
+    return _wrong_prior((body.get("options") or {}).get("prior")) or _wrong_refusal(body.get("refusal"))
+
+
+def _wrong_prior(prior: Any) -> str:
+    rows = prior if isinstance(prior, list) else [prior]
+    sound = [isinstance(row, list) and [type(value) in (int, float) for value in row] == [False, True, True] for row in rows]
+    return "" if prior is None or all(sound) else f"options: prior is {prior!r:.40}"
 
 
 def _wrong_refusal(refusal: Any) -> str:

@@ -15,9 +15,16 @@ class _Search(ModuleType):
     """This package, which can be called like the function that it is named after."""
 
     def __call__(self, watcher: Any = None, **options: Any) -> Any:
-        """Start a search and run it to its end: `golflab.search.experiment.start.search`."""
+        """Start a search and run it to its end: `golflab.search.experiment.start.search`.
+
+        ``prior`` may be ``"published"`` here: the effects that `golflab.analysis.evidence.prior.expected` predicts.
+        """
         from golflab.search.experiment.start import search
 
+        if "prior" in options:
+            from golflab.analysis.evidence.prior import asked  # it needs pandas, which a search without a prior does not
+
+            options["prior"] = asked(options["prior"])
         return search(watcher, **options)
 
 

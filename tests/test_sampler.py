@@ -10,8 +10,8 @@ from threadpoolctl import threadpool_info
 from golflab.search.sampler import fitting as search_sampler
 from golflab.search.sampler.encoding import Encoding
 from golflab.search.sampler.fitting import FittingSampler
+from golflab.search.sampler.memory import fence, scored
 from golflab.search.sampler.problem import Problem
-from golflab.search.sampler.scores import fence, scored
 from golflab.search.sampler.sizes import Sizes
 from golflab.search.sampler.surrogate import Surrogate
 from golflab.search.sampler.tpe import Parzen

@@ -1,4 +1,4 @@
 """What entries of the challenge published about single techniques: a table of facts, and what it says together.
 
-Take `published.load`, `published.summary` and `published.beside` from here.
+Take `published.load`, `published.summary`, `published.beside` and, for a search, `prior.expected` from here.
 """

@@ -57,7 +57,7 @@ class Findings:
         """The object `golflab report --json` prints; unknown numbers are null."""
         rows = self.contributions[RANKING].to_dict("records")
         body = {"best": self.best, "ranking": [_plain(r) for r in rows], "counts": self.counts}
-        for name in ("finishings", "confirmed", "published"):  # only where there are any
+        for name in ("finishings", "confirmed", "expected", "published"):  # only where there are any
             if len(found := getattr(self, name)):
                 body[name] = [_plain(r) for r in found.to_dict("records")]
         return body if self.ladder is None else body | {"ladder": json_rows(self.ladder)}
@@ -66,6 +66,14 @@ class Findings:
     def published(self) -> pd.DataFrame:
         """What entries published about the techniques that varied, beside what was measured; may be empty."""
         return beside(self.contributions)
+
+    @cached_property
+    def expected(self) -> pd.DataFrame:
+        """Effects that the search expected before its first trial (``--prior``), beside what was measured; may be empty."""
+        told = (self.table.attrs["experiment"].get("options") or {}).get("prior") or []
+        prior = pd.DataFrame(told, columns=["technique", "expected", "expected_sd"])
+        measured = self.contributions[["technique", "delta_bpb", "low", "high"]].astype({"technique": object})
+        return prior.astype({"technique": object}).merge(measured, on="technique", how="left")
 
     @property
     def identified(self) -> bool:

@@ -12,7 +12,7 @@ from golflab.analysis.report import sections_effects as effects
 from golflab.analysis.report import sections_runs as runs
 from golflab.analysis.report.findings import Findings
 from golflab.analysis.report.sections_ladder import ladder_section
-from golflab.analysis.report.sections_published import beside_published
+from golflab.analysis.report.sections_published import beside_published, expected_before
 from golflab.analysis.report.words import summary
 
 BUNDLE = Path(__file__).with_name("plotly-basic.min.js.gz")
@@ -87,6 +87,7 @@ def _sections(findings: Findings) -> list[dict[str, Any]]:
     parts = [
         effects.contributions(findings),
         effects.after_training(findings),
+        expected_before(findings),
         beside_published(findings),
         runs.best_confirmed(findings),
         runs.recipes(findings),

@@ -1,4 +1,4 @@
-"""The section of the page that puts published effects beside the measured ones."""
+"""The sections of the page that put published effects, and what was expected from them, beside the measured ones."""
 
 from __future__ import annotations
 
@@ -36,3 +36,25 @@ def beside_published(findings: Findings) -> dict[str, Any]:
         }
     )
     return section("Beside what was published", lead, tables=[("", shown)])
+
+
+def expected_before(findings: Findings) -> dict[str, Any]:
+    """What the search expected of techniques before its first trial; empty if it expected nothing."""
+    table = findings.expected
+    if table.empty:
+        return {}
+    lead = (
+        "The search began with these effects as the mean of its model, each with a standard deviation, and made its first "
+        "proposals from them (--prior). They stay in experiment.json. Its trials correct them. They do not enter the measured "
+        "effects, but they say what was tried first."
+    )
+    shown = pd.DataFrame(
+        {
+            "technique": table["technique"],
+            "expected": signed(table["expected"]),
+            "SD": number(table["expected_sd"]),
+            "measured": signed(table["delta_bpb"]),
+            "± 95 %": number(table["high"] - table["delta_bpb"]),
+        }
+    )
+    return section("What the search expected", lead, tables=[("", shown)])

@@ -23,6 +23,8 @@ def write(findings: Findings, console: Any) -> None:
         if console.width < 120:
             for doubt, part in findings.contributions[findings.contributions["doubt"] != ""].groupby("doubt", sort=False):
                 console.print(f"{', '.join(part['technique'])}: {doubt}.", highlight=False)
+    if len(findings.expected):
+        console.print(_expected_grid(findings))
     if len(findings.published):
         console.print(_published_grid(findings))
     if len(findings.finishings):
@@ -63,6 +65,16 @@ def _finishing_grid(findings: Findings) -> Any:
             row.instead_of,
         )
         grid.add_row(*cells, style=_tint(row.delta_bpb, row.q_bh))
+    return grid
+
+
+def _expected_grid(findings: Findings) -> Any:
+    """Effects that were expected, beside measured ones: a `rich` table."""
+    grid = _grid("What the search expected before its first trial", ("technique", "expected ± SD", "measured ± 95 %"))
+    for row in findings.expected.itertuples(index=False):
+        grid.add_row(
+            row.technique, _with_error(row.expected, row.expected_sd), _with_error(row.delta_bpb, row.high - row.delta_bpb)
+        )
     return grid
 
 

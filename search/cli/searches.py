@@ -74,6 +74,10 @@ def search(
     scale: OwnScale = None,
     trials: Trials = None,
     screen: Screen = None,
+    prior: Annotated[
+        str,
+        typer.Option(help="What to expect of techniques before the first trial: none, or published (see `golflab evidence`)."),
+    ] = "none",
     pruner: Annotated[
         str,
         typer.Option(
@@ -109,17 +113,19 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search for the best combination that fits: Optuna proposes, Ray Tune schedules, trials that are too large are stopped."""
-    from golflab.search.design.prospects import prospects
+    from golflab.analysis.evidence.prior import asked
+    from golflab.search.design.prospects import expectations, prospects
     from golflab.search.engine.standing import UNBOUNDED
     from golflab.search.experiment import start
     from golflab.search.experiment.checks import free_name
 
     options = own_options(locals())
+    options["prior"] = asked(prior)
     options["name"] = name or free_name(runs, f"{preset or 'baseline'}-{space.rpartition(':')[2].lower()}")
     options["trials"] = trials if trials is not None else (UNBOUNDED if budget else 24)
     options["variants"] = variants if variants is not None else (2 if budget and trials is None else 0)
     checked = start.asked(options)
-    for line in prospects(checked, checked.load_space()):
+    for line in [*prospects(checked, checked.load_space()), *expectations(checked, checked.load_space())]:
         say(err, line)
     conclude(watched(checked, lambda watcher: start.search(watcher, **options)), as_json, storage)
 

@@ -40,3 +40,15 @@ def prospects(options: Options, space: Space) -> list[str]:
         f"{smallest:.4f} bits per byte (5 % level, 80 % power, if one run's noise is {noise:g}). {ablation} measures effects "
         "without a search's bias."
     ]
+
+
+def expectations(options: Options, space: Space) -> list[str]:
+    """The effects that a search expects before any trial, in sentences; nothing without a prior."""
+    if not options.prior:
+        return []
+    varied = sum(len(rivals) for rivals in space.choices.values())
+    told = ", ".join(f"{name} {mean:+.4f} ± {sd:.4f}" for name, mean, sd in sorted(options.prior, key=lambda row: row[1]))
+    return [
+        f"The search expects effects of {len(options.prior)} of {varied} techniques before it starts (bits per byte, ± one "
+        f"standard deviation): {told}. Its trials correct this."
+    ]

@@ -21,7 +21,7 @@ from golflab.search.experiment.experiment_file import RESERVED
 from golflab.search.experiment.identity import absolute
 from golflab.search.experiment.options import Options, scale_of
 from golflab.search.ledger.database import check_address
-from golflab.search.ledger.problem import RecipeProblem
+from golflab.search.ledger.problem import RecipeProblem, within
 from golflab.search.sampler.fitting import FittingSampler
 from golflab.search.sampler.proposal import Forecasts, chance
 from golflab.search.sampler.selection import REFUSED
@@ -88,6 +88,7 @@ def settled(options: Options, plan: Sequence[Recipe] | None = None) -> Options:
     changes["scale"] = options.scale or scale_of(recipe)
     if options.proposes or recipe.shape == options.recipe().shape:
         changes["tokens"] = recipe.schedule.tokens
+    changes["prior"] = within(options.prior, options.load_space()) if options.proposes else ()
     if options.cache is not None:
         changes["cache"] = str(options.cache_folder)
     return dataclasses.replace(options, **changes)

@@ -23,7 +23,7 @@ from golflab.search.experiment.folder import Experiment, read_plan
 from golflab.search.experiment.options import REFERRING, Options
 from golflab.search.ledger.book import check_known
 from golflab.search.ledger.ledger import Ledger
-from golflab.search.ledger.problem import RecipeProblem
+from golflab.search.ledger.problem import RecipeProblem, expected
 from golflab.search.ledger.requested import Plan
 from golflab.search.ledger.storage import check_journal, open_storage, study_in
 from golflab.search.sampler.fitting import FittingSampler
@@ -152,7 +152,7 @@ def open_ledger(options: Options, study: str | None = None, plan: Sequence[Recip
         storage,
         problem,
         options.trials,
-        sampler=FittingSampler(problem, variants=options.variants, seed=seed, **design),
+        sampler=FittingSampler(problem, prior=expected(options.prior, space), variants=options.variants, seed=seed, **design),
         pruner=options.score_pruner(),
         halving=options.halving is not None,
         plan=Plan(plan or read_plan(options.folder), options.proposes, options.binds),

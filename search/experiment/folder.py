@@ -70,7 +70,8 @@ def kept(options: Options) -> dict[str, Any]:
     """Options as they are stored: without name and path, which are those of the folder, and without a password."""
     values = dataclasses.asdict(options)
     del values["name"], values["runs"]
-    return values | {"storage": None if options.storage is None else masked(options.storage), "finish": list(options.finish)}
+    values |= {"finish": list(options.finish), "prior": [list(row) for row in options.prior]}
+    return values | {"storage": None if options.storage is None else masked(options.storage)}
 
 
 def begin(options: Options, plan: Sequence[Recipe] | None = None) -> Experiment:

@@ -20,7 +20,7 @@ from golflab.search.experiment.options import Options
 from golflab.spaces.space import Space
 
 # Options that decide what is proposed and how it is measured, and that are not part of a recipe.
-FIXED = ("design", "iso_size", "screen", "pruner", "variants", "halving", "finish", "rungs", "float_score", "binding")
+FIXED = ("design", "iso_size", "screen", "prior", "pruner", "variants", "halving", "finish", "rungs", "float_score", "binding")
 RUNNER = "golflab.model.run:run"  # golflab's own; another runner may need no encoded text
 WORDS = {"recipe": "the preset's", "own": "the space's own preset's", "space": "the space's", "options": "the option"}
 SHOWN = 3  # differences that a message names

@@ -17,6 +17,7 @@ from golflab.search.engine.cluster import connected, cores
 from golflab.search.engine.halving import shorter
 from golflab.search.experiment.experiment_file import command
 from golflab.search.ledger.pruners import ReliableRungPruner, WilcoxonRungPruner
+from golflab.search.sampler.prior import Row, rows_of
 from golflab.spaces.catalogue import space as find_space
 from golflab.spaces.presets import PRESETS, preset
 from golflab.spaces.scales import SCALES, at_scale
@@ -39,6 +40,7 @@ class Options:
         design: of a plan (``leave-one-out``, …); empty for a search; ``first`` for a search that begins with a plan.
         iso_size: whether the plan's recipes were made equally large.
         screen: trials chosen to tell techniques apart, before the search looks for the best one; None: the sampler's default.
+        prior: effects that are expected of techniques before any trial: technique, mean and standard deviation (bits per byte).
         pruner: what may stop a run for its score at a rung, once rungs predict the final score: one of `PRUNERS`.
         variants: trials that reuse a finished training, at most this many per training. They count as trials, not as trainings.
         halving: each trial first runs complete schedules of 1/halving, 1/halving² … of the tokens; None runs the whole at once.
@@ -76,6 +78,7 @@ class Options:
     design: str = ""
     iso_size: bool = False
     screen: int | None = None
+    prior: tuple[Row, ...] = ()
     pruner: str = "none"
     variants: int = 0
     halving: int | None = None
@@ -106,6 +109,7 @@ class Options:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "finish", tuple(self.finish))  # JSON has lists only
+        object.__setattr__(self, "prior", rows_of(self.prior))
 
     @staticmethod
     def read(body: Mapping[str, Any]) -> Options:
@@ -271,6 +275,8 @@ def _is_a(value: Any, kind: str) -> bool:
     plain, _, none = kind.partition(" | ")
     if value is None:
         return bool(none)
+    if plain == "tuple[Row, ...]":  # its rows are checked when the options are made
+        return isinstance(value, list)
     if plain.startswith("tuple"):
         return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
     if plain == "float":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from golflab.model.recipe import Recipe
@@ -11,6 +11,7 @@ from golflab.model.slots import SLOTS
 from golflab.model.stages import train_key
 from golflab.model.system.machine import Conditions
 from golflab.model.technique import find
+from golflab.search.sampler.prior import Expected, Row
 from golflab.search.sampler.problem import Problem
 from golflab.search.sampler.proposal import Forecasts, chance
 from golflab.spaces.space import Space
@@ -80,6 +81,36 @@ def described(space: Space, recipe: Recipe) -> tuple[dict[str, Any], dict[str, A
     params = space.params(recipe)
     reached = space.recipe(params).with_(seed=recipe.seed).hash == recipe.hash
     return (params, space.distributions()) if reached else ({}, {})
+
+
+def within(prior: Sequence[Row], space: Space) -> tuple[Row, ...]:
+    """The expected effects of techniques that a space may switch.
+
+    Raises:
+        ValueError: a technique that the catalogue lacks, or one given twice; or the space varies none of them.
+    """
+    names = [find(name).name for name, _, _ in prior]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"prior: {min(twice)!r} is given twice; give one mean and one standard deviation.")
+    varied = {name for rivals in space.choices.values() for name in rivals}
+    found = tuple((name, mean, sd) for name, (_, mean, sd) in zip(names, prior, strict=True) if name in varied)
+    if prior and not found:
+        raise ValueError(
+            f"prior: nothing is expected of any technique that the space {space.name!r} varies; leave --prior out, or choose "
+            "another --space."
+        )
+    return found
+
+
+def expected(prior: Sequence[Row], space: Space) -> list[Expected]:
+    """The expected effects of techniques, by the parameters of a space that switch them on."""
+    told = {name: (mean, sd) for name, mean, sd in prior}
+    return [
+        Expected(parameter, True if rivals == (parameter,) else name, *told[name])
+        for parameter, rivals in space.choices.items()
+        for name in rivals
+        if name in told
+    ]
 
 
 def training_key(recipe: Recipe) -> str:

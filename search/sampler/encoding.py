@@ -104,6 +104,19 @@ class Encoding:
         chosen = np.where(source == self._level, np.float32(1), np.float32(-1))
         return np.where(self._level == _PLAIN, centred, np.where(self._level == _SQUARE, centred**2, chosen))
 
+    def indicator(self, name: str, value: Any) -> np.ndarray:
+        """(features,) weights of the features whose sum is 1 greater where a choice has this value than where it has another.
+
+        Raises:
+            ValueError: the space has no such choice, or it has no such value.
+        """
+        column = self.names.index(name) if name in self.names else -1
+        levels = self.values[column] or ()
+        if column not in self.switches or value not in levels:
+            raise ValueError(f"{name}={value!r} is no value of a choice of this space.")
+        mine, index = self._from == column, levels.index(value)
+        return mine * (index - 0.5) if self.sizes[column] == 2 else 0.5 * (mine & (self._level == index))
+
     def _expansion(self) -> tuple[np.ndarray, np.ndarray]:
         """(features,) the column each feature is made of, and the level of a choice it stands for, or how it is made."""
         made: list[tuple[int, int]] = []

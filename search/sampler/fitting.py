@@ -25,9 +25,9 @@ from threadpoolctl import ThreadpoolController
 
 from golflab.search.sampler.candidates import POOL, Candidates, Near
 from golflab.search.sampler.encoding import Encoding, Params
-from golflab.search.sampler.memory import Memory
+from golflab.search.sampler.memory import Memory, fence, scored
+from golflab.search.sampler.prior import Expected, Informed, Prior
 from golflab.search.sampler.problem import Problem
-from golflab.search.sampler.scores import fence, scored
 from golflab.search.sampler.selection import LIKELY, Proposed, Ranked, Selection, alike, ranked
 from golflab.search.sampler.sizes import Sizes
 from golflab.search.sampler.surrogate import Surrogate
@@ -38,6 +38,7 @@ MOST_TRIALS = 160  # trials a model is built on: the best half, and a random hal
 MOST_FOR_SCALES = 96  # trials its variances are chosen on
 BOLDNESS = 0.3  # scale of the posterior's deviations in Thompson sampling. It is small at first, when every trial teaches much,
 BOLDER = 0.01  # and grows by this with every finished trial, so that the search does not settle
+FEWEST = 4  # complete trials before anything is modelled
 CHECKS = 64  # forecasts per proposal, at most
 LATELY = 64  # latest trials, which decide whether to stay near the best one, and which the model of sizes is corrected by
 
@@ -47,16 +48,28 @@ class FittingSampler(BaseSampler):
 
     Args:
         problem: what is searched.
+        prior: effects that are expected before any trial. They are the mean of the model, and make the first proposals.
         design: complete trials (trainings, where trials can share one) before anything is modelled. Until then each proposal
-            is as different from the earlier ones as possible, so that effects can be told apart.
+            is as different from the earlier ones as possible, so that effects can be told apart. None: 4; with a prior, these
+            proposals are the best by effects that are drawn from it.
         variants: trials that reuse a finished training, at most this many per training. During the design they are chosen to
             tell parameters apart; afterwards a variant is proposed only if it promises more than every trial so far.
         seed: of all random draws.
     """
 
-    def __init__(self, problem: Problem, *, design: int = 4, variants: int = 0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        prior: Sequence[Expected] = (),
+        design: int | None = None,
+        variants: int = 0,
+        seed: int = 0,
+    ) -> None:
         self.problem, self._encoding = problem, problem.encoding
-        self._seed, self._design = seed, design
+        self._seed, self._design = seed, FEWEST if design is None else design
+        self._prior = Prior(self._encoding, prior) if prior else None
+        self._leading = self._prior if design is None else None
         self._refused: set[Hashable] = set()
         variants = variants if Variants.possible(problem) else 0
         self._memory = Memory(problem, trainings=variants > 0)
@@ -120,6 +133,7 @@ class FittingSampler(BaseSampler):
         if (len(trained) or sum(t.state == TrialState.COMPLETE for t in finished)) < self._design:
             rankings = {
                 "variant": self._different(known, self._size.fitting(variants)[0]),
+                **({"prior": self._expected(self._leading, rng)} if self._leading is not None else {}),
                 "design": self._different(known, self._candidates.fitting(rng)),
             }
         else:
@@ -162,6 +176,13 @@ class FittingSampler(BaseSampler):
         x, z = self._encoding.features(pool), self._encoding.features(known)
         gram = z.T @ z + 0.5 * np.eye(z.shape[1])
         return ranked(pool, np.einsum("ij,ij->i", x, np.linalg.solve(gram, x.T).T))
+
+    def _expected(self, prior: Prior, rng: np.random.Generator) -> Ranked:
+        """The best candidates by effects drawn from the prior: the starts, improved, or random ones where none fits."""
+        starts, _ = self._size.fitting(self._encoding.rows(self.problem.starts))
+        pool, features = self._size.fitting(starts if len(starts) else self._candidates.fitting(rng))
+        pool, values = self._candidates.climb(prior.draw(rng), pool, features, rng)
+        return ranked(pool, values.max(initial=-np.inf) - values)
 
     def _promising(
         self,
@@ -219,14 +240,18 @@ class FittingSampler(BaseSampler):
         lately = np.flatnonzero(far & ~started)[-LATELY:]
         return float((values[lately] > values[started].min()).sum() + 0.5) / (len(lately) + 1)
 
-    def _model(self, rows: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> Surrogate:
-        """A surrogate fitted to all trials or, if there are many, to the best ones and a sample of the others."""
+    def _model(self, rows: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> Surrogate | Informed:
+        """A model fitted to all trials or, if there are many, to the best ones and a sample of the others."""
         rows, values = _thinned(rows, np.minimum(values, fence(values)), MOST_TRIALS, rng)
         features = self._size.features(rows)
-        scaled = Surrogate.fit(*_thinned(features, values, MOST_FOR_SCALES, rng))
-        if len(values) <= MOST_FOR_SCALES:
-            return scaled
-        return Surrogate.given(features, values, scaled.log_scales, scaled.relevance)
+
+        def fit(values: np.ndarray) -> Surrogate:
+            scaled = Surrogate.fit(*_thinned(features, values, MOST_FOR_SCALES, rng))
+            if len(values) <= MOST_FOR_SCALES:
+                return scaled
+            return Surrogate.given(features, values, scaled.log_scales, scaled.relevance)
+
+        return fit(values) if self._prior is None else self._prior.fit(features, values, fit)
 
 
 @functools.cache
