@@ -28,6 +28,41 @@ def test_orders(mode, times, order, span):
     assert path(0.5) == path(1.0) == (order, span)
 
 
+def orders(path, shares):
+    return [path(share)[0] for share in shares]
+
+
+def test_passes_are_added_one_at_a_time():
+    """#1412: a second pass at 0.5, a third at 0.65."""
+    knobs = {"first": 1, "final": 2, "times": 3, "mode": "inline", "begin": 0.5}
+    path = DepthRecurrence(**knobs, growth="steps", full=0.65).build(TINY)
+    plain, two, three = [0, 1, 2, 3], [0, 1, 2, 1, 2, 3], [0, 1, 2, 1, 2, 1, 2, 3]
+    assert orders(path, (0.0, 0.49, 0.5, 0.64, 0.65, 1.0)) == [plain, plain, two, two, three, three]
+    assert [path(share)[1] for share in (0.0, 0.5, 1.0)] == [4, 6, 8]
+    assert path.span == 8
+    four = DepthRecurrence(**(knobs | {"times": 4}), growth="steps", full=0.7).build(TINY)
+    assert four.changes == pytest.approx([0.5, 0.6, 0.7])
+
+
+def test_passes_in_thirds():
+    """#1756: after 0.4 of the run a third of the rest with one pass, one with three and one with four."""
+    path = DepthRecurrence(first=1, final=1, times=4, mode="each", begin=0.4, growth="thirds").build(TINY)
+    assert [len(order) for order in orders(path, (0.0, 0.59, 0.61, 0.79, 0.81, 1.0))] == [4, 4, 6, 6, 7, 7]
+    assert DepthRecurrence(begin=0.0, growth="at_once").build(TEN).changes == []
+
+
+def test_growth_that_is_none_is_the_same_recipe():
+    loop = DepthRecurrence(first=1, final=2, times=2, begin=0.5)
+    same = (
+        dataclasses.replace(loop, growth="steps"),  # one pass to add
+        dataclasses.replace(loop, full=0.9),  # read by nothing
+    )
+    assert {BASE.with_(technique).hash for technique in same} == {BASE.with_(loop).hash}
+    late = dataclasses.replace(loop, times=3, growth="steps", full=0.5)
+    assert BASE.with_(late).hash == BASE.with_(dataclasses.replace(loop, times=3)).hash
+    assert BASE.with_(dataclasses.replace(late, full=0.8)).hash != BASE.with_(late).hash
+
+
 def test_published_halves_of_the_loop_list():
     """#1394: 4–5 looped twice more gives enc [0,1,2,3,4,5,4], dec [5,4,5,6,7,8,9,10]."""
     order, span = DepthRecurrence(first=4, final=5, times=3, mode="inline").build(dataclasses.replace(TINY, layers=11))(1.0)
