@@ -182,7 +182,7 @@ class GPT(nn.Module):
     def set_progress(self, progress: float) -> None:
         """Set the progress of the training, in [0, 1], at which depth recurrence switches on. Evaluation uses 1."""
         if self.path is not None:
-            self.order, self.span = self.path.at(progress)
+            self.order, self.span = self.path(progress)
 
     def hidden(self, ids: Tensor, start: int = 0) -> Tensor:
         """Final normalised states of positions ``start``…: ids (B,T) -> (B,T-start,D).

@@ -27,12 +27,12 @@ TEN = dataclasses.replace(TINY, layers=10)
 )
 def test_orders(mode, times, order, span):
     path = DepthRecurrence(mode=mode, times=times, begin=0.5).build(TEN)
-    assert path.at(0.49) == (list(range(10)), 10)
-    assert path.at(0.5) == path.at(1.0) == (order, span)
+    assert path(0.49) == (list(range(10)), 10)
+    assert path(0.5) == path(1.0) == (order, span)
 
 
 def orders(path, shares):
-    return [path.at(share)[0] for share in shares]
+    return [path(share)[0] for share in shares]
 
 
 def test_passes_are_added_one_at_a_time():
@@ -41,7 +41,7 @@ def test_passes_are_added_one_at_a_time():
     path = DepthRecurrence(**knobs, growth="steps", full=0.65).build(TINY)
     plain, two, three = [0, 1, 2, 3], [0, 1, 2, 1, 2, 3], [0, 1, 2, 1, 2, 1, 2, 3]
     assert orders(path, (0.0, 0.49, 0.5, 0.64, 0.65, 1.0)) == [plain, plain, two, two, three, three]
-    assert [path.at(share)[1] for share in (0.0, 0.5, 1.0)] == [4, 6, 8]
+    assert [path(share)[1] for share in (0.0, 0.5, 1.0)] == [4, 6, 8]
     assert path.span == 8
     four = DepthRecurrence(**(knobs | {"times": 4}), growth="steps", full=0.7).build(TINY)
     assert four.changes == pytest.approx([0.5, 0.6, 0.7])
@@ -68,7 +68,7 @@ def test_growth_that_is_none_is_the_same_recipe():
 
 def test_published_halves_of_the_loop_list():
     """#1394: 4–5 looped twice more gives enc [0,1,2,3,4,5,4], dec [5,4,5,6,7,8,9,10]."""
-    order, span = DepthRecurrence(first=4, final=5, times=3, mode="inline").build(dataclasses.replace(TINY, layers=11)).at(1.0)
+    order, span = DepthRecurrence(first=4, final=5, times=3, mode="inline").build(dataclasses.replace(TINY, layers=11))(1.0)
     assert (order[: span // 2], order[span // 2 :]) == ([0, 1, 2, 3, 4, 5, 4], [5, 4, 5, 6, 7, 8, 9, 10])
 
 

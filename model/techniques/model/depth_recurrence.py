@@ -87,7 +87,7 @@ class Path(nn.Module):
         """Shares of the run at which the order changes."""
         return [begin for begin, _, _ in self.stages[1:]]
 
-    def at(self, progress: float) -> tuple[list[int], int]:
+    def forward(self, progress: float) -> tuple[list[int], int]:
         """Progress in [0, 1] -> the blocks in their order, and how many of the steps skips span."""
         return next((order, span) for begin, order, span in reversed(self.stages) if progress >= begin)
 
