@@ -49,6 +49,8 @@ ELSEWHERE = {
     ("value_residual", "first_layer_pair"),  # keeps #680's unread parameters: test_value_residual.py
     ("two_lanes", "spare"),  # keeps the records' unread parameters: test_two_lanes.py
     *((muon, "decay_hold") for muon in ("muon", "muon_eq_r", "parallel_muon")),  # wants two other knobs: test_muon.py
+    ("depth_recurrence", "full"),  # wants two other knobs: test_depth_recurrence.py
+    ("input_smear", "mask_fused"),  # speaks of text with fused tokens: test_input_smear.py
     ("lora_ttt", "batch"),  # documents side by side, for speed: test_lora_ttt.py
     ("phased_sgd", "momentum"),  # wants several steps in a phase: test_phased_sgd.py
     *(("lora_ttt", k) for k in ("short_chunk", "short_length", "middle_length")),  # want two others: test_lora_ttt.py

@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from golflab.model.data.shards import FUSED
 from golflab.model.data.tokenizer import SPACE, Tokenizer, train_tokenizer
 
 # Ids of a fused vocabulary, whatever the SentencePiece model calls them: the model's initial table must know them.
 MARKERS_AT = 4  # the first marker's
 SPACE_AT = 8  # of the piece that is a space alone
-FUSED_AT = 9  # of the space and the first marker as one
+FUSED_AT = FUSED.start  # of the space and the first marker as one
 PIECE = 1 << 22  # tokens of a shard that are fused at once
 NEVER = (0xC0, 0xC1, 0xF5)  # bytes that no UTF-8 text holds, so that their ids are free
 

@@ -18,6 +18,7 @@ from golflab.model.system.files import atomic, locked
 
 MAGIC, VERSION, HEADER_BYTES = 20240520, 1, 1024
 BOS = 1  # id every document begins with, here and in the challenge; a tokenizer that has another exchanges the two
+FUSED = range(9, 12)  # ids of a space and a marker as one token, where a text fuses them (`golflab.model.data.rewriting`)
 
 
 def read_shard(path: Path) -> np.ndarray:

@@ -39,7 +39,7 @@ class Corrections:
     ) -> None:
         device = next(model.parameters()).device
         random = torch.Generator().manual_seed(seed)
-        self.scale = scale
+        self.scale, self.documents = scale, documents
         self.places = places(model, targets, each)
         self.pairs: list[list[tuple[Tensor, Tensor]]] = []
         for place in self.places:
@@ -55,8 +55,8 @@ class Corrections:
         return [tensor for visits in self.pairs for pair in visits for tensor in pair]
 
     def a(self) -> list[Tensor]:
-        """Copies of all A."""
-        return [a.detach().clone() for visits in self.pairs for a, _ in visits]
+        """All A as they are now: (documents, r, in) each."""
+        return [a.detach() for visits in self.pairs for a, _ in visits]
 
     def begin(self, kept: list[Tensor]) -> None:
         """Begin with these A instead of drawn ones; an empty list changes nothing."""
@@ -64,6 +64,21 @@ class Corrections:
         with torch.no_grad():
             for a, old in zip(mine, kept, strict=bool(kept)):
                 a.copy_(old)
+
+    def narrow(self, count: int, optimizer: torch.optim.Optimizer) -> None:
+        """Let go of all documents but the first ``count``, here and in the optimiser, which has all `parameters` in one group.
+
+        A document that has ended would cost as much at every further step as one that goes on.
+        """
+        (group,), self.documents = optimizer.param_groups, count
+        for visits in self.pairs:
+            for number, pair in enumerate(visits):
+                a, b = (tensor.detach()[:count].clone().requires_grad_() for tensor in pair)
+                for old, new in zip(pair, (a, b), strict=True):
+                    kept = optimizer.state.pop(old, {})
+                    optimizer.state[new] = {key: v[:count].clone() if v.dim() else v for key, v in kept.items()}
+                visits[number] = (a, b)
+        group["params"] = self.parameters()
 
     @contextmanager
     def applied(self, count: int) -> Iterator[None]:

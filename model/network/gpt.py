@@ -208,7 +208,11 @@ class GPT(nn.Module):
                 x = skips(x, outputs, step, self.span)
             last = step == len(self.order) - 1
             cut = start if last and block.mix is None else 0  # a mixer also needs the positions before
+            if self.path is not None:
+                x = self.path.before(x, x0, self.order, step)
             x, values = block(x, x0, extra[layer], first, cut)
+            if self.path is not None:
+                x = self.path.after(x, outputs, self.order, step)
             first = values if first is None else first
             outputs.append(x)
         if self.exit is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -39,7 +40,7 @@ def compile_all(model: GPT, parts: list[tuple[Tensor, Tensor]], fake: Any) -> tu
     """Compile every graph that a run will use before the clock starts, so that the clock measures training only.
 
     Late quantisation and depth recurrence change the graph in mid-run, and micro-batches of another size have graphs of their
-    own. Compiling those during the run would take seconds of training.
+    own. Compiling those during the run would take seconds of training. Recurrence may change it several times.
 
     Args:
         model: on its device.
@@ -58,8 +59,9 @@ def compile_all(model: GPT, parts: list[tuple[Tensor, Tensor]], fake: Any) -> tu
         return build(graph, inputs)
 
     forward: Forward = torch.compile(model, dynamic=False, fullgraph=True, backend=counted)
+    changes = [] if model.path is None else model.path.changes
     for ids, targets in {part[0].shape: part for part in parts}.values():
-        for progress, multiplier in ((1.0, 0.0), (1.0, 1.0), (0.0, 0.0), (0.0, 1.0)):
+        for progress, multiplier in itertools.product((1.0, 0.0, *changes[:-1]), (0.0, 1.0)):
             model.set_progress(progress)
             if fake is not None:
                 fake.update(multiplier)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from golflab.model.evaluation.lora import places
+from golflab.model.evaluation.lora import Corrections, places
 from golflab.model.technique import parse
 from tests.scoring import RECIPE, SHAPE, documents, evaluator, recipe_with
 
@@ -214,6 +214,27 @@ def test_a_document_begins_with_the_a_of_the_one_in_its_place_before():
         assert np.abs(nats[begins[number] : begins[number] + len(expected)] - expected).max() < 1e-3
     apart = evaluator(f"{WORDS},chunk=16,batch=2,targets=q_k_v_o_mlp_head", model=run.model).score(whole)
     assert np.abs(apart - nats).max() > 1e-3
+
+
+def test_documents_that_have_ended_cost_nothing_and_change_nothing(monkeypatch):
+    """With half of a group's documents gone, the others go on alone, with the same scores."""
+    texts = [documents(1, length)[0] for length in (200, 120, 90, 70, 50, 40, 30, 20)]
+    words = f"{WORDS},chunk=16,batch=6,keep_a=true,targets=q_k_v_o_mlp_head"
+    narrow, sizes = Corrections.narrow, []
+
+    def noted(self, count, optimizer):
+        narrow(self, count, optimizer)
+        held = {t.size(0) for t in (*self.parameters(), *(s["exp_avg"] for s in optimizer.state.values() if s))}
+        assert held == {count}
+        assert len(optimizer.state) == len(self.parameters())
+        sizes.append(count)
+
+    monkeypatch.setattr(Corrections, "narrow", noted)
+    run = evaluator(words)
+    nats = run.score(np.concatenate(texts))
+    assert sizes == [3, 1, 2]  # six documents, three, the longest alone; then two in the six places of the second group
+    monkeypatch.setattr(Corrections, "narrow", lambda *_: None)
+    assert np.abs(evaluator(words, model=run.model).score(np.concatenate(texts)) - nats).max() < 1e-4
 
 
 def test_an_interrupted_evaluation_goes_on_with_the_a_that_was_left():

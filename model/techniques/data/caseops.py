@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from golflab.model.data.rewriting import FUSED_AT, MARKERS_AT, SPACE_AT, Rewriting
+from golflab.model.data.shards import FUSED
 from golflab.model.recipe import Recipe
 from golflab.model.shape import Shape
 from golflab.model.technique import Technique, knob
 
 TITLE, ALLCAPS, CAPNEXT, ESC = MARKERS = "\ue001\ue002\ue003\ue004"
-FUSED = 3  # the markers of words; an escape behind a space is too rare for a token of its own
 OF_SPACE, OF_MARKER = 0.4, 0.6  # shares in a fused row's start
 LEAST = 4 + len(MARKERS) + 256 + 1  # control ids, markers, bytes and the space
 
@@ -79,7 +79,7 @@ class Caseops(Technique):
 
     def build(self, shape: Shape, layer: int | None = None) -> Rewriting:
         """Return how text is rewritten."""
-        return Rewriting(str(self), __name__, write, read, MARKERS, FUSED if self.fusion else 0)
+        return Rewriting(str(self), __name__, write, read, MARKERS, len(FUSED) if self.fusion else 0)
 
     def check(self, recipe: Recipe) -> str | None:
         """Refuse a vocabulary without room for the markers, the bytes and the space."""
@@ -90,6 +90,6 @@ class Caseops(Technique):
     def start_table(self, table: Tensor) -> Tensor:
         """The token table (V,D) at the start: fused rows are mixed from their parts'."""
         table = table.clone()
-        for k in range(FUSED if self.fusion else 0):
+        for k in range(len(FUSED) if self.fusion else 0):  # an escape behind a space is too rare for a token of its own
             table[FUSED_AT + k] = OF_SPACE * table[SPACE_AT] + OF_MARKER * table[MARKERS_AT + k]
         return table

@@ -192,9 +192,11 @@ class _LoraWalk(DocumentWalk):
         chunks = np.ceil(lengths / sizes).astype(np.int64)
         order = np.argsort(-chunks, kind="stable")  # those with the most chunks first
         group, sizes, chunks = group[order], sizes[order], chunks[order]
-        self.kept = made.a() if self.settings.keep_a else []
+        self.kept = [a.clone() for a in made.a()] if self.settings.keep_a else []
         for k in range(int(chunks[0])):
             going = int((chunks > k).sum())
+            if 2 * going <= made.documents:
+                made.narrow(going, adam)
             begin, end, size = group[:going, 0], group[:going, 1], sizes[:going]
             first, last = begin + k * size, np.minimum(begin + (k + 1) * size, end)
             windows = np.stack([np.maximum(begin, last - self.context), last, first], axis=1)
@@ -208,6 +210,11 @@ class _LoraWalk(DocumentWalk):
                     adam.zero_grad(set_to_none=True)
                     means[:learning].sum().backward()
                     adam.step()
-                    for kept, a in zip(self.kept, made.a(), strict=False):
-                        kept[:learning] = a[:learning]  # AdamW moves documents that have ended, too
+                    self._keep(made, int((chunks > k + 2).sum()), learning)
             yield scored
+
+    def _keep(self, made: Corrections, first: int, end: int) -> None:
+        """Keep the A of documents ``first`` … ``end`` - 1, which have learned for the last time: AdamW goes on moving them."""
+        if self.settings.keep_a:
+            for kept, a in zip(self.kept, made.a(), strict=True):
+                kept[first:end] = a[first:end]
