@@ -33,6 +33,7 @@ from golflab.search.cli.arguments import (
     Tokens,
     Trials,
     Trust,
+    clock_seconds,
     err,
     out,
 )
@@ -187,12 +188,19 @@ def resume(
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Continue a search after Ctrl-C, a crash or a kill. Finished trials are not repeated; a larger --trials extends it."""
+    """Continue a search after Ctrl-C, a crash or a kill. Finished trials are not repeated.
+
+    A larger --trials extends a search. A larger --budget extends a ladder by seeds where they tell most.
+    """
+    from golflab.search.cli.ladder import DESIGN, extend
     from golflab.search.experiment import start
 
     changes: dict[str, Any] = {"trials": trials, "budget": budget, "address": address, "cpus": cpus}
     changes |= {"gpus_per_trial": gpus_per_trial, "processes": processes, "local_disk": local_disk}
     options = start.options_of(name, runs, trust=trust, **changes | {"storage": storage, "space": space})
+    if options.design == DESIGN and budget is not None:
+        extend(dataclasses.replace(options, budget=""), clock_seconds(budget), as_json=as_json)
+        return
     work = lambda watcher: start.go_on(options, watcher, failed=failed, trust=trust)
     conclude(watched(options, work), as_json, options.storage)
 
