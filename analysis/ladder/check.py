@@ -117,10 +117,8 @@ def _split(
             here &= (table[name] / value - 1).abs() < 0.1  # durations are whole batches, so that 20 is 20.01
     if not here.any():
         there = ", ".join(f"{p:,.0f} × {d:.3g}" for p, d in table[RUNG].drop_duplicates().itertuples(index=False))
-        raise ValueError(
-            f"ladder: no rung of {parameters or 'any'} parameters × {tokens_per_parameter or 'any'} tokens per parameter to hold "
-            f"out. There are: {there}."
-        )
+        asked = f"{parameters or 'any'} parameters × {tokens_per_parameter or 'any'} tokens per parameter"
+        raise ValueError(f"ladder: no rung of {asked} to hold out. There are: {there}.")
     held = work == work[here].max()
     rest = table[work < work[here].max()]
     if len(rest[RUNG].drop_duplicates()) < 2:

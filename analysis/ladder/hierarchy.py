@@ -156,8 +156,8 @@ class Hierarchy:
         Args:
             thetas: of `draws`.
             points: where.
-            rungs: (p,) number of the rung that each point is, `NEW` for one that did not run, `FULL` for full scale, `TREND` for
-                the trend there without a rung's own deviation wᵢ.
+            rungs: (p,) number of the rung that each point is, `NEW` for one that did not run, `FULL` for full scale, or `TREND`
+                for the trend there without a rung's own deviation wᵢ.
             techniques: how many; a number that no row has is a technique never seen.
         """
         where = points - self.middle

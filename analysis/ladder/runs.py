@@ -10,7 +10,8 @@ import pandas as pd
 from golflab.analysis.ladder.noise import COLUMNS, RUNG
 
 NEXT_DURATION = 4.0  # the durations of a ladder are this factor apart
-ARMS = ["technique", "on", "scale", "parameters", "tokens_per_parameter", "tokens", "seed", "bpb", "seconds", "bytes"]
+ARMS = ["technique", "on", "scale", "parameters", "tokens_per_parameter", "tokens", "seed"]
+ARMS += ["bpb", "trained", "seconds", "bytes"]
 NEEDED = ["technique", "on", "scale", *RUNG, "seed", "bpb", "seconds"]
 
 
@@ -39,7 +40,8 @@ def arms(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         technique (empty for what the others are compared with); on, whether the run has it; scale, parameters and
-        tokens_per_parameter of the rung; tokens; seed; bpb; seconds of training; bytes of the artifact; indexed as the table.
+        tokens_per_parameter of the rung; tokens; seed; bpb; trained, whether it has a training of its own; seconds of its
+        training; bytes of the artifact. Indexed as the table.
     """
     done = table[(table["state"] == "complete") & table["bpb"].notna()]
     all_names = {str(names): frozenset(str(names).split()) for names in done["techniques"].drop_duplicates()}
@@ -91,7 +93,7 @@ def _arms_of(rung: pd.DataFrame, all_names: Mapping[str, frozenset[str]]) -> pd.
     kept = rung[[differs[str(names)] is not None for names in rung["techniques"]]]
     told = [differs[str(names)] or ("", True) for names in kept["techniques"]]
     parameters = float(rung.loc[rung["techniques"] == base, "parameters"].median())
-    out = kept[["tokens", "seed", "bpb", "seconds"]].assign(bytes=kept.get("bytes", np.nan))
+    out = kept[["tokens", "seed", "bpb", "seconds"]].assign(bytes=kept.get("bytes", np.nan), trained=kept.get("trained", True))
     out = out.assign(technique=[t for t, _ in told], on=[on for _, on in told], scale=_scale(parameters))
     return out.assign(parameters=parameters, tokens_per_parameter=kept["tokens"].astype(float) / parameters)[ARMS]
 
