@@ -13,6 +13,7 @@ training, bytes of the artifact.
 from __future__ import annotations
 
 import argparse
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,8 @@ def _over_documents(folder: Path) -> float:
 def write(runs: pd.DataFrame, path: Path) -> None:
     """Write the runs as a compressed file, the same bytes for the same runs."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    runs.to_csv(path, index=False, compression={"method": "gzip", "compresslevel": 9, "mtime": 0})
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as file:  # neither a name nor a time in it
+        file.write(runs.to_csv(index=False).encode())
 
 
 def read_runs(path: Path) -> pd.DataFrame:
@@ -126,7 +128,7 @@ def published_table(ladder: Ladder, differences: pd.DataFrame, published: pd.Dat
     """By technique: measured on the longest rung of every scale, predicted, and published where anything was."""
     told, keys = predict(ladder), ["parameters", "scale"]
     out = told[["technique"]].copy()
-    longest = differences.sort_values("tokens_per_parameter").groupby(["technique", *keys], as_index=False).last()
+    longest = differences.sort_values("tokens_per_parameter").groupby(["technique", *keys]).tail(1)
     for (_, scale), rows in longest.groupby(keys):
         words = dict(zip(rows["technique"], _with_error(rows["delta_bpb"], rows["se"]), strict=True))
         out[f"measured at {scale}, longest"] = [words.get(name, "–") for name in told["technique"]]

@@ -116,6 +116,25 @@ def test_noise_is_drawn_towards_what_is_usual_on_the_rung():
     assert found[:60].std() / found[:60].mean() < 0.25  # of the sample variances themselves it is 1
 
 
+def test_noise_of_what_shares_its_training_does_not_hide_that_of_the_rest():
+    """Seen in a real ladder: with one prior for both, the spread between two seeds was believed as it came."""
+    rng, rows = np.random.default_rng(0), []
+    for k in range(80):
+        quiet = k % 4 == 0
+        draws = rng.normal(0, 0.0001 if quiet else 0.01, 2)
+        rows.append((f"t{k}", "nano", 45e3, 5.0, draws.mean(), draws.std(ddof=1) / 2**0.5, 2, quiet))
+    columns = ["technique", "scale", "parameters", "tokens_per_parameter", "delta_bpb", "se", "replicates", "shares_training"]
+    told = pd.DataFrame(rows, columns=columns)
+    apart, quiet = np.sqrt(variances(checked(told)) * 2), told["shares_training"].to_numpy()
+    assert np.median(apart[~quiet]) == pytest.approx(0.01, rel=0.2)
+    assert apart[~quiet].std() < 0.2 * apart[~quiet].mean()
+    assert np.median(apart[quiet]) == pytest.approx(0.0001, rel=0.5)
+    mixed = np.sqrt(variances(checked(told.drop(columns="shares_training"))) * 2)
+    assert mixed[~quiet].std() > 2 * apart[~quiet].std()
+    one = told.assign(se=told["se"].where(~quiet), replicates=np.where(quiet, 1, 2))  # no quiet row is known
+    assert np.isfinite(variances(checked(one))).all()
+
+
 def test_a_row_without_an_error_gets_the_usual_one():
     rows = table({"a": lambda x, z: 0.0, "b": lambda x, z: 0.0}, se=0.002, replicates=4)
     rows.loc[0, ["se", "replicates"]] = [np.nan, 1]
@@ -197,7 +216,7 @@ def test_rungs_of_the_worlds_are_a_ladder():
 
 def test_a_rung_is_held_out_and_predicted_from_the_others():
     laws = {f"t{k}": lambda x, z, k=k: 0.01 * (k - 2) for k in range(5)}
-    told, summary = held_out(table(laws, se=0.0005))
+    told, summary = held_out(table(laws, se=0.0005), draws=60)
     assert np.allclose(told.set_index("technique")["measured"].sort_index(), [0.01 * (k - 2) for k in range(5)])
     summary = summary.set_index("way")
     assert summary.loc["ladder", "coverage_90"] == 1.0
@@ -211,11 +230,11 @@ def test_a_rung_is_held_out_and_predicted_from_the_others():
 def test_another_rung_may_be_held_out_and_is_predicted_from_cheaper_ones_alone():
     laws = {f"t{k}": lambda x, z, k=k: 0.01 * (k - 2) for k in range(5)}
     rows = table(laws, se=0.0005)
-    dear = rows["parameters"] > 1e5
+    dear = (rows["parameters"] > 1e5) & (rows["tokens_per_parameter"] > 5)
     rows.loc[dear, "delta_bpb"] = 5.0  # whatever is dearer must not be looked at
-    told, _ = held_out(rows, parameters=45e3, tokens_per_parameter=80)
+    told, _ = held_out(rows, parameters=45e3, tokens_per_parameter=80, draws=60)
     assert np.allclose(told["measured"].abs().max(), 0.02)
-    assert told["rungs"].eq(2).all()
+    assert told["rungs"].eq(3).all()
     with pytest.raises(ValueError, match="There are: 45,000 × 5, 45,000 × 20"):
         held_out(rows, parameters=45e3, tokens_per_parameter=7)
 
@@ -226,7 +245,7 @@ def test_intervals_for_a_measured_number_hold_its_own_error():
     rows = table(laws, se=0.0003, replicates=8)
     top = (rows["parameters"] > 1e5) & (rows["tokens_per_parameter"] == 80)
     rows.loc[top, "se"] = 0.02
-    told, summary = held_out(rows)
+    told, summary = held_out(rows, draws=60)
     half = (told["high_90"] - told["low_90"]) / 2
     assert (half > 1.5 * told["measured_se"]).all()
     assert (told["high"] - told["low"] < told["high_90"] - told["low_90"]).all()  # the true effect is known better
@@ -235,7 +254,7 @@ def test_intervals_for_a_measured_number_hold_its_own_error():
 
 def test_naive_ways_lose_their_sign_where_effects_turn():
     laws = {f"t{k}": lambda x, z, k=k: 0.004 * (k - 2.5) * (x - np.log(10)) for k in range(6)}
-    summary = held_out(table(laws, se=0.0005))[1].set_index("way")
+    summary = held_out(table(laws, se=0.0005), draws=60)[1].set_index("way")
     assert summary.loc["smallest rung", "signs"] == 0.0
     assert summary.loc["ladder", "signs"] == 1.0
     assert summary.loc["ladder", "clear_signs"] == 1.0
@@ -270,7 +289,7 @@ def test_one_huge_technique_does_not_blur_the_others():
     }
     width = {name: (rows["high"] - rows["low"]).drop("huge", errors="ignore").median() for name, rows in told.items()}
     assert width["with"] < 1.6 * width["without"]
-    assert told["with"].loc["huge", "low"] > -0.06  # 0 ± 0.03 before anything is measured, its own deviation included
+    assert told["with"].loc["huge", "low"] > -0.1  # 0 ± 0.03 before anything is measured, its own deviation included
 
 
 def test_sizes_are_drawn_from_their_posterior():

@@ -113,6 +113,20 @@ def test_a_run_with_a_seed_of_its_own_is_compared_with_none():
     assert (differences(alone)["replicates"] == 1).all()
 
 
+def test_what_shares_its_training_is_seen_by_its_training():
+    table = runs_table(seeds=2)
+    own = table.assign(training=table["techniques"] + table["seed"].astype(str) + table["condition"])
+    assert not differences(own)["shares_training"].any()
+    base = min(
+        set(table["techniques"]),
+        key=lambda name: sum(len(set(name.split()) ^ set(o.split())) for o in set(table["techniques"])),
+    )
+    smear = own["techniques"].str.contains("smear_gate")
+    own.loc[smear, "training"] = base + own["seed"].astype(str) + own["condition"]
+    told = differences(own).groupby("technique")["shares_training"].all()
+    assert told.to_dict() == {"smear_gate": True, "unet_skips": False}
+
+
 def test_candidates_are_what_ran_and_one_duration_longer():
     told = candidates(differences(runs_table()))
     assert sorted(told["tokens_per_parameter"].round()) == [5, 5, 20, 20, 80, 80]

@@ -149,7 +149,7 @@ def test_plan_only_says_what_would_be_added(ended, monkeypatch, capsys):
 
 def test_a_ladder_goes_on_with_a_larger_budget(ray_cluster, ended, monkeypatch, capsys):
     records = {path: path.read_bytes() for path in ended.glob("trials/*/record.json")}
-    assert golflab(monkeypatch, "resume", "l", "--runs", str(ended.parent), "--budget", "10m", "--json") == 0
+    assert golflab(monkeypatch, "resume", "l", "--runs", str(ended.parent), "--budget", "3m", "--json") == 0
     told = status_of(ended)
     assert told["counts"]["complete"] > len(records) == 16
     assert told["state"] == "finished"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from golflab.analysis.ladder.forecast import Ladder, fit, predict
-from golflab.analysis.ladder.hierarchy import Array
+from golflab.analysis.ladder.hierarchy import DRAWS, Array
 from golflab.analysis.ladder.noise import RUNG, checked, variances
 
 WAYS = {"ladder": "delta_full", "smallest rung": "smallest", "largest rung": "largest"}
@@ -22,7 +22,11 @@ FEWEST = 4  # techniques that a rank correlation needs
 
 
 def held_out(
-    differences: pd.DataFrame, *, parameters: float | None = None, tokens_per_parameter: float | None = None
+    differences: pd.DataFrame,
+    *,
+    parameters: float | None = None,
+    tokens_per_parameter: float | None = None,
+    draws: int = DRAWS,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Predict one rung from all rungs that need fewer training operations.
 
@@ -35,6 +39,7 @@ def held_out(
         differences: see `golflab.analysis.ladder.noise.checked`.
         parameters: of the rung that is held out; by default, with ``tokens_per_parameter``, the dearest one.
         tokens_per_parameter: of that rung; by default the longest duration of that size.
+        draws: of the model's numbers.
 
     Returns:
         the columns of `golflab.analysis.ladder.forecast.predict` with measured, measured_se, and low_50, high_50 … of the
@@ -47,7 +52,7 @@ def held_out(
     table["variance"] = variances(table)
     top, rest = _split(table, parameters, tokens_per_parameter)
     size, duration = top[RUNG].iloc[0]
-    ladder = fit(rest.drop(columns="variance"), parameters=size, tokens_per_parameter=duration)
+    ladder = fit(rest.drop(columns="variance"), parameters=size, tokens_per_parameter=duration, draws=draws)
     truth = top.assign(measured=top["delta_bpb"], measured_se=np.sqrt(top["variance"]))
     told = _beside(ladder, truth[["technique", "measured", "measured_se"]])
     if told.empty:
@@ -156,5 +161,6 @@ def _bootstrapped(statistic: Callable[[Array, Array], float], guess: Array, trut
     if len(guess) < FEWEST:
         return np.nan, np.nan
     picks: NDArray[np.int64] = np.random.default_rng(0).integers(0, len(guess), (RESAMPLES, len(guess)))
-    low, high = np.nanquantile([statistic(guess[pick], truth[pick]) for pick in picks], [0.025, 0.975])
+    found = np.array([statistic(guess[pick], truth[pick]) for pick in picks])
+    low, high = np.quantile(found[np.isfinite(found)], [0.025, 0.975]) if np.isfinite(found).any() else (np.nan, np.nan)
     return float(low), float(high)

@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from golflab.analysis.ladder.noise import COLUMNS, RUNG
+from golflab.analysis.ladder.noise import COLUMNS, RUNG, SHARES
 
 NEXT_DURATION = 4.0  # the durations of a ladder are this factor apart
 ARMS = ["technique", "on", "scale", "parameters", "tokens_per_parameter", "tokens", "seed"]
-ARMS += ["bpb", "trained", "seconds", "bytes"]
+ARMS += ["bpb", "trained", "shares_training", "seconds", "bytes"]
 NEEDED = ["technique", "on", "scale", *RUNG, "seed", "bpb", "seconds"]
 
 
@@ -40,8 +40,9 @@ def arms(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         technique (empty for what the others are compared with); on, whether the run has it; scale, parameters and
-        tokens_per_parameter of the rung; tokens; seed; bpb; trained, whether it has a training of its own; seconds of its
-        training; bytes of the artifact. Indexed as the table.
+        tokens_per_parameter of the rung; tokens; seed; bpb; trained, whether the experiment trained it; shares_training,
+        whether its weights are those of what it is compared with; seconds of its training; bytes of the artifact. Indexed as the
+        table.
     """
     done = table[(table["state"] == "complete") & table["bpb"].notna()]
     all_names = {str(names): frozenset(str(names).split()) for names in done["techniques"].drop_duplicates()}
@@ -57,7 +58,8 @@ def paired(runs: pd.DataFrame) -> pd.DataFrame:
         runs: of `arms`, or such a table read from a file.
 
     Returns:
-        the columns of `golflab.analysis.ladder.noise.checked`, and seconds: the training seconds of one seed's two runs.
+        the columns of `golflab.analysis.ladder.noise.checked`, shares_training, and seconds: the training seconds of one seed's
+        two runs.
 
     Raises:
         ValueError: a column is missing.
@@ -65,7 +67,7 @@ def paired(runs: pd.DataFrame) -> pd.DataFrame:
     if missing := [name for name in NEEDED if name not in runs]:
         raise ValueError(f"ladder: the runs lack {', '.join(missing)}. They need the columns {', '.join(NEEDED)}.")
     rows = [row for _, rung in runs.groupby(RUNG, sort=False) for row in _paired(rung)]
-    found = pd.DataFrame(rows, columns=[*COLUMNS, "seconds"])
+    found = pd.DataFrame(rows, columns=[*COLUMNS, SHARES, "seconds"])
     return found.sort_values(["technique", "parameters", "tokens_per_parameter"], ignore_index=True)
 
 
@@ -94,8 +96,17 @@ def _arms_of(rung: pd.DataFrame, all_names: Mapping[str, frozenset[str]]) -> pd.
     told = [differs[str(names)] or ("", True) for names in kept["techniques"]]
     parameters = float(rung.loc[rung["techniques"] == base, "parameters"].median())
     out = kept[["tokens", "seed", "bpb", "seconds"]].assign(bytes=kept.get("bytes", np.nan), trained=kept.get("trained", True))
+    out = out.assign(shares_training=_shares(kept, rung[rung["techniques"] == base]))
     out = out.assign(technique=[t for t, _ in told], on=[on for _, on in told], scale=_scale(parameters))
     return out.assign(parameters=parameters, tokens_per_parameter=kept["tokens"].astype(float) / parameters)[ARMS]
+
+
+def _shares(runs: pd.DataFrame, base: pd.DataFrame) -> list[bool]:
+    """Whether each run has the training of the base's run with its seed."""
+    if "training" not in runs:
+        return [False] * len(runs)
+    own = dict(zip(base["seed"], base["training"], strict=True))
+    return [bool(t) and own.get(seed) == t for seed, t in zip(runs["seed"], runs["training"], strict=True)]
 
 
 def _difference(arm: Collection[str], base: Collection[str]) -> tuple[str, bool] | None:
@@ -117,9 +128,9 @@ def _paired(rung: pd.DataFrame) -> Iterator[tuple[object, ...]]:
         delta = (1.0 if on else -1.0) * (runs.loc[both, "bpb"] - own.loc[both, "bpb"]).to_numpy(float)
         se = float(delta.std(ddof=1) / np.sqrt(len(both))) if len(both) > 1 else np.nan
         seconds = float(runs["seconds"].median() + own["seconds"].median())
-        place = part.iloc[0]
+        place, shares = part.iloc[0], bool(runs[SHARES].all()) if SHARES in runs else False
         where = (place["scale"], float(place["parameters"]), float(place["tokens_per_parameter"]))
-        yield technique, *where, float(delta.mean()), se, len(both), seconds
+        yield technique, *where, float(delta.mean()), se, len(both), shares, seconds
 
 
 def _scale(parameters: float) -> str:

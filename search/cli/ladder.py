@@ -29,7 +29,7 @@ from golflab.search.cli.arguments import (
     out,
     took,
 )
-from golflab.search.cli.searches import conclude, watched
+from golflab.search.cli.results import conclude, watched
 from golflab.search.terminal import show
 from golflab.search.terminal.plain import say
 

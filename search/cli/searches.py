@@ -37,7 +37,7 @@ from golflab.search.cli.arguments import (
     err,
     out,
 )
-from golflab.search.cli.results import write_report
+from golflab.search.cli.results import conclude, watched
 from golflab.search.terminal import show
 from golflab.search.terminal.plain import say
 
@@ -203,29 +203,6 @@ def resume(
         return
     work = lambda watcher: start.go_on(options, watcher, failed=failed, trust=trust)
     conclude(watched(options, work), as_json, options.storage)
-
-
-def watched(options: Any, work: Any, trials: int | None = None) -> Any:
-    """Do ``work`` while a live table on stderr shows the experiment's trials."""
-    from golflab.search.terminal.live_table import LiveTable
-
-    with LiveTable(options.recipe(), trials or options.trials) as watcher:
-        return work(watcher)
-
-
-def conclude(result: Any, as_json: bool, storage: str | None = None) -> None:
-    """Print how a search ended, and write its report."""
-    from golflab.search.upkeep.status import status_of
-
-    show.status(err, status_of(result.folder, storage))
-    if not result.finished:
-        raise SystemExit(130)
-    if result.best is None:
-        none = "Nothing completed fits the byte limit." if result.counts["complete"] else "No trial completed within the limit."
-        err.print(none, style="red")
-    write_report(result.folder, as_json)
-    if result.counts["complete"] == 0 and result.counts["failed"]:
-        raise SystemExit(1)
 
 
 @app.command()
