@@ -41,8 +41,8 @@ def arms(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         technique (empty for what the others are compared with); on, whether the run has it; scale, parameters and
         tokens_per_parameter of the rung; tokens; seed; bpb; trained, whether the experiment trained it; shares_training,
-        whether its weights are those of what it is compared with; seconds of its training; bytes of the artifact. Indexed as the
-        table.
+        whether its weights are those of what it is compared with; seconds of its training; bytes of the artifact. Indexed as
+        the table.
     """
     done = table[(table["state"] == "complete") & table["bpb"].notna()]
     all_names = {str(names): frozenset(str(names).split()) for names in done["techniques"].drop_duplicates()}
