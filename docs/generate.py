@@ -1,7 +1,7 @@
 """Pages of the documentation that are generated: a hook of mkdocs (see mkdocs.yml).
 
 `techniques.md` comes from the technique classes, `api.md` from the names that `import golflab` offers, and the reports of the
-worked examples from their records. To write the two reports without the site:
+worked examples and of the real ladders from their records. To write only the reports:
 
     python docs/generate.py FOLDER
 """
@@ -18,6 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = {"seeds/report.html": "seeds/search.jsonl", "ablation/screen.html": "ablation/screen.jsonl"}
+LADDERS = ROOT / "docs" / "ladder"  # each ….csv.gz in it becomes ladder/….html
 SCREEN = ROOT / "docs" / "ablation" / "screen.jsonl"
 TITLES = {
     "data": "Data: which text is trained on, in which order",
@@ -107,6 +108,9 @@ def api_page() -> str:
 
 def write_examples(folder: Path) -> dict[str, Path]:
     """Write the reports of the worked examples from their records: name -> file."""
+    import pandas as pd
+
+    from golflab.analysis.report.page import ladder_page
     from golflab.analysis.report.report import report
 
     written = {}
@@ -114,6 +118,12 @@ def write_examples(folder: Path) -> dict[str, Path]:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         written[name] = report(ROOT / "docs" / records).html(path)
+    for records in sorted(LADDERS.glob("*.csv.gz")):
+        name = f"ladder/{records.name.removesuffix('.csv.gz')}.html"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        runs = pd.read_csv(records, keep_default_na=False, na_values=dict.fromkeys(("se_documents", "seconds", "bytes"), ""))
+        (folder / name).write_text(ladder_page(records.name.removesuffix(".csv.gz"), runs))
+        written[name] = folder / name
     return written
 
 

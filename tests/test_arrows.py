@@ -82,7 +82,7 @@ ARROWS = {
     ),
     "search.design": (
         "model.slots model.system model.technique model.recipe model.data spaces model.compression model.training model.ways "
-        "search.ledger model.run search.engine search.experiment"
+        "search.ledger model.record model.run search.engine search.experiment"
     ),
     "search.upkeep": ("model.system model.recipe model.record search.ledger search.engine search.experiment search.terminal"),
 }

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")])
 FOLDERS = ("analysis", "benchmarks", "docs", "examples", "golflab", "model", "search", "spaces", "tests")
 MADE = {"docs/techniques.md", "docs/api.md", "docs/seeds/report.html", "docs/ablation/screen.html"}  # by docs/generate.py
+MADE |= {f"docs/ladder/{path.name.removesuffix('.csv.gz')}.html" for path in ROOT.glob("docs/ladder/*.csv.gz")}
 
 
 @pytest.fixture(scope="module")

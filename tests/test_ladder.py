@@ -11,6 +11,7 @@ from golflab.analysis.ladder.check import against, held_out
 from golflab.analysis.ladder.forecast import fit, predict, verdicts
 from golflab.analysis.ladder.hierarchy import MIDDLE, Hierarchy, levy
 from golflab.analysis.ladder.noise import checked, variances
+from golflab.analysis.ladder.tails import CHANCES, LOG_SIZES, _sweeps
 
 RATES = {"mixed": rates(study("mixed", 6, draws=100)), "null": rates(study("null", 4, draws=100))}
 
@@ -115,6 +116,25 @@ def test_noise_is_drawn_towards_what_is_usual_on_the_rung():
     assert found[:60].std() / found[:60].mean() < 0.25  # of the sample variances themselves it is 1
 
 
+def test_noise_of_what_shares_its_training_does_not_hide_that_of_the_rest():
+    """Seen in a real ladder: with one prior for both, the spread between two seeds was believed as it came."""
+    rng, rows = np.random.default_rng(0), []
+    for k in range(80):
+        quiet = k % 4 == 0
+        draws = rng.normal(0, 0.0001 if quiet else 0.01, 2)
+        rows.append((f"t{k}", "nano", 45e3, 5.0, draws.mean(), draws.std(ddof=1) / 2**0.5, 2, quiet))
+    columns = ["technique", "scale", "parameters", "tokens_per_parameter", "delta_bpb", "se", "replicates", "shares_training"]
+    told = pd.DataFrame(rows, columns=columns)
+    apart, quiet = np.sqrt(variances(checked(told)) * 2), told["shares_training"].to_numpy()
+    assert np.median(apart[~quiet]) == pytest.approx(0.01, rel=0.2)
+    assert apart[~quiet].std() < 0.2 * apart[~quiet].mean()
+    assert np.median(apart[quiet]) == pytest.approx(0.0001, rel=0.5)
+    mixed = np.sqrt(variances(checked(told.drop(columns="shares_training"))) * 2)
+    assert mixed[~quiet].std() > 2 * apart[~quiet].std()
+    one = told.assign(se=told["se"].where(~quiet), replicates=np.where(quiet, 1, 2))  # no quiet row is known
+    assert np.isfinite(variances(checked(one))).all()
+
+
 def test_a_row_without_an_error_gets_the_usual_one():
     rows = table({"a": lambda x, z: 0.0, "b": lambda x, z: 0.0}, se=0.002, replicates=4)
     rows.loc[0, ["se", "replicates"]] = [np.nan, 1]
@@ -196,34 +216,101 @@ def test_rungs_of_the_worlds_are_a_ladder():
 
 def test_a_rung_is_held_out_and_predicted_from_the_others():
     laws = {f"t{k}": lambda x, z, k=k: 0.01 * (k - 2) for k in range(5)}
-    told, summary = held_out(table(laws, se=0.0005))
+    told, summary = held_out(table(laws, se=0.0005), draws=60)
     assert np.allclose(told.set_index("technique")["measured"].sort_index(), [0.01 * (k - 2) for k in range(5)])
     summary = summary.set_index("way")
-    assert summary.loc["ladder", "coverage"] == 1.0
+    assert summary.loc["ladder", "coverage_90"] == 1.0
     assert summary.loc["ladder", "rank_correlation"] > 0.9
     assert summary.loc["largest rung", "error"] < 1e-9  # constant, and told without noise
-    assert np.isnan(summary.loc["smallest rung", "coverage"])
-    with pytest.raises(ValueError, match="three rungs"):
+    assert np.isnan(summary.loc["smallest rung", "coverage_90"])
+    with pytest.raises(ValueError, match="two cheaper rungs"):
         held_out(table(laws)[lambda t: t["tokens_per_parameter"] < 6])
+
+
+def test_another_rung_may_be_held_out_and_is_predicted_from_cheaper_ones_alone():
+    laws = {f"t{k}": lambda x, z, k=k: 0.01 * (k - 2) for k in range(5)}
+    rows = table(laws, se=0.0005)
+    dear = (rows["parameters"] > 1e5) & (rows["tokens_per_parameter"] > 5)
+    rows.loc[dear, "delta_bpb"] = 5.0  # whatever is dearer must not be looked at
+    told, _ = held_out(rows, parameters=45e3, tokens_per_parameter=80, draws=60)
+    assert np.allclose(told["measured"].abs().max(), 0.02)
+    assert told["rungs"].eq(3).all()
+    with pytest.raises(ValueError, match="There are: 45,000 × 5, 45,000 × 20"):
+        held_out(rows, parameters=45e3, tokens_per_parameter=7)
+
+
+def test_intervals_for_a_measured_number_hold_its_own_error():
+    """A quiet ladder and a noisy measurement: without the measurement's error, the intervals would be far too narrow."""
+    laws = {f"t{k}": lambda x, z, k=k: 0.01 * (k - 2) for k in range(5)}
+    rows = table(laws, se=0.0003, replicates=8)
+    top = (rows["parameters"] > 1e5) & (rows["tokens_per_parameter"] == 80)
+    rows.loc[top, "se"] = 0.02
+    told, summary = held_out(rows, draws=60)
+    half = (told["high_90"] - told["low_90"]) / 2
+    assert (half > 1.5 * told["measured_se"]).all()
+    assert (told["high"] - told["low"] < told["high_90"] - told["low_90"]).all()  # the true effect is known better
+    assert summary.set_index("way").loc["ladder", "error_of_truth"] == pytest.approx(0.8 * told["measured_se"].mean(), rel=0.01)
 
 
 def test_naive_ways_lose_their_sign_where_effects_turn():
     laws = {f"t{k}": lambda x, z, k=k: 0.004 * (k - 2.5) * (x - np.log(10)) for k in range(6)}
-    summary = held_out(table(laws, se=0.0005))[1].set_index("way")
+    summary = held_out(table(laws, se=0.0005), draws=60)[1].set_index("way")
     assert summary.loc["smallest rung", "signs"] == 0.0
     assert summary.loc["ladder", "signs"] == 1.0
-    assert summary.loc["ladder", "signs_low"] < 0.6
+    assert summary.loc["ladder", "clear_signs"] == 1.0
+    assert summary.loc["ladder", "signs_low"] == pytest.approx(0.610, abs=1e-3)  # Wilson's, for 6 of 6
+    assert summary.loc["ladder", "rank_low"] > 0.5 > -0.5 > summary.loc["smallest rung", "rank_high"]
 
 
 def test_predictions_are_compared_with_what_was_published():
     laws = {f"t{k}": lambda x, z, k=k: 0.01 * (k - 2) for k in range(5)}
-    published = pd.DataFrame({"technique": ["t0", "t0", "t4", "other"], "delta_bpb": [-0.02, -0.018, 0.02, 1.0]})
-    told, summary = against(predict(fit(table(laws, se=0.0005))), published)
+    published = pd.DataFrame({"technique": ["t0", "t4", "other"], "delta_bpb": [-0.019, 0.02, 1.0], "se": [0.001, 0.002, 0.1]})
+    ladder = fit(table(laws, se=0.0005), draws=50)
+    told, summary = against(ladder, published)
     assert told["technique"].tolist() == ["t0", "t4"]
-    assert told["measured_se"].iloc[0] == pytest.approx(0.001)
+    assert told["measured_se"].tolist() == [0.001, 0.002]
     assert summary["signs"].tolist() == [1.0, 1.0, 1.0]
     with pytest.raises(ValueError, match="no technique"):
-        against(predict(fit(table(laws))), published.tail(1))
+        against(ladder, published.tail(1))
+    with pytest.raises(ValueError, match="one row a technique"):
+        against(ladder, pd.concat([published, published]))
+
+
+# ---------------------------------------------------------------------- heavy tails
+
+
+def test_one_huge_technique_does_not_blur_the_others():
+    """Seen in a real ladder: 0.26 after 28 steps of one technique made every other prediction as wide as the prior."""
+    laws = {f"t{k}": lambda x, z, k=k: 0.002 * (k - 4) for k in range(9)}
+    huge = {"huge": lambda x, z: 0.26 - 0.2 * (x - np.log(5))}
+    told = {
+        name: predict(fit(table(which, se=0.001), draws=100)).set_index("technique")
+        for name, which in (("without", laws), ("with", laws | huge))
+    }
+    width = {name: (rows["high"] - rows["low"]).drop("huge", errors="ignore").median() for name, rows in told.items()}
+    assert width["with"] < 1.6 * width["without"]
+    assert told["with"].loc["huge", "low"] > -0.1  # 0 ± 0.03 before anything is measured, its own deviation included
+
+
+def test_sizes_are_drawn_from_their_posterior():
+    """One technique of one row: every size's probability is known by hand."""
+    delta, variance = np.array([0.05]), np.array([1e-6])
+    model = Hierarchy(np.array([0]), np.zeros((1, 2)), delta, variance, np.array([0]), np.zeros(2))
+    steps = _sweeps(model, MIDDLE, np.array([2]), 4000, np.random.default_rng(0))[:, 0]
+    spread = np.exp(2 * LOG_SIZES) * model.own(MIDDLE)[0, 0] + 0.01**2 + 1e-6
+    chance = CHANCES * np.exp(-0.5 * delta[0] ** 2 / spread) / np.sqrt(spread)
+    assert np.abs(np.bincount(steps, minlength=len(CHANCES)) / 4000 - chance / chance.sum()).max() < 0.03
+
+
+def test_a_changed_size_changes_the_precision_as_inverting_anew_would():
+    model = fit(table({f"t{k}": lambda x, z, k=k: 0.003 * k for k in range(4)}), draws=20).model
+    step = np.full(4, 2)
+    once = _sweeps(model, MIDDLE, step, 6, np.random.default_rng(2))
+    parts = [step]
+    generator = np.random.default_rng(2)
+    for _ in range(6):
+        parts.append(_sweeps(model, MIDDLE, parts[-1], 1, generator)[0])
+    assert np.array_equal(once, np.array(parts[1:]))
 
 
 def test_the_steep_slope_of_very_short_runs_is_not_extrapolated():

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from golflab.analysis.evidence.published import at_full_scale
 from golflab.analysis.ladder.findings import json_rows, ladder_findings, ladder_in_words, ladder_text, shown
-from golflab.analysis.ladder.runs import candidates, differences
+from golflab.analysis.ladder.runs import arms, candidates, differences
 from golflab.analysis.report.sections_ladder import ladder_section, plot
 from golflab.search.cli import ladder as command
 from golflab.search.design.ladder import Pace, _training_pace, parameters, rungs
@@ -112,6 +113,20 @@ def test_a_run_with_a_seed_of_its_own_is_compared_with_none():
     assert (differences(alone)["replicates"] == 1).all()
 
 
+def test_what_shares_its_training_is_seen_by_its_training():
+    table = runs_table(seeds=2)
+    own = table.assign(training=table["techniques"] + table["seed"].astype(str) + table["condition"])
+    assert not differences(own)["shares_training"].any()
+    base = min(
+        set(table["techniques"]),
+        key=lambda name: sum(len(set(name.split()) ^ set(o.split())) for o in set(table["techniques"])),
+    )
+    smear = own["techniques"].str.contains("smear_gate")
+    own.loc[smear, "training"] = base + own["seed"].astype(str) + own["condition"]
+    told = differences(own).groupby("technique")["shares_training"].all()
+    assert told.to_dict() == {"smear_gate": True, "unet_skips": False}
+
+
 def test_candidates_are_what_ran_and_one_duration_longer():
     told = candidates(differences(runs_table()))
     assert sorted(told["tokens_per_parameter"].round()) == [5, 5, 20, 20, 80, 80]
@@ -129,10 +144,49 @@ def test_a_report_has_the_predictions_as_a_section_as_json_and_ladder_in_words()
     assert len(section["figures"]) == 1
     assert "Predicted at full scale, of 2 techniques" in ladder_in_words(told)
     assert shown(told)["verdict"].tolist() == told.predictions["verdict"].tolist()
-    published = pd.DataFrame({"technique": ["smear_gate"], "delta_bpb": [-0.004]})
-    names = [trace.name for trace in plot(told.model, published).data]
-    assert names.count("published") == 1
-    assert sum("parameters" in str(name) for name in names) == 4
+
+
+def test_the_plot_has_a_line_a_scale_the_shaded_way_and_published_effects_as_marks():
+    model = ladder_findings(runs_table()).model
+    published = pd.DataFrame({"technique": ["smear_gate"], "delta_bpb": [-0.004], "low": [-0.006], "high": [-0.001]})
+    traces = plot(model, published).data
+    assert sum("parameters" in str(trace.name) for trace in traces) == 4
+    shaded = [trace for trace in traces if trace.fill == "toself"]
+    assert [max(trace.x) for trace in shaded] == pytest.approx([270.0, 270.0])
+    (mark,) = [trace for trace in traces if trace.legendgroup == "published"]
+    assert (mark.x[0], mark.y[0]) == (pytest.approx(270.0), -0.004)
+    assert (mark.error_y.array[0], mark.error_y.arrayminus[0]) == (pytest.approx(0.003), pytest.approx(0.002))
+    assert mark.showlegend
+    shown_once = [trace.legendgroup for trace in traces if trace.showlegend]
+    assert sorted(shown_once) == sorted(set(shown_once))
+    for none in (None, published.iloc[:0], published.assign(technique="xsa")):
+        assert not [trace for trace in plot(model, none).data if trace.legendgroup == "published"]
+
+
+def test_the_section_tells_what_was_published_and_is_silent_where_nothing_was():
+    told = ladder_findings(runs_table())
+    section = ladder_section(told)
+    assert "A cross" in section["lead"]
+    (head,) = [table["head"] for table in section["tables"]]
+    assert "published, 95 %" in head
+    assert any("source(s)" in cell for row in section["tables"][0]["rows"] for cell in row)
+    bare = ladder_section(told, at_full_scale(["no_such_technique"]))
+    assert "A cross" not in bare["lead"]
+    assert "published, 95 %" not in bare["tables"][0]["head"]
+
+
+def test_a_rung_that_has_just_begun_is_compared_with_what_the_other_rungs_are():
+    """Seen in a real ladder: of two arms, the first was taken for the reference, and the rung got that arm's size."""
+    table = runs_table(seeds=1, noise=0.0)
+    wide = table["parameters"] == table["parameters"].max()
+    names = table.loc[~wide, "techniques"].unique()
+    base = min(names, key=lambda name: sum(len(set(name.split()) ^ set(other.split())) for other in names))
+    arm = next(name for name in names if "smear_gate" in name)
+    first = table[wide & table["techniques"].isin([arm, base])].sort_values("techniques", key=lambda t: t != arm)
+    first.loc[first["techniques"] == arm, "parameters"] += 1000  # a technique may bring parameters
+    told = arms(pd.concat([first, table[~wide]]))
+    assert set(told.loc[first.index, "technique"]) == {"", "smear_gate"}
+    assert (told.loc[first.index, "parameters"] == table["parameters"].max()).all()
 
 
 @pytest.mark.parametrize("width", [80, 160])

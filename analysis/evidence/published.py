@@ -7,6 +7,7 @@ table calls assumed: the entries' final scores scatter by 0.0007 bits per byte b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -124,9 +125,7 @@ def beside(contributions: pd.DataFrame) -> pd.DataFrame:
         ``unclear``; empty where nothing was measured).
     """
     contributions = contributions.astype({"technique": object})  # of a table without rows, too
-    told = summary(_about_any(contributions["technique"]))
-    told = told[(told["knob"] == "") & (told["instead_of"] == "") & (told["scale"] == "all")]
-    told = told.drop_duplicates("technique")  # of a technique with effects on score and cost, the first
+    told = _switched_on(_about_any(contributions["technique"]))
     names = {"delta_bpb": "published", "low": "published_low", "high": "published_high", "between": "published_between"}
     told = told[["technique", *names, "sources", "better"]].rename(columns=names)
     out = contributions[["technique", "delta_bpb", "low", "high"]].merge(told, on="technique", how="inner")
@@ -136,6 +135,34 @@ def beside(contributions: pd.DataFrame) -> pd.DataFrame:
     out["same_sign"] = pd.array(np.where(known, same, None), dtype="boolean")
     words = np.where(clear, np.where(same, "yes", "no"), "unclear")
     return out.assign(agreement=np.where(known, words, ""))
+
+
+def at_full_scale(names: Sequence[str]) -> pd.DataFrame:
+    """What entries published about switching techniques on at the challenge's scale.
+
+    Rows from smaller settings are left out. Rows that do not state their scale stay: entries are made for the challenge.
+
+    Args:
+        names: of techniques.
+
+    Returns:
+        a row for each technique about which something was published, in the order of ``names``: technique, delta_bpb, se, low,
+        high (95 %, of the mean over settings), between (standard deviation of the effect between settings), sources, better: as
+        in `summary`.
+    """
+    rows = _about_any(pd.Series(list(names), dtype=object))
+    told = _switched_on(rows[rows["scale"] != "smaller"])
+    order = {name: place for place, name in enumerate(names)}
+    told = told[told["technique"].isin(order)].sort_values("technique", key=lambda found: found.map(order))
+    kept = ["technique", "delta_bpb", "se", "low", "high", "between", "sources", "better"]
+    return told[kept].reset_index(drop=True)
+
+
+def _switched_on(rows: pd.DataFrame) -> pd.DataFrame:
+    """The summary's row about switching each technique on, over all scales."""
+    told = summary(rows)
+    told = told[(told["knob"] == "") & (told["instead_of"] == "") & (told["scale"] == "all")]
+    return told.drop_duplicates("technique")  # of a technique with effects on score and cost, the first
 
 
 def _about_any(names: pd.Series) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from golflab.analysis.ladder.forecast import FULL_EFFECT, FULL_PARAMETERS, FULL_TOKENS_PER_PARAMETER, coordinates
+from golflab.analysis.ladder.forecast import FULL_EFFECT, FULL_PARAMETERS, FULL_TOKENS_PER_PARAMETER, Ladder, coordinates
 from golflab.analysis.ladder.hierarchy import MIDDLE, SPREAD, Array, features, levy, own_and_common
 
 FIRST_SEEDS = 2  # one seed shows no spread, so a rung that is run at all gets two
@@ -78,6 +78,20 @@ def allocate(
     z = float(stats.norm.ppf(0.5 + level / 2))
     quiet = z * model.variance(seeds, noise=1e-3) ** 0.5
     return Allocation(rungs.assign(seeds=seeds), z * model.variance(seeds) ** 0.5, quiet, float(prices @ (seeds - have)))
+
+
+def measured_noise(ladder: Ladder, rungs: pd.DataFrame) -> Array:
+    """(rungs,) standard deviation of one seed's difference: the median technique's on the rung that ran nearest to each.
+
+    Args:
+        ladder: of `golflab.analysis.ladder.forecast.fit`.
+        rungs: parameters, tokens_per_parameter.
+    """
+    table = ladder.differences
+    one = (table["variance"] * table["replicates"]).groupby(table["rung"]).median()
+    known = table.drop_duplicates("rung").set_index("rung").loc[one.index]
+    gaps = np.abs(coordinates(rungs)[:, None] - coordinates(known)[None]).sum(axis=2)
+    return np.asarray(np.sqrt(one.to_numpy(float)[gaps.argmin(axis=1)]))
 
 
 def _greedy(model: _Expected, prices: Array, have: NDArray[np.int64], budget: float) -> NDArray[np.int64]:

@@ -35,7 +35,15 @@ def ladder_findings(table: pd.DataFrame) -> LadderFindings | None:
     told = table.attrs.get("experiment", {})
     if told.get("design", told.get("options", {}).get("design")) != "ladder":
         return None
-    found = differences(table)
+    return findings_of(differences(table))
+
+
+def findings_of(found: pd.DataFrame) -> LadderFindings | None:
+    """Fit a ladder to paired differences; None where they are too few for an error.
+
+    Args:
+        found: of `golflab.analysis.ladder.runs.paired`.
+    """
     if not found["se"].notna().any() or found[["parameters", "tokens_per_parameter"]].drop_duplicates().shape[0] < 2:
         return None
     model = fit(found)

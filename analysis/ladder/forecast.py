@@ -9,13 +9,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from golflab.analysis.ladder.hierarchy import DRAWS, NEW, TREND, Array, Hierarchy, Posterior
+from golflab.analysis.ladder.hierarchy import DRAWS, FULL, NEW, TREND, Array, Hierarchy, Posterior
 from golflab.analysis.ladder.noise import RUNG, checked, variances
+from golflab.analysis.ladder.tails import joint_draws
 
 SURE = 0.95  # a verdict is given where the model gives it this probability at least
 VERDICTS = ("persists", "grows", "fades", "flips", "cannot tell")
 # The challenge: what its better entries have, and what they see in ten minutes of eight GPUs.
 FULL_PARAMETERS, FULL_TOKENS_PER_PARAMETER = 27e6, 270.0
+CHALLENGE = np.log([FULL_TOKENS_PER_PARAMETER, FULL_PARAMETERS])
 # Prior standard deviation of an effect at the challenge's scale, bits per byte: more than 80 of 100 published effects are
 # smaller. Without it, the steep slopes of very short runs would be extrapolated to effects of half a bit.
 FULL_EFFECT = 0.03
@@ -44,7 +46,7 @@ class Ladder:
         differences: the rows it was fitted to, with ``variance`` and ``rung`` (its number).
         names: techniques, in the order of all arrays.
         model: with its data.
-        thetas: draws of the model's numbers, see `golflab.analysis.ladder.hierarchy`.
+        thetas: (draws, 9 + techniques) draws of the model's numbers: θ of `golflab.analysis.ladder.hierarchy`, and log s.
         full: (2,) log tokens per parameter and log parameters that are predicted.
     """
 
@@ -64,7 +66,8 @@ class Ladder:
         """The ladder's middle, full scale, then these points: (2 + p) points of every technique."""
         extra = np.zeros((0, 2)) if points is None else points
         where = np.vstack([self.model.middle, self.full, extra])
-        return self.model.posterior(self.thetas, where, np.array([TREND, NEW, *self.at(extra)]), len(self.names))
+        target = FULL if np.allclose(self.full, CHALLENGE) else NEW
+        return self.model.posterior(self.thetas, where, np.array([TREND, target, *self.at(extra)]), len(self.names))
 
 
 def fit(
@@ -96,17 +99,17 @@ def fit(
     table["rung"] = numbered.ravel()
     names, numbers = np.unique(table["technique"].to_numpy(str), return_inverse=True)
     middle = np.log(rungs[:, ::-1]).mean(axis=0)
-    count, challenge = len(names), np.log([FULL_TOKENS_PER_PARAMETER, FULL_PARAMETERS])
+    count = len(names)
     model = Hierarchy(  # the prior about full scale enters as one more measurement of every technique: 0 ± FULL_EFFECT
         np.append(numbers, np.arange(count)),
-        np.vstack([coordinates(table), np.tile(challenge, (count, 1))]),
+        np.vstack([coordinates(table), np.tile(CHALLENGE, (count, 1))]),
         np.append(table["delta_bpb"].to_numpy(float), np.zeros(count)),
         np.append(table["variance"].to_numpy(float), np.full(count, FULL_EFFECT**2)),
-        np.append(table["rung"].to_numpy(int), len(rungs) + np.arange(count)),
+        np.append(table["rung"].to_numpy(int), np.full(count, FULL)),
         middle,
     )
     full = np.log([tokens_per_parameter, parameters])
-    return Ladder(table, tuple(map(str, names)), model, model.draws(draws, seed), full)
+    return Ladder(table, tuple(map(str, names)), model, joint_draws(model, count, draws, seed), full)
 
 
 def predict(ladder: Ladder, *, level: float = 0.9) -> pd.DataFrame:

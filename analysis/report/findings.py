@@ -64,8 +64,13 @@ class Findings:
 
     @cached_property
     def published(self) -> pd.DataFrame:
-        """What entries published about the techniques that varied, beside what was measured; may be empty."""
-        return beside(self.contributions)
+        """What entries published about the techniques that varied, beside what was measured; may be empty.
+
+        A ladder has runs of several scales. Beside its techniques stand the effects that it predicts at full scale.
+        """
+        if self.ladder is None:
+            return beside(self.contributions)
+        return beside(self.ladder.predictions.rename(columns={"delta_full": "delta_bpb"}))
 
     @cached_property
     def expected(self) -> pd.DataFrame:

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from golflab.analysis.ladder.findings import LadderFindings, findings_of, ladder_in_words
+from golflab.analysis.ladder.runs import paired
 from golflab.analysis.report import sections_effects as effects
 from golflab.analysis.report import sections_runs as runs
 from golflab.analysis.report.findings import Findings
@@ -43,6 +46,23 @@ def render(name: str, sentences: list[str], cards: list[tuple[str, str, str]], s
     )
 
 
+def ladder_page(name: str, runs: pd.DataFrame) -> str:
+    """The page of a ladder from a table of its runs, as `golflab.analysis.ladder.runs.arms` makes it or a file keeps it.
+
+    Raises:
+        ValueError: the runs are too few for an error.
+    """
+    found = findings_of(paired(runs))
+    if found is None:
+        raise ValueError(f"{name}: a ladder's page needs two rungs, and one of them with two seeds.")
+    trained = runs[runs["trained"].astype(bool)]
+    rungs = runs.drop_duplicates(["parameters", "tokens_per_parameter"])
+    sentences = [f"{len(runs)} runs on {len(rungs)} rungs completed.", ladder_in_words(found)]
+    return render(
+        name, sentences, [_verdicts(found), _trainings(len(trained), float(trained["seconds"].sum()))], [ladder_section(found)]
+    )
+
+
 def bundle() -> str:
     """JavaScript that draws scatter, bar and pie charts, without a network.
 
@@ -67,16 +87,18 @@ def _cards(findings: Findings) -> list[tuple[str, str, str]]:
         real = int(((clear["q_bh"] <= 0.05) & ((clear["low"] > 0) | (clear["high"] < 0))).sum())
         cards.append(("clear effects", f"{real} of {len(clear)}", "techniques, at 5 % false discovery"))
     else:
-        sure = int((findings.ladder.predictions["verdict"] != "cannot tell").sum())
-        cards.append(("verdicts", f"{sure} of {len(findings.ladder.predictions)}", "techniques, at 95 % probability"))
-    cards.append(
-        (
-            "trainings",
-            f"{findings.counts['trained']}",
-            f"{seconds / 3600:.1f} h of training" if seconds >= 5400 else f"{seconds / 60:.0f} min of training",
-        )
-    )
-    return cards
+        cards.append(_verdicts(findings.ladder))
+    return [*cards, _trainings(findings.counts["trained"], seconds)]
+
+
+def _verdicts(found: LadderFindings) -> tuple[str, str, str]:
+    sure = int((found.predictions["verdict"] != "cannot tell").sum())
+    return "verdicts", f"{sure} of {len(found.predictions)}", "techniques, at 95 % probability"
+
+
+def _trainings(count: int, seconds: float) -> tuple[str, str, str]:
+    took = f"{seconds / 3600:.1f} h of training" if seconds >= 5400 else f"{seconds / 60:.0f} min of training"
+    return "trainings", f"{count}", took
 
 
 def _sections(findings: Findings) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -80,3 +81,37 @@ Budget = Annotated[
 Trials = Annotated[int | None, typer.Option(help="Trials in all.")]
 
 out, err = PlainConsole(), PlainConsole(stderr=True)
+
+
+def took(seconds: float) -> str:
+    """A length of time in minutes, or in hours where it is long."""
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def clock_seconds(budget: str | None) -> float:
+    """Seconds of a ladder's budget; infinite without one.
+
+    Raises:
+        ValueError: it limits something other than time.
+    """
+    from golflab.search.engine.standing import Budget as Bound
+
+    bound = Bound.parse(budget or "")
+    if budget and (math.isinf(bound.seconds) or math.isfinite(bound.trainings) or math.isfinite(bound.gpu_seconds)):
+        raise ValueError(f"budget={budget!r}: the budget of a ladder is a time, like 2h or 90m.")
+    return bound.seconds
+
+
+def numbers(text: str) -> list[float]:
+    """Durations from the command line.
+
+    Raises:
+        ValueError: one is no number above 0.
+    """
+    try:
+        found = [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        found = []
+    if not found or min(found) <= 0:
+        raise ValueError(f"durations={text!r} must be numbers above 0, joined by commas, like 5,20,80.")
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,18 +23,24 @@ from golflab.search.cli.arguments import (
     Processes,
     Runs,
     Seed,
+    clock_seconds,
     err,
+    numbers,
     out,
+    took,
 )
-from golflab.search.cli.searches import conclude, watched
+from golflab.search.cli.results import conclude, watched
 from golflab.search.terminal import show
 from golflab.search.terminal.plain import say
 
 if TYPE_CHECKING:  # these take a second to import, which no other command should wait for
     from golflab.analysis.ladder.allocation import Allocation
+    from golflab.model.recipe import Recipe
     from golflab.search.design.ladder import Pace, Rung, Rungs
+    from golflab.search.experiment.options import Options
 
 app = typer.Typer()
+DESIGN = "ladder"
 
 
 @dataclass(frozen=True)
@@ -43,73 +50,79 @@ class Plan:
     Attributes:
         preset: its name.
         found: the rungs.
+        pace: of each scale.
         allocation: seeds by rung and the expected intervals.
         workers: runs at the same time.
+        before: what the plan of the experiment holds already.
     """
 
     preset: str
     found: Rungs
+    pace: dict[str, Pace]
     allocation: Allocation
     workers: int
+    before: tuple[Recipe, ...] = ()
 
     @property
     def seeds(self) -> list[int]:
         """By rung."""
         return [int(count) for count in self.allocation.rungs["seeds"]]
 
-    def json(self) -> dict[str, Any]:
-        """The plan as one JSON object."""
-        from golflab.search.design.ladder import NOISE
+    def recipes(self) -> list[Recipe]:
+        """What is to be run that the experiment does not have yet."""
+        known = {recipe.hash for recipe in self.before}
+        return [recipe for recipe in self.found.recipes(self.seeds) if recipe.hash not in known]
 
-        rows = self.allocation.rungs
-        names = ["scale", "parameters", "tokens_per_parameter", "tokens", "seeds", "arms", "trainings", "seconds"]
-        return {
-            "preset": self.preset,
-            "techniques": list(self.found.techniques),
-            "runs": int((rows["seeds"] * rows["arms"]).sum()),
-            "trainings": int((rows["seeds"] * rows["trainings"]).sum()),
-            "seconds": self.allocation.seconds,
-            "workers": self.workers,
-            "rungs": rows[names].to_dict("records"),
-            "half_width": self._widths(),
-            "noise": NOISE,
-            "notes": list(self.found.notes),
-        }
+    def json(self) -> dict[str, Any]:
+        """The plan as one JSON object; runs, trainings and seconds are those that are new."""
+        rungs = [self._row(rung, seeds) for rung, seeds in zip(self.found.rungs, self.seeds, strict=True)]
+        told = {"preset": self.preset, "techniques": list(self.found.techniques)}
+        told |= {name: sum(row[name] for row in rungs) for name in ("runs", "trainings", "seconds")}
+        told |= {"workers": self.workers, "rungs": rungs, "half_width": self._widths()}
+        noise = sorted(set(self.allocation.rungs["noise"]))
+        return told | {"noise": noise[0] if len(noise) == 1 else noise, "notes": list(self.found.notes)}
+
+    def _row(self, rung: Rung, seeds: int) -> dict[str, Any]:
+        """One rung."""
+        from golflab.search.design.ladder import parameters
+        from golflab.search.ledger.problem import training_key
+
+        known = {recipe.hash for recipe in self.before}
+        new = [recipe for recipe in rung.runs(seeds) if recipe.hash not in known]
+        told = {"scale": rung.scale, "parameters": parameters(rung), "tokens_per_parameter": rung.tokens_per_parameter}
+        told |= {"tokens": rung.base.schedule.tokens, "seeds": seeds, "arms": len(rung.arms), "runs": len(new)}
+        trainings = len({training_key(recipe) for recipe in new})
+        return told | {"trainings": trainings, "seconds": rung.price(self.pace[rung.scale], new)}
 
     def text(self, console: Any) -> None:
         """Print the plan to a `rich` console."""
         told = self.json()
-        columns = dict.fromkeys(
-            ("scale", "parameters", "tokens per parameter", "seeds", "runs", "trainings", "minutes"), "right"
-        )
+        names = ("scale", "parameters", "tokens per parameter", "seeds", "runs", "trainings", "minutes")
         rows = [
-            [
-                row["scale"],
-                f"{row['parameters']:,}",
-                f"{row['tokens_per_parameter']:g}",
-                str(row["seeds"]),
-                str(row["seeds"] * row["arms"]),
-                str(row["seeds"] * row["trainings"]),
-                f"{row['seeds'] * row['seconds'] / 60:.0f}",
-            ]
+            [row["scale"], f"{row['parameters']:,}", f"{row['tokens_per_parameter']:g}"]
+            + [str(row[name]) for name in ("seeds", "runs", "trainings")]
+            + [f"{row['seconds'] / 60:.0f}"]
             for row in told["rungs"]
         ]
-        console.print(show.table(f"Plan: a ladder of {self.preset}, {len(told['techniques'])} techniques", columns, rows))
-        minutes = told["seconds"] / 60 / self.workers
-        took = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
-        wide = sorted(set(told["half_width"].values()))
-        say(
-            console,
-            f"{told['runs']} runs, {told['trainings']} of them trainings: about {took} on {self.workers} worker(s).",
-        )
-        say(
-            console,
-            "Expected 90 % prediction interval at full scale: "
-            + "; ".join(f"± {w:.4f} for {', '.join(n for n, v in told['half_width'].items() if v == w)}" for w in wide)
-            + f". It is worked out before any run, from a noise of {told['noise']:g} bits per byte a seed.",
-        )
+        more = ", extended" if self.before else ""
+        title = f"Plan: a ladder of {self.preset}{more}, {len(told['techniques'])} techniques"
+        console.print(show.table(title, dict.fromkeys(names, "right"), rows))
+        runs = f"{told['runs']} {'new ' if self.before else ''}runs, {told['trainings']} of them trainings"
+        say(console, f"{runs}: about {took(told['seconds'] / self.workers)} on {self.workers} worker(s).")
+        self._say_widths(console, told)
         for note in told["notes"]:
             say(console, f"Note: {note}")
+
+    def _say_widths(self, console: Any, told: dict[str, Any]) -> None:
+        wide = sorted(set(told["half_width"].values()))
+        noise = told["noise"]
+        basis = (
+            f"It is worked out before any run, from a noise of {noise:g} bits per byte a seed."
+            if isinstance(noise, float)
+            else f"It is worked out from what ran: a seed's noise is {noise[0]:.2g} to {noise[-1]:.2g} bits per byte, by rung."
+        )
+        shares = "; ".join(f"± {w:.4f} for {', '.join(n for n, v in told['half_width'].items() if v == w)}" for w in wide)
+        say(console, f"Expected 90 % prediction interval at full scale: {shares}. {basis}")
 
     def _widths(self) -> dict[str, float]:
         """Half of each technique's expected prediction interval."""
@@ -128,38 +141,52 @@ def _sharing(rung: Rung) -> set[str]:
     return {name for name, recipe in rung.arms.items() if name and training_key(recipe) == own}
 
 
-def plan(preset: str, found: Rungs, pace: dict[str, Pace], budget: float, workers: int) -> Plan:
+def plan(
+    preset: str,
+    found: Rungs,
+    pace: dict[str, Pace],
+    budget: float,
+    workers: int,
+    before: Sequence[Recipe] = (),
+    told: Any = None,
+) -> Plan:
     """Choose the seeds on every rung.
 
     Args:
         preset: its name.
         found: of `golflab.search.design.ladder.rungs`.
         pace: of each scale.
-        budget: seconds on the clock; infinite gives every rung two seeds.
+        budget: seconds on the clock, for what is new; infinite gives every rung two seeds.
         workers: runs at the same time.
+        before: what has run or will run in any case.
+        told: `golflab.analysis.ladder.findings.LadderFindings` of what ran. Its noise and its model's numbers are then used in
+            place of those that are assumed before any run.
 
     Raises:
         ValueError: the budget is too small.
     """
+    import numpy as np
     import pandas as pd
 
-    from golflab.analysis.ladder.allocation import allocate
+    from golflab.analysis.ladder.allocation import allocate, measured_noise
+    from golflab.search.design.extend import seeds_done
     from golflab.search.design.ladder import NOISE, parameters
 
     rows = [
         {
-            "scale": rung.scale,
             "parameters": parameters(rung),
             "tokens_per_parameter": rung.tokens_per_parameter,
-            "tokens": rung.base.schedule.tokens,
-            "arms": len(rung.arms),
-            "trainings": rung.trainings,
             "seconds": rung.seconds(pace[rung.scale]),
             "noise": NOISE,
         }
         for rung in found.rungs
     ]
-    return Plan(preset, found, allocate(pd.DataFrame(rows), None if math.isinf(budget) else budget * workers), workers)
+    table, done = pd.DataFrame(rows), np.array(seeds_done(found, before))
+    if told is not None:
+        table["noise"] = measured_noise(told.model, table)
+    seconds = None if math.isinf(budget) else budget * workers
+    thetas = None if told is None else told.model.thetas
+    return Plan(preset, found, pace, allocate(table, seconds, done=done, thetas=thetas), workers, tuple(before))
 
 
 @app.command()
@@ -188,16 +215,18 @@ def ladder(
     """Measure techniques on several scales and durations, and predict what each is worth at full scale."""
     from golflab.search.design import ladder as designs
     from golflab.search.engine.cluster import cores
-    from golflab.search.engine.standing import Budget as Bound
     from golflab.search.experiment import start as sweep
     from golflab.search.experiment.checks import free_name
-    from golflab.search.experiment.identity import absolute
 
     asked = [part.strip() for part in scales.split(",") if part.strip()]
     found = designs.rungs(
-        preset, asked, _numbers(durations), technique or (), corpus=corpus, seed=seed, allow_overlap=allow_overlap or None
+        preset, asked, numbers(durations), technique or (), corpus=corpus, seed=seed, allow_overlap=allow_overlap or None
     )
-    bound = Bound.parse(budget or "").seconds
+    bound = clock_seconds(budget)
+    if name and (runs / name / "experiment.json").exists():
+        moved = {"address": address, "cpus": cpus, "gpus_per_trial": gpus_per_trial, "processes": processes}
+        extend(sweep.options_of(name, runs, **moved, local_disk=local_disk), bound, found, plan_only=plan_only, as_json=as_json)
+        return
     say(err, "Preparing the text and measuring how fast this machine is …")
     pace = designs.measure(found, runs.resolve() / "cache")
     made = plan(preset, found, pace, bound, cpus or cores())
@@ -205,31 +234,57 @@ def ladder(
         show.emit(made.json()) if as_json else made.text(out)
         return
     made.text(err)
-    recipes = [recipe.with_(**absolute(recipe.data)) for recipe in found.recipes(made.seeds)]
-    options: dict[str, Any] = {
-        "preset": preset,
-        "scale": asked[0],
-        "corpus": corpus,
-        "allow_overlap": allow_overlap,
-        "seed": seed,
-    }
-    options |= {"design": "ladder", "binding": False, "name": name or free_name(runs, f"{preset}-ladder"), "runs": str(runs)}
-    options |= {"address": address, "cpus": cpus, "gpus_per_trial": gpus_per_trial, "processes": processes}
-    options |= {"local_disk": local_disk, "trials": len(recipes), "rungs": False, "float_score": False}
-    checked = sweep.asked(options, recipes)
-    conclude(watched(checked, lambda watcher: sweep.run_plan(recipes, watcher, **options)), as_json)
+    options: dict[str, Any] = {"preset": preset, "scale": asked[0], "corpus": corpus, "allow_overlap": allow_overlap}
+    options |= {"design": DESIGN, "binding": False, "name": name or free_name(runs, f"{preset}-ladder"), "runs": str(runs)}
+    options |= {"address": address, "cpus": cpus, "gpus_per_trial": gpus_per_trial, "processes": processes, "seed": seed}
+    options |= {"local_disk": local_disk, "trials": len(made.recipes()), "rungs": False, "float_score": False}
+    checked = sweep.asked(options, made.recipes())
+    conclude(watched(checked, lambda watcher: sweep.run_plan(made.recipes(), watcher, **options)), as_json)
 
 
-def _numbers(text: str) -> list[float]:
-    """Durations from the command line.
+def extend(
+    options: Options, bound: float, asked: Rungs | None = None, *, plan_only: bool = False, as_json: bool = False
+) -> None:
+    """Add seeds, and the rungs and techniques that are asked for, to a ladder that has run; then run what is new.
+
+    Args:
+        options: of the experiment.
+        bound: seconds on the clock for the whole ladder, what it has taken so far included; infinite gives every new rung two
+            seeds.
+        asked: rungs besides those that ran.
+        plan_only: only print what would be run.
+        as_json: print JSON.
 
     Raises:
-        ValueError: one is no number above 0.
+        ValueError: it is no ladder, it cannot be extended so, or the budget buys nothing.
     """
-    try:
-        found = [float(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        found = []
-    if not found or min(found) <= 0:
-        raise ValueError(f"durations={text!r} must be numbers above 0, joined by commas, like 5,20,80.")
-    return found
+    from golflab.analysis.ladder.findings import ladder_findings
+    from golflab.analysis.table import read
+    from golflab.search.design import extend as designs
+    from golflab.search.design.ladder import measure
+    from golflab.search.engine.cluster import cores
+    from golflab.search.experiment import start
+    from golflab.search.experiment.folder import append, read_plan
+
+    before = read_plan(options.folder)
+    if options.design != DESIGN or not before:
+        raise ValueError(f"{options.name} exists, and it is no ladder; choose another --name.")
+    found, workers = designs.rungs_of(before), options.cpus or cores()
+    found = found if asked is None else designs.merged(found, asked)
+    say(err, "Measuring how fast this machine is …")
+    pace, ran = measure(found, options.cache_folder), designs.finished(options.folder)
+    spent = designs.seconds_spent(options.folder) + designs.seconds_left(found, pace, before, ran) / workers
+    told = ladder_findings(read(options.folder)) if ran else None
+    made = plan(options.preset or "", found, pace, bound - spent, workers, before, told)
+    if not made.recipes():
+        more = f" The runs of its plan take about {took(spent)} in all." if math.isfinite(bound) else ""
+        raise ValueError(
+            f"{options.name}: nothing can be added.{more} Give a larger --budget, which is for the whole ladder, or more "
+            f"scales, durations or techniques with `golflab ladder … --name {options.name}`."
+        )
+    if plan_only:
+        show.emit(made.json()) if as_json else made.text(out)
+        return
+    made.text(err)
+    longer = append(options, made.recipes())
+    conclude(watched(longer, lambda watcher: start.go_on(longer, watcher)), as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -141,3 +141,26 @@ def _experiment(runs: Path, name: str) -> Path:
     if not folder.is_dir():
         read_experiment(folder)
     return folder
+
+
+def watched(options: Any, work: Any, trials: int | None = None) -> Any:
+    """Do ``work`` while a live table on stderr shows the experiment's trials."""
+    from golflab.search.terminal.live_table import LiveTable
+
+    with LiveTable(options.recipe(), trials or options.trials) as watcher:
+        return work(watcher)
+
+
+def conclude(result: Any, as_json: bool, storage: str | None = None) -> None:
+    """Print how a search ended, and write its report."""
+    from golflab.search.upkeep.status import status_of
+
+    show.status(err, status_of(result.folder, storage))
+    if not result.finished:
+        raise SystemExit(130)
+    if result.best is None:
+        none = "Nothing completed fits the byte limit." if result.counts["complete"] else "No trial completed within the limit."
+        err.print(none, style="red")
+    write_report(result.folder, as_json)
+    if result.counts["complete"] == 0 and result.counts["failed"]:
+        raise SystemExit(1)

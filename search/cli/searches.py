@@ -33,10 +33,11 @@ from golflab.search.cli.arguments import (
     Tokens,
     Trials,
     Trust,
+    clock_seconds,
     err,
     out,
 )
-from golflab.search.cli.results import write_report
+from golflab.search.cli.results import conclude, watched
 from golflab.search.terminal import show
 from golflab.search.terminal.plain import say
 
@@ -193,37 +194,21 @@ def resume(
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Continue a search after Ctrl-C, a crash or a kill. Finished trials are not repeated; a larger --trials extends it."""
+    """Continue a search after Ctrl-C, a crash or a kill. Finished trials are not repeated.
+
+    A larger --trials extends a search. A larger --budget extends a ladder by seeds where they tell most.
+    """
+    from golflab.search.cli.ladder import DESIGN, extend
     from golflab.search.experiment import start
 
     changes: dict[str, Any] = {"trials": trials, "budget": budget, "address": address, "cpus": cpus}
     changes |= {"gpus_per_trial": gpus_per_trial, "processes": processes, "local_disk": local_disk}
     options = start.options_of(name, runs, trust=trust, **changes | {"storage": storage, "space": space})
+    if options.design == DESIGN and budget is not None:
+        extend(dataclasses.replace(options, budget=""), clock_seconds(budget), as_json=as_json)
+        return
     work = lambda watcher: start.go_on(options, watcher, failed=failed, trust=trust)
     conclude(watched(options, work), as_json, options.storage)
-
-
-def watched(options: Any, work: Any, trials: int | None = None) -> Any:
-    """Do ``work`` while a live table on stderr shows the experiment's trials."""
-    from golflab.search.terminal.live_table import LiveTable
-
-    with LiveTable(options.recipe(), trials or options.trials) as watcher:
-        return work(watcher)
-
-
-def conclude(result: Any, as_json: bool, storage: str | None = None) -> None:
-    """Print how a search ended, and write its report."""
-    from golflab.search.upkeep.status import status_of
-
-    show.status(err, status_of(result.folder, storage))
-    if not result.finished:
-        raise SystemExit(130)
-    if result.best is None:
-        none = "Nothing completed fits the byte limit." if result.counts["complete"] else "No trial completed within the limit."
-        err.print(none, style="red")
-    write_report(result.folder, as_json)
-    if result.counts["complete"] == 0 and result.counts["failed"]:
-        raise SystemExit(1)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from typing import Any
 from golflab.model.recipe import Recipe
 from golflab.model.slots import SLOTS
 from golflab.model.technique import find, parse
+from golflab.search.experiment.identity import absolute
 from golflab.search.ledger.problem import training_key
 from golflab.spaces.presets import preset
 from golflab.spaces.scales import SCALES, at_duration, paced, parameters_of
@@ -47,10 +48,23 @@ class Rung:
         """Trainings that one seed takes; techniques that act after training share the preset's."""
         return len({training_key(recipe) for recipe in self.arms.values()})
 
+    @property
+    def key(self) -> tuple[Any, Any]:
+        """What makes it another rung than others: body and schedule."""
+        return self.base.shape, self.base.schedule
+
+    def runs(self, seeds: int) -> list[Recipe]:
+        """All arms with so many seeds, one seed after the other."""
+        return [arm.with_(seed=self.base.seed + seed) for seed in range(seeds) for arm in self.arms.values()]
+
     def seconds(self, pace: Pace) -> float:
         """Of one seed of all arms on one worker."""
+        return self.price(pace, list(self.arms.values()))
+
+    def price(self, pace: Pace, runs: Sequence[Recipe]) -> float:
+        """Seconds of some of its runs on one worker; runs that share a training train once."""
         training = (self.base.schedule.tokens or 0) / pace.tokens_per_second
-        return self.trainings * training + len(self.arms) * pace.after
+        return len({training_key(recipe) for recipe in runs}) * training + len(runs) * pace.after
 
 
 @dataclass(frozen=True)
@@ -82,12 +96,7 @@ class Rungs:
 
     def recipes(self, seeds: Sequence[int]) -> list[Recipe]:
         """What to run, with so many seeds on each rung: cheap rungs first, and on each one seed after the other."""
-        return [
-            recipe.with_(seed=rung.base.seed + seed)
-            for rung, count in zip(self.rungs, seeds, strict=True)
-            for seed in range(count)
-            for recipe in rung.arms.values()
-        ]
+        return [recipe for rung, count in zip(self.rungs, seeds, strict=True) for recipe in rung.runs(count)]
 
 
 def rungs(
@@ -115,6 +124,7 @@ def rungs(
     for scale in sorted(set(scales), key=list(SCALES).index):
         for duration in sorted(set(durations)):
             base = at_duration(preset(name, scale).with_(**changes), duration)
+            base = base.with_(**absolute(base.data))
             found.append(Rung(scale, duration, {"": base} | _arms(name, base, asked, scale, notes)))
     measured = tuple(t for t in asked if any(t in rung.arms for rung in found))
     if not measured:

@@ -20,7 +20,7 @@ import optuna
 from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage
 
-from golflab.model.recipe import Recipe
+from golflab.model.recipe import Recipe, digest
 from golflab.model.system.files import write_atomic
 from golflab.search.experiment import provenance
 from golflab.search.experiment.consent import CONSENTS, consent
@@ -29,7 +29,7 @@ from golflab.search.experiment.identity import identity_of, refuse_differences
 from golflab.search.experiment.options import Options
 from golflab.search.ledger.counts import counts
 from golflab.search.ledger.database import masked
-from golflab.search.ledger.drivers import alone
+from golflab.search.ledger.drivers import Presence, alone
 from golflab.search.ledger.storage import check_journal, open_storage, repair, study_in
 
 PLAN = "plan.json"  # the recipes of an experiment that runs a plan
@@ -100,7 +100,7 @@ def create(options: Options, own: Experiment, plan: Sequence[Recipe] | None = No
         if (folder / "experiment.json").exists():
             raise ValueError(f"Another experiment called {options.name!r} was started just now; choose another --name.")
         if plan is not None:
-            write_atomic(folder / PLAN, json.dumps([recipe.to_json() for recipe in plan]).encode())
+            _write_plan(folder, plan)
         body = own.json(options) | {"state": "running", "reason": "", "counts": counts([]), "spent": {}, "seconds": 0.0}
         write_experiment(folder, body | {"resume": options.resume_command, "design": options.design or None})
 
@@ -118,13 +118,7 @@ def reopen(options: Options) -> tuple[Experiment, list[str]]:
     saved = read_experiment(folder)
     if options.storage is None:
         check_journal(folder)
-    now = identity_of(options, read_plan(folder))
-    refuse_differences(
-        f"{folder.name} cannot be continued",
-        saved.get("identity", {}),
-        now,
-        "Undo the change, or start another experiment.",
-    )
+    now = check_identity(folder, saved, options, read_plan(folder))
     own = Experiment(saved.get("id") or uuid.uuid4().hex, str(saved.get("study") or saved.get("name") or folder.name), now)
     own.code, own.machine = saved.get("code") or provenance.code(), saved.get("machine") or provenance.machine()
     own.continued = saved.get("continued", [])
@@ -144,6 +138,60 @@ def reopen(options: Options) -> tuple[Experiment, list[str]]:
         own.study = study_in(storage, {"study": own.study}, options.storage, folder)
         claim(storage, own, options)
     return own, notes
+
+
+def check_identity(folder: Path, saved: dict[str, Any], options: Options, plan: Sequence[Recipe] | None) -> dict[str, Any]:
+    """Check that an experiment is still what ``experiment.json`` says; return its identity.
+
+    Recipes appended to the plan of an ablation or a ladder are no change: see `append`.
+
+    Raises:
+        ValueError: its identity has changed; the message says in what.
+    """
+    now, then = identity_of(options, plan), saved.get("identity", {})
+    if plan and not options.proposes and then.get("plan") in _beginnings(plan):
+        then = then | {"plan": now["plan"]}
+    refuse_differences(f"{folder.name} cannot be continued", then, now, "Undo the change, or start another experiment.")
+    return now
+
+
+def _beginnings(plan: Sequence[Recipe]) -> set[str]:
+    """Digests of the first one, two … recipes of a plan, as an identity keeps them."""
+    hashes = [recipe.hash for recipe in plan]
+    return {digest(hashes[:count]) for count in range(1, len(hashes) + 1)}
+
+
+def append(options: Options, recipes: Sequence[Recipe]) -> Options:
+    """Append recipes to an experiment's plan; return the options with which it runs them, too.
+
+    The plan's file is replaced in one step. If the process dies right after it, a resume continues the experiment as it was:
+    appended recipes run only if ``trials`` says so.
+
+    Args:
+        options: of the experiment.
+        recipes: those that the plan has already are left out.
+
+    Raises:
+        ValueError: the experiment runs no plan, nothing is new, its identity has changed, or it is running.
+    """
+    folder, plan = options.folder, read_plan(options.folder)
+    if plan is None or options.proposes:
+        raise ValueError(f"{folder.name} does not run a plan, so nothing can be appended to it. Extend it with --trials.")
+    known = {recipe.hash for recipe in plan}
+    fresh = {recipe.hash: recipe.check() for recipe in recipes if recipe.hash not in known}
+    if not fresh:
+        raise ValueError(f"{folder.name} has all of these runs in its plan already. `{options.resume_command}` continues it.")
+    check_identity(folder, read_experiment(folder), options, plan)
+    with alone(folder):
+        if Presence.any_alive(folder):
+            raise ValueError(f"{folder.name} is running. Wait for its end, or interrupt it, and extend it then.")
+        whole = [*plan, *fresh.values()]
+        _write_plan(folder, whole)
+    return dataclasses.replace(options, trials=len(whole))
+
+
+def _write_plan(folder: Path, plan: Sequence[Recipe]) -> None:
+    write_atomic(folder / PLAN, json.dumps([recipe.to_json() for recipe in plan]).encode())
 
 
 def _code_notes(own: Experiment) -> list[str]:
