@@ -241,6 +241,11 @@ def finished(recipe: Recipe, weights: dict[str, Tensor]) -> tuple[dict[str, Quan
     return quantised, pack(quantised, recipe)
 
 
+def finite(recipe: Recipe, blob: bytes) -> bool:
+    """Whether the recipe scores the first tokens of two documents by finite numbers, with the weights of a packed file."""
+    return bool(np.isfinite(scored(recipe, unpack(blob), np.concatenate(documents(2)))[:32]).all())
+
+
 def load(model: nn.Module, weights: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -253,6 +258,15 @@ def scored(recipe: Recipe, weights: dict[str, Tensor], tokens: np.ndarray | None
     model.set_progress(1.0)
     load(model, weights)
     return Evaluator(model, Bytes(), recipe).score(np.concatenate(documents()) if tokens is None else tokens)  # type: ignore[arg-type]
+
+
+def again(recipe: Recipe) -> tuple[bytes, np.ndarray]:
+    """The packed bytes, and scores of a few documents, of a training that no earlier one stands for."""
+    words = has_text(recipe)
+    weights = _trained.__wrapped__(training_of(recipe), words).chosen(recipe.technique_in("average"))
+    _, blob = finished(recipe, weights)
+    texts = real(recipe.technique_in("text"))[1][:4] if words else documents(4)
+    return blob, scored(recipe, unpack(blob), np.concatenate(texts))
 
 
 @functools.lru_cache(maxsize=64)

@@ -68,14 +68,14 @@ def _filled(names: list[str], left: set[Pair]) -> Recipe:
         possible.sort(key=lambda name: -sum(frozenset((name, other)) in left for other in names))
         while possible:
             name = possible.pop(0)
-            wider = _with(recipe, default(name), names)
+            wider = widened(recipe, default(name), names)
             if wider is not None:
                 recipe, names = wider, [*names, name]
                 break
     return recipe
 
 
-def _with(recipe: Recipe, technique: Technique, names: list[str]) -> Recipe | None:
+def widened(recipe: Recipe, technique: Technique, names: list[str]) -> Recipe | None:
     """The recipe with the technique; None where it is refused or drives out what was chosen."""
     try:
         wider = recipe_with(technique, recipe).with_(tokens=recipe.schedule.tokens)

@@ -1,4 +1,4 @@
-"""The real command line, a process for each word: an experiment that is copied, renamed, moved and damaged goes on."""
+"""The real command line: an experiment that is copied, renamed, moved and damaged goes on."""
 
 from __future__ import annotations
 
@@ -13,16 +13,28 @@ import pytest
 
 from golflab.search.ledger.storage import JOURNAL
 from tests.made import made
+from tests.test_cli import golflab as called
 
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
-def golflab(tmp_path):
-    """Run ``golflab WORDS`` in the folder that holds ``runs/``; what it printed, as JSON where that was asked for."""
+def golflab(tmp_path, monkeypatch, capfd):
+    """Run ``golflab WORDS`` in the folder that holds ``runs/``; what it printed, as JSON where that was asked for.
+
+    The search itself, and the first word, have a process of their own. The others are run in this one, because each process
+    imports for seconds.
+    """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT)])}
 
-    def run(*words, code=0):
+    def run(*words, code=0, apart=False):
+        if not apart:
+            monkeypatch.chdir(tmp_path)
+            capfd.readouterr()
+            assert called(monkeypatch, *words) == code
+            told = capfd.readouterr()
+            assert "Traceback" not in told.err
+            return json.loads(told.out) if "--json" in words else told.out + told.err
         consent = ["--trust"] if words[0] == "resume" else []  # the runs are instant ones of the tests
         command = [sys.executable, "-m", "golflab", *map(str, words), *consent]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
@@ -40,7 +52,7 @@ def records(folder):
 def test_what_is_copied_renamed_moved_and_damaged_goes_on(golflab, tmp_path):
     first = made(tmp_path / "runs", "first", trials=3, left=1)
     before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
-    golflab("copy", "first", "copied")
+    golflab("copy", "first", "copied", apart=True)
     golflab("rename", "copied", "mine")
     elsewhere = tmp_path / "elsewhere" / "mine"
     elsewhere.parent.mkdir()
@@ -55,7 +67,7 @@ def test_what_is_copied_renamed_moved_and_damaged_goes_on(golflab, tmp_path):
         journal.write(b"\x00 not a line of a journal\n")
     assert "golflab repair" in golflab("resume", elsewhere, code=2)
     golflab("repair", elsewhere)  # a path will do instead of a name
-    golflab("resume", elsewhere, "--trials", "4")
+    golflab("resume", elsewhere, "--trials", "4", apart=True)
     found = golflab("status", elsewhere, "--json")
     assert (found["state"], found["name"], found["counts"]["complete"]) == ("finished", "mine", 4)
     assert {path: path.read_bytes() for path in first.rglob("*") if path.is_file()} == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from tests.contract_helpers import (
     switched_off,
     values_of,
 )
+from tests.pairs import names_in, widened
 
 every = pytest.mark.parametrize("name", NAMES)
 
@@ -64,13 +66,23 @@ ELSEWHERE = {
 }
 
 
+# What a knob acts beside, where nearly everything else would be tried in vain before.
+WANTS = {
+    **{(muon, "decay_end"): "weight_decay" for muon in ("muon", "muon_eq_r", "parallel_muon")},
+    ("ema", "correct"): "decay",
+    ("adam_groups", "scale_decay"): "weight_decay",
+    ("sd_clip", "by"): "importance",
+}
+
+
 @pytest.mark.parametrize(("name", "knob"), [(n, k) for n in NAMES for k in find(n).knobs() if (n, k) not in ELSEWHERE])
 def test_every_knob_does_something(name, knob):
     """Some other value of the knob changes the result: alone, beside what it may speak of, or beside another choice."""
     technique = default(name)
     others = [(k, v) for k in type(technique).knobs() if k != knob for v in values_of(technique, k)]
     alone = [(company, {}) for company in ("", *COMPANY)]
-    for company, settings in [*alone, *(("", {k: v}) for k, v in others)]:
+    needed = [("", {k: v}) for k, v in others if k == WANTS.get((name, knob))]  # tried before what takes much longer
+    for company, settings in [alone[0], *needed, *alone[1:], *(("", {k: v}) for k, v in others)]:
         here = dataclasses.replace(technique, **settings)
         try:
             on = recipe_with(here, beside(company))
@@ -104,32 +116,71 @@ def test_the_settings_with_parameters_that_never_learn_are_the_known_ones():
     assert set(never_learning()) == DEAD
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if find(n).stage() == "model" or find(n).slot == "fake_quant"])
-def test_acts_the_same_traced_and_after_a_switch_in_mid_run(name):
-    """The traced loss equals the eager one before and after everything that switches during a run has switched (6, 10)."""
-    torch._dynamo.reset()
-    recipe = with_(name)
-    model = awake(recipe, 0.0)
-    fake = recipe.technique_in("fake_quant")
-    controller = None if fake is None else fake.build(recipe.shape)
-    if controller is not None:
-        controller.attach(model, recipe)
-    ids, targets = ids_and_targets()
-    traced = torch.compile(model, fullgraph=True, dynamic=False, backend="eager")
-    losses = []
-    for progress in (0.0, 0.999):
-        model.set_progress(progress)
-        if controller is not None:
-            controller.update(1.0 - progress)
-        eager, same = model(ids, targets), traced(ids, targets)
-        assert torch.allclose(eager, same, atol=2e-5), f"at progress {progress}: {eager.item()} eager, {same.item()} traced"
-        losses.append(eager.item())
-    if switches(recipe):
-        assert losses[0] != losses[1], "it says it switches on in mid-run and does not"
-
-
 def switches(recipe: Recipe) -> bool:
     """Whether something in the recipe switches on as training goes on: a path that changes, or late fake quantisation."""
     path, fake = recipe.technique_in("path"), recipe.technique_in("fake_quant")
     late = getattr(fake, "threshold", 1.0) < 1.0
     return late or (path is not None and path.build(TINY)(0.0) != path.build(TINY)(1.0))
+
+
+TRACED = [n for n in NAMES if find(n).stage() == "model" or find(n).slot == "fake_quant"]
+
+
+@functools.cache
+def together() -> list[Recipe]:
+    """A few recipes that hold every traced technique between them: tracing takes a second, whatever is on."""
+    left, recipes = list(TRACED), []
+    while left:
+        recipe, on = with_(left[0]), left[:1]
+        for name in left[1:]:
+            if (wider := widened(recipe, default(name), on)) is not None:
+                recipe, on = wider, [*on, name]
+        recipes.append(recipe)
+        left = [name for name in left if name not in names_in(recipe)]
+    return recipes
+
+
+def losses(recipe: Recipe, traces: bool) -> list[torch.Tensor]:
+    """Before and after everything that switches during a run has switched; of the traced model, or of the eager one."""
+    model = awake(recipe, 0.0)
+    fake = recipe.technique_in("fake_quant")
+    controller = None if fake is None else fake.build(recipe.shape)
+    if controller is not None:
+        controller.attach(model, recipe)
+    called = torch.compile(model, fullgraph=True, dynamic=False, backend="eager") if traces else model
+    found = []
+    for progress in (0.0, 0.999):
+        model.set_progress(progress)
+        if controller is not None:
+            controller.update(1.0 - progress)
+        found.append(called(*ids_and_targets()))
+    return found
+
+
+def check_traced(recipe: Recipe) -> None:
+    torch._dynamo.reset()
+    for when, eager, same in zip(("before", "after"), losses(recipe, False), losses(recipe, True), strict=True):
+        assert torch.allclose(eager, same, atol=2e-5), f"{when} the switch: {eager.item()} eager, {same.item()} traced"
+
+
+@pytest.mark.parametrize("number", range(len(together())))
+def test_acts_the_same_traced_and_after_a_switch_in_mid_run(number):
+    """The traced loss equals the eager one before and after everything that switches during a run has switched (6, 10)."""
+    check_traced(together()[number])
+
+
+def test_the_traced_recipes_hold_every_technique_that_is_traced():
+    assert set(TRACED) <= set().union(*map(names_in, together()))
+    assert 3 * len(together()) < len(TRACED), "hardly better than a recipe for each"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", TRACED)
+def test_each_by_itself_acts_the_same_traced_and_after_a_switch_in_mid_run(name):
+    check_traced(with_(name))
+
+
+@pytest.mark.parametrize("name", [name for name in TRACED if switches(with_(name))])
+def test_what_says_that_it_switches_does(name):
+    before, after = losses(with_(name), False)
+    assert before.item() != after.item(), "it says it switches on in mid-run and does not"

@@ -13,7 +13,11 @@ from golflab.analysis.ladder.hierarchy import MIDDLE, Hierarchy, levy
 from golflab.analysis.ladder.noise import checked, variances
 from golflab.analysis.ladder.tails import CHANCES, LOG_SIZES, _sweeps
 
-RATES = {"mixed": rates(study("mixed", 6, draws=100)), "null": rates(study("null", 4, draws=100))}
+
+@pytest.fixture(scope="module")
+def found():
+    """What the predictions of a few made-up ladders are worth, by kind of world."""
+    return {"mixed": rates(study("mixed", 6, draws=100)), "null": rates(study("null", 4, draws=100))}
 
 
 def table(delta, se=0.002, replicates=3):
@@ -29,18 +33,18 @@ def table(delta, se=0.002, replicates=3):
     )
 
 
-def test_prediction_intervals_hold_the_truth_about_as_often_as_they_say():
-    assert 0.80 <= RATES["mixed"]["coverage"] <= 0.97  # 90 % are meant, 72 techniques are counted
+def test_prediction_intervals_hold_the_truth_about_as_often_as_they_say(found):
+    assert 0.80 <= found["mixed"]["coverage"] <= 0.97  # 90 % are meant, 72 techniques are counted
 
 
-def test_false_verdicts_are_rare():
-    assert RATES["null"]["flips"] + RATES["null"]["persists"] + RATES["null"]["grows"] <= 0.05
-    assert RATES["mixed"]["false flips"] <= 0.05
-    assert RATES["mixed"]["false persists"] <= 0.05
+def test_false_verdicts_are_rare(found):
+    assert found["null"]["flips"] + found["null"]["persists"] + found["null"]["grows"] <= 0.05
+    assert found["mixed"]["false flips"] <= 0.05
+    assert found["mixed"]["false persists"] <= 0.05
 
 
-def test_it_predicts_better_than_the_smallest_rung():
-    assert RATES["mixed"]["error"] < RATES["mixed"]["error of smallest"]
+def test_it_predicts_better_than_the_smallest_rung(found):
+    assert found["mixed"]["error"] < found["mixed"]["error of smallest"]
 
 
 def test_what_is_constant_persists_and_what_is_nothing_cannot_be_told():

@@ -53,23 +53,26 @@ def first_search(tmp_path_factory):
     return write_experiment(tmp_path_factory.mktemp("runs") / "first", records, **told)
 
 
-def executed(name: str, parameters: str) -> list:
-    """What the cells of a notebook show, with these parameters."""
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    first = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    assert first.source.startswith(parameters.partition(" = ")[0])
-    first.source = parameters
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
-    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert not [o for o in shown if o.output_type == "error"]
+def executed(name: str, *parameters: str) -> list[list]:
+    """What the cells of a notebook show, with each of these parameters in turn: in one kernel, which forgets between."""
+    rounds = [nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4) for _ in parameters]
+    for notebook, told in zip(rounds, parameters, strict=True):
+        first = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+        assert first.source.startswith(told.partition(" = ")[0])
+        first.source = told
+    whole = nbformat.v4.new_notebook()
+    whole.cells = [cell for notebook in rounds for cell in (*notebook.cells, nbformat.v4.new_code_cell("%reset -f"))]
+    NotebookClient(whole, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+    shown = [[output for cell in notebook.cells for output in cell.get("outputs", [])] for notebook in rounds]
+    assert not [o for outputs in shown for o in outputs if o.output_type == "error"]
     return shown
 
 
-@pytest.mark.parametrize("kind", ["experiment", "first_search"])
 @pytest.mark.parametrize("name", ["ablation", "search"])
-def test_runs_from_top_to_bottom(name, kind, request):
-    shown = executed(name, f"EXPERIMENT = {str(request.getfixturevalue(kind))!r}")
-    assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in shown) >= 3
+def test_runs_from_top_to_bottom(name, experiment, first_search):
+    """On both experiments; each shows its figures."""
+    for shown in executed(name, f"EXPERIMENT = {str(experiment)!r}", f"EXPERIMENT = {str(first_search)!r}"):
+        assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in shown) >= 3
 
 
 def test_the_tour_shows_everything_that_is_offered(tmp_path):
@@ -81,7 +84,7 @@ import sys
 sys.path[:0] = [{str(HERE.parent)!r}, {str(HERE)!r}]
 from tests.made import without_ray
 SMALL = {{"scale": "nano", "tokens": 4096, "corpus": {str(corpus)!r}}} | without_ray()"""
-    text = "".join(o.get("text", "") for o in executed("tour", parameters))
+    text = "".join(o.get("text", "") for o in executed("tour", parameters)[0])
     assert "complete: " in text
     assert "Counts breaches: none" in text
     assert "Peeks breaches: causal" in text

@@ -282,6 +282,18 @@ def test_the_marginal_likelihoods_gradient_is_right():
     assert check_grad(lambda s: _cost(s, x, y)[0], lambda s: _cost(s, x, y)[1], here) < 1e-4
 
 
+def test_the_inverse_of_a_covariance_is_whole_and_symmetric():
+    from scipy.linalg import cholesky
+
+    from golflab.search.sampler.surrogate import _inverse
+
+    root = np.random.default_rng(2).standard_normal((30, 30))
+    covariance = root @ root.T + 30 * np.eye(30)
+    found = _inverse(cholesky(covariance, lower=True))
+    assert np.allclose(found @ covariance, np.eye(30), atol=1e-12)
+    assert np.array_equal(found, found.T)
+
+
 def test_the_surrogate_learns_which_features_count():
     rng = np.random.default_rng(0)
     x = rng.choice([-1.0, 1.0], size=(60, 20))

@@ -106,8 +106,8 @@ def test_a_budget_of_trainings_ends_a_search(ray_cluster, tmp_path):
     assert "budget" in result.reason
 
 
-def test_a_killed_driver_repeats_and_loses_nothing(tmp_path):
-    """SIGKILL in the middle, then resume: exactly the trials asked for, each finished once."""
+def test_a_killed_driver_repeats_and_loses_nothing(ray_cluster, tmp_path):
+    """SIGKILL in the middle, of a search and of its resume; the next one, here, ends it: each trial is finished once."""
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT}"}
     options = {"name": "k", "runs": str(tmp_path), "runner": "fake_runs:slow", "trials": 6} | FAKE
     start = f"from golflab.search.experiment.start import search; search(**{options!r})"
@@ -120,8 +120,7 @@ def test_a_killed_driver_repeats_and_loses_nothing(tmp_path):
             time.sleep(0.1)
         driver.send_signal(signal.SIGKILL)
         driver.wait()
-    done = subprocess.run([sys.executable, "-c", again], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert resume("k", str(tmp_path)).finished
     counts = evaluations(tmp_path)
     assert len(counts["end"]) == len(list(records_in(tmp_path / "k"))) == 6
     assert max(counts["end"].values()) == 1

@@ -58,5 +58,5 @@ def test_it_masks_fused_tokens_only_where_a_text_has_some():
     asked = InputSmear(mask_fused=True)
     assert Recipe(TINY, techniques=(asked,)).hash == Recipe(TINY, techniques=(InputSmear(),)).hash
     fused = Recipe(TINY, techniques=(parse("caseops:fusion=true"), asked))
-    assert fused.tenant("embed_mix") == asked
+    assert fused.technique_in("embed_mix") == asked
     assert GPT(fused).embed_mix.mask_fused

@@ -65,7 +65,7 @@ class InputSmear(Technique):
     def canonical(self, recipe: Recipe) -> Technique:
         """More channels than there are, are all channels; a text without fused tokens has none to mask."""
         settled = self._with(window=min(self.window, recipe.shape.width))
-        return settled if getattr(recipe.tenant("text"), "fusion", False) else settled._without("mask_fused")
+        return settled if getattr(recipe.technique_in("text"), "fusion", False) else settled._without("mask_fused")
 
     @classmethod
     def ranges(cls, bare: Recipe) -> dict[str, Knob]:
