@@ -82,7 +82,7 @@ def _published_grid(findings: Findings) -> Any:
     """Measured effects beside published ones: a `rich` table."""
     grid = _grid(
         "Beside what entries published (± 95 %, mean over their settings; `golflab evidence` has every row)",
-        ("technique", "measured", "published", "better in", "same sign"),
+        ("technique", "measured", "published", "better", "same sign"),
     )
     for row in findings.published.itertuples(index=False):
         cells = (
