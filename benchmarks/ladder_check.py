@@ -22,6 +22,7 @@ import pandas as pd
 from golflab.analysis.evidence.published import at_full_scale
 from golflab.analysis.ladder.check import LEVELS, against, held_out
 from golflab.analysis.ladder.forecast import Ladder, fit, predict
+from golflab.analysis.ladder.hierarchy import DRAWS
 from golflab.analysis.ladder.runs import arms, paired
 from golflab.analysis.table import read
 from golflab.model.record import load_documents
@@ -151,10 +152,10 @@ def _with_error(value: pd.Series, error: pd.Series) -> list[str]:
 # ------------------------------------------------------------------------------------------------ the report
 
 
-def check(runs: pd.DataFrame, hold_out: str | None = None) -> str:
+def check(runs: pd.DataFrame, hold_out: str | None = None, draws: int = DRAWS) -> str:
     """Both tables of a ladder, with what they say, as Markdown."""
     differences = paired(runs)
-    return "\n\n".join([_first(runs, differences), *_held_out(differences, hold_out), *_published(differences)])
+    return "\n\n".join([_first(runs, differences), *_held_out(differences, hold_out, draws), *_published(differences, draws)])
 
 
 def _first(runs: pd.DataFrame, differences: pd.DataFrame) -> str:
@@ -167,9 +168,9 @@ def _first(runs: pd.DataFrame, differences: pd.DataFrame) -> str:
     )
 
 
-def _held_out(differences: pd.DataFrame, hold_out: str | None) -> list[str]:
+def _held_out(differences: pd.DataFrame, hold_out: str | None, draws: int) -> list[str]:
     size, duration = (None, None) if hold_out is None else rung_named(hold_out, differences)
-    told, summary = held_out(differences, parameters=size, tokens_per_parameter=duration)
+    told, summary = held_out(differences, parameters=size, tokens_per_parameter=duration, draws=draws)
     words = (
         f"Predicted from the cheaper rungs, {len(told)} techniques. Intervals are for the measured number: its own error is "
         "part of them. If every effect were predicted perfectly, the mean error would be "
@@ -180,8 +181,8 @@ def _held_out(differences: pd.DataFrame, hold_out: str | None) -> list[str]:
     return [f"**A rung held out: {hold_out or 'the dearest one'}**", words, *tables]
 
 
-def _published(differences: pd.DataFrame) -> list[str]:
-    ladder = fit(differences)
+def _published(differences: pd.DataFrame, draws: int) -> list[str]:
+    ladder = fit(differences, draws=draws)
     published = at_full_scale(ladder.names)
     table = markdown(published_table(ladder, differences, published))
     if published.empty:

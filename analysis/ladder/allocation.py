@@ -11,6 +11,7 @@ from scipy import stats
 
 from golflab.analysis.ladder.forecast import FULL_EFFECT, FULL_PARAMETERS, FULL_TOKENS_PER_PARAMETER, Ladder, coordinates
 from golflab.analysis.ladder.hierarchy import MIDDLE, SPREAD, Array, features, levy, own_and_common
+from golflab.analysis.ladder.noise import SHARES
 
 FIRST_SEEDS = 2  # one seed shows no spread, so a rung that is run at all gets two
 MAX_SEEDS = 64
@@ -81,13 +82,14 @@ def allocate(
 
 
 def measured_noise(ladder: Ladder, rungs: pd.DataFrame) -> Array:
-    """(rungs,) standard deviation of one seed's difference: the median technique's on the rung that ran nearest to each.
+    """(rungs,) standard deviation of one seed's difference: the median trained technique's on the rung that ran nearest.
 
     Args:
         ladder: of `golflab.analysis.ladder.forecast.fit`.
         rungs: parameters, tokens_per_parameter.
     """
     table = ladder.differences
+    table = table if table[SHARES].all() else table[~table[SHARES]]  # what shares its training has hardly any
     one = (table["variance"] * table["replicates"]).groupby(table["rung"]).median()
     known = table.drop_duplicates("rung").set_index("rung").loc[one.index]
     gaps = np.abs(coordinates(rungs)[:, None] - coordinates(known)[None]).sum(axis=2)

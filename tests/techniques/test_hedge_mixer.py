@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from golflab.model.technique import parse
+from golflab.model.techniques.evaluate.hedge_mixer import HedgeMixer
+from golflab.spaces.presets import preset
 from tests.scoring import SHAPE, documents, evaluator
 
 V = SHAPE.vocabulary
@@ -77,3 +79,14 @@ def test_until_warm_the_model_predicts_alone():
 def test_on_text_that_repeats_it_helps():
     text = np.tile(documents(1)[0], 12)
     assert evaluator(f"hedge_mixer:{KNOBS}").score(text)[600:].mean() < 0.7 * evaluator().score(text)[600:].mean()
+
+
+def test_a_small_body_keeps_the_tokens_between_updates_and_the_share_of_the_text():
+    """With an update that shrank with the context, the mixer was worth nothing in small bodies: docs/presets.md."""
+    for scale in ("nano", "micro", "proxy", "small"):
+        mixer = preset("seed_849", scale).tenant("mixer")
+        assert (mixer.update, mixer.chunk, mixer.warm) == (2_048, 106, 32)
+    assert preset("seed_849", "full").tenant("mixer") == HedgeMixer()
+    body = preset("seed_849", "full").shape
+    assert HedgeMixer(update=64, chunk=64).rescale(body, body) == HedgeMixer(update=64, chunk=64)
+    assert HedgeMixer(chunk=64).rescale(body, preset("seed_849", "nano").shape).chunk == 64
