@@ -104,37 +104,37 @@ def asked_until_it_fits(world: World, seed: int, budget: int) -> Best:
     """Optuna's multivariate TPE; what does not fit is not trained, and it is asked again ("TPE + check").
 
     It knows what ours knows: the exact size before a training, and which knobs count (a knob is suggested only while its
-    technique is on, and ``group=True`` models it by the trials that had it). A refused ask is told as failed, which TPE
-    ignores: as a bad trial it would teach the sampler to avoid the neighbourhood of the limit, where the best ones are. After
-    `ASKS` asks the first random combination that fits is trained.
+    technique is on, and ``group=True`` models it by the trials that had it). A refused combination is not told: as a bad trial
+    it would teach the sampler to avoid the neighbourhood of the limit, where the best ones are. After `ASKS` asks the first
+    random combination that fits is trained.
     """
-    study = optuna.create_study(sampler=TPESampler(seed=seed, multivariate=True, group=True))
-    best, rng, encoding = Best(world, seed), np.random.default_rng([seed, 6]), Encoding(world.space)
-    for start in world.starts:
-        study.enqueue_trial(start)
-    while len(best.history) < budget:
-        for _ in range(ASKS):
-            trial = study.ask()
-            params = suggested(trial, world)
-            if world.size(params) <= 1:
-                break
-            study.tell(trial, state=TrialState.FAIL)
-        else:
-            rows = map(encoding.params, encoding.draw(10_000, rng))
-            study.enqueue_trial(next(params for params in rows if world.size(params) <= 1))
-            params = suggested(trial := study.ask(), world)
-        study.tell(trial, best.train(params))
+    study = optuna.create_study(sampler=TPESampler(seed=seed, multivariate=True, group=True, constant_liar=False))
+    best, encoding = Best(world, seed), Encoding(world.space)
+    drawn = map(encoding.params, encoding.draw(20_000, np.random.default_rng([seed, 6])))
+    starts = [start for start in world.starts if world.size(start) <= 1]
+    for number in range(budget):
+        asks = [starts[number]] if number < len(starts) else (suggested(study, world) for _ in range(ASKS))
+        found = next((params for params in asks if world.size(params) <= 1), None)
+        params = found or in_use(next(params for params in drawn if world.size(params) <= 1), world)
+        rules = {name: world.space[name] for name in params}
+        study.add_trial(create_trial(value=best.train(params), params=params, distributions=rules))
     return best
 
 
-def suggested(trial: optuna.Trial, world: World) -> dict:
-    """The parameters a trial suggests: knobs only while their techniques are on."""
-    params: dict = {}
-    for name, rule in sorted(world.space.items(), key=lambda item: item[0] in world.owners):
-        owner, value = world.owners.get(name, (None, None))
-        if owner is None or params[owner] == value:
-            params[name] = trial._suggest(name, rule)
-    return params
+def suggested(study: optuna.Study, world: World) -> dict:
+    """What a study's sampler proposes next. The ask is told as failed, without parameters: samplers ignore that."""
+    trial = study.ask()
+    together, sampler, frozen = trial.relative_params or {}, study.sampler, create_trial(state=TrialState.RUNNING)
+    alone = lambda name: sampler.sample_independent(study, frozen, name, world.space[name])
+    params = {name: together[name] if name in together else alone(name) for name in world.space}
+    study.tell(trial, state=TrialState.FAIL)
+    return in_use(params, world)
+
+
+def in_use(params: dict, world: World) -> dict:
+    """The parameters that count: knobs only while their techniques are on."""
+    count = lambda name: name not in world.owners or params[world.owners[name][0]] == world.owners[name][1]
+    return {name: value for name, value in params.items() if count(name)}
 
 
 def ray_optuna(world: World, seed: int, budget: int) -> Best:
