@@ -34,7 +34,7 @@ def thresholds(seed: int) -> World:
 
 
 def exclusive(seed: int) -> World:
-    """Six sets of four techniques that exclude each other: the first of a set that is on gains, each further one costs 0.012."""
+    """Six sets of four techniques that exclude each other: the best of a set that is on gains, each further costs 0.012."""
     plain, rng = planted(seed), _rng(seed, 2)
     sets, gains = rng.permutation(40)[:24].reshape(6, 4), rng.uniform(0.002, 0.012, (6, 4))
 
