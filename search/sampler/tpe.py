@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from golflab.search.sampler.encoding import Encoding
-
-WIDTH = 0.2  # standard deviation of a number in one component, as a share of its range
 
 
 class Parzen:
@@ -26,7 +23,7 @@ class Parzen:
         n = max(1, len(rows))
         # Components become narrower with more trials. With one trial, a switch is kept in two draws out of three.
         self._stay = 1.0 - 1.0 / (2.0 + np.sqrt(n))
-        self._width = WIDTH * n ** (-1.0 / (4.0 + encoding.columns))
+        self._width = max(0.08, 0.5 * n ** (-1.0 / (4.0 + encoding.columns / 8)))
         self._used = encoding.counts(rows)
 
     def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -38,7 +35,8 @@ class Parzen:
             rows[lacking, j] = rng.choice(self._rows[self._used[:, j], j], size=lacking.sum())
         for j in range(self._encoding.columns):
             if self._encoding.ordinal[j]:
-                rows[:, j] = self._encoding.on_grid(j, _truncated(rows[:, j], self._width, rng.random(count)))
+                moved = np.clip(rows[:, j] + self._width * rng.standard_normal(count), 0, 1 - 1e-9)
+                rows[:, j] = self._encoding.on_grid(j, moved)
             else:
                 away = rng.random(count) > self._stay
                 rows[away, j] = fresh[away, j]
@@ -50,8 +48,7 @@ class Parzen:
         for j in range(self._encoding.columns):
             ours, theirs = rows[:, j][:, None], self._rows[:, j][None, :]
             if self._encoding.ordinal[j]:
-                inside = ndtr((1 - theirs) / self._width) - ndtr(-theirs / self._width)
-                here = -0.5 * ((ours - theirs) / self._width) ** 2 - np.log(self._width * np.sqrt(2 * np.pi) * inside)
+                here = -0.5 * ((ours - theirs) / self._width) ** 2 - np.log(self._width * np.sqrt(2 * np.pi))
             else:
                 size = int(self._encoding.sizes[j])
                 here = np.log(np.where(ours == theirs, self._stay * size + 1 - self._stay, 1 - self._stay))
@@ -79,9 +76,3 @@ def split(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     order = np.argsort(values, kind="stable")
     count = min(25, max(1, int(np.ceil(0.1 * len(values)))))
     return order[:count], order[count:] if len(values) > count else order
-
-
-def _truncated(centres: np.ndarray, width: float, uniform: np.ndarray) -> np.ndarray:
-    """(n,) normal numbers around ``centres``, cut off at 0 and 1; ``uniform`` numbers decide which."""
-    low, high = ndtr(-centres / width), ndtr((1 - centres) / width)
-    return np.clip(centres + width * ndtri(low + uniform * (high - low)), 0, 1 - 1e-9)
