@@ -10,6 +10,8 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 Params = dict[str, Any]
+HATS = 7  # points of a number's range at which hat functions stand
+PEAK = 2.0  # height of a hat function; the hats of one number then vary together about as much as a switch
 _PLAIN, _SQUARE = -1, -2  # how a feature is made of its column, where it does not stand for one level of a choice
 
 
@@ -49,6 +51,7 @@ class Encoding:
         self.switches = [i for i in range(len(self.names)) if not self.ordinal[i]]
         self.columns = len(self.names)
         self._from, self._level = self._expansion()
+        self.fine = np.flatnonzero(self.ordinal & ((self.sizes == 0) | (self.sizes > HATS)))  # numbers with many values
 
     def rows(self, many: Sequence[Params]) -> np.ndarray:
         """(n, columns) float64 of unit values and indices; parameters that are missing get their middle."""
@@ -64,10 +67,10 @@ class Encoding:
         rows[:, self._knobs] = np.where(off, self._usual, rows[:, self._knobs])
         return rows
 
-    def counts(self, row: np.ndarray) -> np.ndarray:
-        """(columns,) whether each parameter is in use in a row: a knob is while its technique is on."""
-        found = np.ones(self.columns, dtype=bool)
-        found[self._knobs] = row[self._owners] == self._on
+    def counts(self, rows: np.ndarray) -> np.ndarray:
+        """(..., columns) whether each parameter of rows (..., columns) is in use: a knob is while its technique is on."""
+        found = np.ones(rows.shape, dtype=bool)
+        found[..., self._knobs] = rows[..., self._owners] == self._on
         return found
 
     def distance(self, rows: np.ndarray, centre: np.ndarray) -> np.ndarray:
@@ -116,6 +119,21 @@ class Encoding:
             raise ValueError(f"{name}={value!r} is no value of a choice of this space.")
         mine, index = self._from == column, levels.index(value)
         return mine * (index - 0.5) if self.sizes[column] == 2 else 0.5 * (mine & (self._level == index))
+
+    def hats(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """(n, `HATS` per column) float32: where numbers lie in their ranges, by linear hat functions.
+
+        Each is `PEAK` at its own point of the range and falls to 0 at the next points. With them a linear model can describe
+        any function of one number that varies no faster than the points lie. The position and its square describe parabolas
+        only, which miss a narrow best value. All of them are 0 while a knob is not in use.
+
+        Args:
+            rows: (n, columns of the encoding).
+            columns: of numbers, such as `fine`.
+        """
+        apart = np.abs(rows[:, columns, None] - np.linspace(0.0, 1.0, HATS)) * (HATS - 1)
+        heights = PEAK * np.maximum(0.0, 1.0 - apart) * self.counts(rows)[:, columns, None]
+        return heights.reshape(len(rows), HATS * len(columns)).astype(np.float32)
 
     def _expansion(self) -> tuple[np.ndarray, np.ndarray]:
         """(features,) the column each feature is made of, and the level of a choice it stands for, or how it is made."""

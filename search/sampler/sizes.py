@@ -11,6 +11,7 @@ from golflab.search.sampler.encoding import Encoding, Params
 from golflab.search.sampler.surrogate import Surrogate
 
 SIZE_WEIGHT = 8.0  # the size counts as much as so many features
+MOST_FINE = 24  # numbers that hat functions describe, at most: the time of a proposal grows with the square of the features
 SLACK = 0.5  # standard deviations of the quick model by which its prediction may exceed the limit
 FEWEST = 8  # trials from which that standard deviation is estimated
 
@@ -32,17 +33,17 @@ class Sizes:
     _model: Surrogate | None = None
     _slack: float = 0.0
     _always: bool = False  # even the largest combination fits
+    _fine: np.ndarray | None = None  # columns of the numbers that hat functions describe
 
     def fitting(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The rows that probably fit, and their features: those of the encoding and, with a larger weight, the size."""
+        """The rows that probably fit, and their features: the encoding's, hat functions and, with a larger weight, the size."""
         features, sizes = self._sizes(rows)
         likely = sizes[:, 0] <= self._slack if sizes.shape[1] else np.ones(len(rows), dtype=bool)
-        return rows[likely], np.concatenate([features, SIZE_WEIGHT * sizes], axis=1)[likely]
+        return rows[likely], self._all(rows[likely], features[likely], sizes[likely])
 
     def features(self, rows: np.ndarray) -> np.ndarray:
         """The features of rows, whether they fit or not."""
-        features, sizes = self._sizes(rows)
-        return np.concatenate([features, SIZE_WEIGHT * sizes], axis=1)
+        return self._all(rows, *self._sizes(rows))
 
     def predicted(self, rows: np.ndarray) -> np.ndarray:
         """(n,) predicted log of size divided by limit; -inf where everything fits."""
@@ -50,7 +51,12 @@ class Sizes:
         return sizes[:, 0] if sizes.shape[1] else np.full(len(rows), -np.inf)
 
     def know(self, rows: np.ndarray, overruns: Sequence[float]) -> None:
-        """Correct the model by the sizes of trials: near them it becomes much more precise."""
+        """Correct the model by the sizes of trials: near them it becomes much more precise.
+
+        The trials also decide which numbers hat functions describe: those that most of the trials use.
+        """
+        often, fine = self.encoding.counts(rows).sum(axis=0), self.encoding.fine
+        self._fine = np.sort(fine[np.argsort(-often[fine], kind="stable")[:MOST_FINE]])
         self._learn()
         if self._design is None or self._model is None or not len(rows):
             return
@@ -60,6 +66,10 @@ class Sizes:
         self._model = Surrogate.given(np.concatenate([features, near]), np.append(sizes, here), *known)
         missed = (np.append(sizes, here) - self._model.left_out())[len(sizes) :]
         self._slack = SLACK * float(np.std(missed)) if len(missed) >= FEWEST else self._slack
+
+    def _all(self, rows: np.ndarray, features: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        hats = self.encoding.hats(rows, self.encoding.fine[:MOST_FINE] if self._fine is None else self._fine)
+        return np.concatenate([features, hats, SIZE_WEIGHT * sizes], axis=1)
 
     def _sizes(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features (n, p), and the predicted log of size divided by limit: (n, 1), or (n, 0) where everything fits."""
