@@ -105,7 +105,15 @@ def agreement(told: pd.DataFrame) -> pd.DataFrame:
         right = np.sign(guess) == np.sign(truth)
         share = stats.binomtest(int(right.sum()), len(right)).proportion_ci(0.95, method="wilson")
         low, high = _bootstrapped(_rank, guess, truth)
-        row = (way, len(told), right.mean(), share.low, share.high, clear.sum(), right[clear].mean() if clear.any() else np.nan)
+        row: tuple[object, ...] = (
+            way,
+            len(told),
+            right.mean(),
+            share.low,
+            share.high,
+            clear.sum(),
+            right[clear].mean() if clear.any() else np.nan,
+        )
         row += (_rank(guess, truth), low, high, float(np.abs(guess - truth).mean()), floor)
         rows.append(row + tuple(_coverage(told, level) if way == "ladder" else np.nan for level in LEVELS))
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -76,7 +76,7 @@ class Plan:
     def json(self) -> dict[str, Any]:
         """The plan as one JSON object; runs, trainings and seconds are those that are new."""
         rungs = [self._row(rung, seeds) for rung, seeds in zip(self.found.rungs, self.seeds, strict=True)]
-        told = {"preset": self.preset, "techniques": list(self.found.techniques)}
+        told: dict[str, Any] = {"preset": self.preset, "techniques": list(self.found.techniques)}
         told |= {name: sum(row[name] for row in rungs) for name in ("runs", "trainings", "seconds")}
         told |= {"workers": self.workers, "rungs": rungs, "half_width": self._widths()}
         noise = sorted(set(self.allocation.rungs["noise"]))
@@ -224,7 +224,7 @@ def ladder(
     )
     bound = clock_seconds(budget)
     if name and (runs / name / "experiment.json").exists():
-        moved = {"address": address, "cpus": cpus, "gpus_per_trial": gpus_per_trial, "processes": processes}
+        moved: dict[str, Any] = {"address": address, "cpus": cpus, "gpus_per_trial": gpus_per_trial, "processes": processes}
         extend(sweep.options_of(name, runs, **moved, local_disk=local_disk), bound, found, plan_only=plan_only, as_json=as_json)
         return
     say(err, "Preparing the text and measuring how fast this machine is …")
