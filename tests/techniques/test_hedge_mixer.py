@@ -84,9 +84,9 @@ def test_on_text_that_repeats_it_helps():
 def test_a_small_body_keeps_the_tokens_between_updates_and_the_share_of_the_text():
     """With an update that shrank with the context, the mixer was worth nothing in small bodies: docs/presets.md."""
     for scale in ("nano", "micro", "proxy", "small"):
-        mixer = preset("seed_849", scale).tenant("mixer")
+        mixer = preset("seed_849", scale).technique_in("mixer")
         assert (mixer.update, mixer.chunk, mixer.warm) == (2_048, 106, 32)
-    assert preset("seed_849", "full").tenant("mixer") == HedgeMixer()
+    assert preset("seed_849", "full").technique_in("mixer") == HedgeMixer()
     body = preset("seed_849", "full").shape
     assert HedgeMixer(update=64, chunk=64).rescale(body, body) == HedgeMixer(update=64, chunk=64)
     assert HedgeMixer(chunk=64).rescale(body, preset("seed_849", "nano").shape).chunk == 64
