@@ -161,12 +161,13 @@ def test_a_canonical_form_is_its_own(name):
             assert (again, again.hash) == (recipe, recipe.hash)
 
 
-# Hashes of the presets before knobs had canonical forms: records and caches made with them stay theirs.
+# Hashes of the presets before knobs had canonical forms: records and caches made with them stay theirs. That of seed_849's
+# proxy is of November 2026, when its mixer's `update` ceased to follow the scale.
 HASHES = {
     "baseline": ("6485e1d029fa", "44ef713f6c38"),
     "seed_211": ("a76059593777", "e44f6b64de34"),
     "seed_211_as_published": ("de2060917b54", "167d461edf61"),
-    "seed_849": ("d7ee6ffb92ff", "4aedb3b109bb"),
+    "seed_849": ("0f2b05a5eb13", "4aedb3b109bb"),
     "seed_680": ("d7edf4839ab0", "69928f8a92ad"),
     "seed_1499": ("81ecb1bae210", "e97bd00f2139"),
     "seed_295": ("1204579ee371", "f10e71f6ee82"),
