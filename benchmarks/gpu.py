@@ -96,7 +96,9 @@ def pace(recipe: Recipe, compiled: bool, steps: int = STEPS) -> Pace:
 
 
 def paces(names: list[str], scales: list[str]) -> None:
-    print("| preset | scale | batch, tokens | eager, tokens/s | compiled, tokens/s | memory, MB |\n|---|---|---:|---:|---:|---:|")
+    print(
+        "| preset | scale | batch, tokens | eager, tokens/s | compiled, tokens/s | memory, MB |\n|---|---|---:|---:|---:|---:|"
+    )
     for name in names:
         for scale in scales:
             recipe = preset(name, scale)
@@ -165,7 +167,9 @@ def row(name: str, corpus: str, cache: str) -> str:
         seconds = time.perf_counter() - started
     head = f"| {name} | {find(name).slot}"
     wrong = [f"{label}: {r}" for label, r in found.items() if not isinstance(r, Record)]
-    wrong += [f"{label}: {r.state} Error {r.reason}" for label, r in found.items() if isinstance(r, Record) and r.state != "complete"]
+    wrong += [
+        f"{label}: {r.state} Error {r.reason}" for label, r in found.items() if isinstance(r, Record) and r.state != "complete"
+    ]
     if wrong:
         return f"{head} | {'; '.join(wrong)} |"
     cpu, same, half = found.values()

