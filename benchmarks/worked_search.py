@@ -24,7 +24,7 @@ import json
 import multiprocessing
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -145,16 +145,21 @@ class Stream:
             self._learn(line)
 
     def go_on(self, trainings: int) -> None:
-        """Train until there are so many lines, or the time is over. The last training is the best recipe, brought to the limit."""
-        while len(self.lines) < trainings and not self.setting.out_of_time():
+        """Train so often, or until the time is over. The last training is the best recipe, brought to the limit."""
+        while self.trainings < trainings and not self.setting.out_of_time():
             params = self.propose()
             recipe = self.space.recipe(params)
-            if len(self.lines) == trainings - 1 and (found := best(self.lines)) is not None:
+            if self.trainings == trainings - 1 and (found := best(self.lines)) is not None:
                 params, recipe = found["params"], sized(recipe_of(found), self.problem.forecaster)
             line = {"contender": self.contender, "search": self.number, "trial": len(self.lines), "params": params}
             line |= trained(recipe, self.setting)
             append(self.file, line)
             self._learn(line)
+
+    @property
+    def trainings(self) -> int:
+        """How many were begun: a combination that cannot be run is no training."""
+        return sum(line["state"] != "refused" for line in self.lines)
 
     def propose(self) -> dict[str, Any]:
         """The next combination that fits and was not tried."""
@@ -165,8 +170,17 @@ class Stream:
                 raise ValueError(f"{self.contender}: no combination is left that fits.")
             return found
         tried = {self.problem.key(line["params"]) for line in self.lines}
-        fits = lambda params: self.problem.chance(params) >= 0.5 and self.problem.key(params) not in tried
+        fits = lambda params: (
+            self._can_run(params) and self.problem.chance(params) >= 0.5 and self.problem.key(params) not in tried
+        )
         return next(filter(fits, map(self.problem.canonical, self._candidates(method))))
+
+    def _can_run(self, params: dict[str, Any]) -> bool:
+        try:
+            self.space.recipe(params).check()
+        except ValueError:
+            return False
+        return True
 
     def _candidates(self, method: str) -> Iterator[dict[str, Any]]:
         yield from self.problem.starts
@@ -237,7 +251,7 @@ def _stream(job: tuple[str, int], setting: Setting, trainings: int) -> str:
     stream.go_on(trainings)
     found = best(stream.lines)
     said = "none fits" if found is None else f"best {found['bpb']:.4f} with {found['bytes']:,} bytes"
-    return f"{job[0]:>10} {job[1]}: {len(stream.lines)} trainings, {said}"
+    return f"{job[0]:>10} {job[1]}: {stream.trainings} trainings, {said}"
 
 
 def best(lines: list[dict[str, Any]]) -> dict[str, Any] | None:

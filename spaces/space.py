@@ -200,7 +200,8 @@ class Space:
     def _resolve(self, base: Recipe, kept: list[Technique], chosen: list[Technique], defaults: list[Technique]) -> Recipe:
         """Drop chosen techniques, the last ones first, until all fit together; the preset's own are never dropped.
 
-        A slot that loses its technique falls back to its default, with the knobs sampled for it.
+        A slot that loses its technique falls back to its default, with the knobs sampled for it. Where sampled knobs of one of
+        the preset's own techniques cannot work (the first layer behind the last one, say), it keeps the preset's.
         """
         order = {slot: i for i, slot in enumerate(SLOTS)}
         on = sorted(chosen, key=lambda t: (order[t.slot], t.name))
@@ -211,7 +212,8 @@ class Space:
             recipe = dataclasses.replace(base, techniques=(*kept, *on, *(t for t in defaults if t.slot not in filled)))
             objecting = next((t for t in reversed(on) if t.check(recipe)), None)
             if objecting is None:
-                return recipe.check()
+                restored = [self._untuned[t.name][0] if t.check(recipe) else t for t in kept]
+                return recipe.check() if restored == kept else self._resolve(base, restored, chosen, defaults)
             on.remove(objecting)
             while (offender := _offender(kept, on)) is not None:  # another technique may have needed it
                 on.remove(offender)

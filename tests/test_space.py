@@ -191,3 +191,14 @@ def test_parameters_that_mean_one_model_are_one_recipe():
     assert mine.recipe(one | {"ema.decay": 0.0, "ema.horizon": 0.9}).hash != mine.recipe(one | {"ema.decay": 0.0}).hash
     hashes = {mine.recipe(one | {"xsa.last": last}).hash for last in range(1, 6)}
     assert len(hashes) == 5, "every value that a space draws is another model"
+
+
+def test_knobs_of_the_presets_own_techniques_that_cannot_work_together_are_the_presets():
+    base = preset("seed_1499", "nano")
+    space = Space("own", base, knobs=("depth_recurrence.*", "warmdown.fraction"))
+    wrong = {"depth_recurrence.first": 3, "depth_recurrence.final": 1, "warmdown.fraction": 0.5}
+    found = space.recipe(wrong)
+    assert found.technique_in("path") == base.technique_in("path")
+    assert found.technique_in("schedule").fraction == 0.5  # what can work is kept
+    draw = random.Random(0)
+    assert all(space.recipe(space.random(draw)).check() for _ in range(40))
