@@ -20,6 +20,7 @@ from golflab.model.shape import Shape
 from golflab.model.technique import Technique, knob
 
 ROWS = 8  # sequences per calibration batch
+WRITTEN = 16_384  # tokens of text that the model writes side by side: each new one costs a pass over all of them
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Gptq(Technique):
     correlated inputs about a third of plain rounding's weighted error is left. ``order="ascending"`` with
     ``factor="inverse"`` (H⁻¹ in place of U) is what #849 and #1499's first commit do, and leaves far more.
     ``text="own"`` calibrates on text the model writes itself at temperature 0.8 (#1019) instead of the first ``tokens``
-    training tokens: a pass over the text so far for every token, 140 times the time of reading (proxy, one core). With
+    training tokens: a pass over the text so far for every token, about 90 times the time of reading (proxy, one core). With
     ``windows="documents"`` every sequence that is read begins at a document's first token (BOS), not wherever the one before it
     ended. ``tables`` also rounds a tied token table with the Hessian of the final norm's output. The damping of the MLP's
     matrices and of the table is ``mlp_damping`` and ``table_damping`` times the others' (#2051: 2 and ½).
@@ -100,8 +101,9 @@ class Gptq(Technique):
 
     def _batches(self, model: Any, stream: Any, count: int, context: int, seed: int) -> Iterator[Tensor]:
         if self.text == "own":
-            for start in range(0, count, ROWS):
-                yield generate(model, min(ROWS, count - start), context, 0.8, seed + start, BOS)
+            most = max(ROWS, WRITTEN // context)
+            for start in range(0, count, most):
+                yield from generate(model, min(most, count - start), context, 0.8, seed + start, BOS).split(ROWS)
             return
         places = self._places(stream, count, context)
         for start in range(0, count, ROWS):
