@@ -267,11 +267,12 @@ def main() -> None:
             if given.run:
                 execute(todo, given.out, given.device, given.processes, given.seconds)
         if given.write:
-            write([line for file in (given.write, *given.files) for line in known(file)], given.write)
+            lines = known(given.write) + [line for file in given.files for line in known(file, must_exist=True)]
+            write(lines, given.write)
         if given.table:
             from benchmarks.frontier_tables import tables
 
-            print(tables(known(given.table)))
+            print(tables(known(given.table, must_exist=True)))
     except ValueError as error:
         parser.error(str(error))
 

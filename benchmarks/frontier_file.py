@@ -36,14 +36,16 @@ def _unpacked(text: str) -> np.ndarray:
     return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<i4").astype(np.float64)
 
 
-def known(path: Path) -> list[dict[str, Any]]:
+def known(path: Path, must_exist: bool = False) -> list[dict[str, Any]]:
     """The lines of a file of `write`, or of a run's ``runs.jsonl``; none where there is no file.
 
     A line that a killed process left torn is not read.
 
     Raises:
-        ValueError: another line is damaged.
+        ValueError: another line is damaged, or there is no file although it must exist.
     """
+    if not path.is_file() and must_exist:
+        raise ValueError(f"{path} does not exist. Write it with --write from the runs.jsonl of a run.")
     if not path.is_file():
         return []
     text = lzma.decompress(path.read_bytes()).decode() if path.suffix == ".xz" else path.read_text(encoding="utf-8")

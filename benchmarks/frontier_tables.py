@@ -87,7 +87,7 @@ def differences(runs: Runs, group: str) -> pd.DataFrame:
                     {"technique": arm.name, "scale": rung_of(rung)[0], "parameters": size, "rung": rung}
                     | {
                         "tokens_per_parameter": rung_of(rung)[1],
-                        SHARES: arm.trained is not None and arm.trained == trained.get(arm.against, "baseline"),
+                        SHARES: arm.trained is not None and arm.trained == of_other,
                     }
                     | {"delta_bpb": found["delta_bpb"], "se": found["own_se"], "replicates": found["seeds"]}
                     | {"se_documents": found["se_documents"], "bytes": found["bytes"]}
