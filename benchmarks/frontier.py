@@ -28,8 +28,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.frontier_arms import ARMS, GROUPS, IN_TRAINING, RECORDS, baseline, recipe_of, rung_of, stack, still
+from benchmarks.frontier_arms import ARMS, GROUPS, IN_TRAINING, RECORDS
 from benchmarks.frontier_file import encoded, known, mend, write
+from benchmarks.frontier_recipes import baseline, recipe_of, rung_of, stack, still
 from golflab.model.compression.artifact import unpack
 from golflab.model.data.prepare import prepared
 from golflab.model.evaluation.score import Score, evaluate

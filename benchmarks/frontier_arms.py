@@ -1,25 +1,13 @@
 """What `benchmarks.frontier` compares: every technique of the records, what it is added to, and what was published about it.
 
-An `Arm` is one side of a comparison. It is compared with the arm that it names (``against``), seed by seed. A *rung* is a scale
-and a number of training tokens per parameter of the baseline, written ``micro:5``.
+An `Arm` is one side of a comparison. It is compared with the arm that it names (``against``), seed by seed.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
-from golflab.model.compression.forecast import fit
-from golflab.model.recipe import Recipe
-from golflab.model.run import forecast_bytes
-from golflab.model.slots import SLOTS
-from golflab.model.technique import Technique, parse
-from golflab.spaces.presets import preset
-from golflab.spaces.scales import FULL_SHAPE, SCALES, at_duration, paced
-
 GROUPS = ("in-training", "records", "caseops", "rounding", "windows", "adapters", "knobs")  # dearest value first
-LIMITS = {"nano": 50_000, "micro": 150_000}  # of the records and the seed, bytes
-SHARE = {"seed_849": 0.886}  # of its limit that the forecast may reach: at `nano` its artifact is that much larger
 
 
 @dataclass(frozen=True)
@@ -264,56 +252,3 @@ ARMS = {
     "adapters": ADAPTERS,
     "caseops": CASEOPS,
 }
-
-
-def rung_of(text: str) -> tuple[str, float]:
-    """Scale and tokens per parameter of ``micro:5``; of ``micro``, 5.
-
-    Raises:
-        ValueError: it does not read like this.
-    """
-    scale, _, duration = text.partition(":")
-    if scale not in LIMITS or scale not in SCALES or not (duration or "5").replace(".", "", 1).isdigit():
-        raise ValueError(f"scales={text!r} must be {' or '.join(LIMITS)}, then a colon and tokens per parameter: micro:5.")
-    return scale, float(duration or "5")
-
-
-def baseline(rung: str, corpus: str, seed: int) -> Recipe:
-    """What techniques are added to, at a rung, with a ladder's momentum."""
-    scale, duration = rung_of(rung)
-    return at_duration(preset("baseline", scale).with_(corpus=corpus, allow_overlap=True, seed=seed), duration)
-
-
-def recipe_of(arm: Arm, base: Recipe) -> Recipe:
-    """The arm's recipe."""
-    return base.with_(*(_technique(text, base) for text in arm.techniques.split())).check()
-
-
-def _technique(text: str, base: Recipe) -> Technique:
-    asked = parse(text.removeprefix("~"))
-    if text.startswith("~"):  # the base's, with these knobs
-        told = {knob.partition("=")[0] for knob in text.partition(":")[2].split(",")}
-        (mine,) = (t for t in base.all_techniques() if t.name == asked.name)
-        return dataclasses.replace(mine, **{name: getattr(asked, name) for name in told})  # type: ignore[type-var]
-    return asked.rescale(FULL_SHAPE, base.shape) if asked.name == "awq_lite" else asked
-
-
-def stack(name: str, rung: str, corpus: str, seed: int) -> Recipe:
-    """A record or a seed at equal bytes and tokens: its MLP is as wide as the forecast allows.
-
-    It counts the bytes of the original text (`verbatim`, where it has no technique for text) and is scored on the test part.
-    """
-    scale, _ = rung_of(rung)
-    limit, tokens = LIMITS[scale], baseline(rung, corpus, seed).schedule.tokens
-    recipe = preset(name, scale).with_(
-        corpus=corpus, allow_overlap=True, seed=seed, tokens=tokens, seconds=None, limit=limit, split="test"
-    )
-    if recipe.technique_in("text") is None:
-        recipe = recipe.with_(parse("verbatim"))
-    most = round(limit * SHARE.get(name, 35 / 36))
-    return fit(paced(recipe), most, lambda r: forecast_bytes(r).mid, multiple=2).check()
-
-
-def still(recipe: Recipe) -> Recipe:
-    """The recipe scored in windows side by side, with nothing that adapts."""
-    return recipe.without(*(t.name for t in recipe.techniques if SLOTS[t.slot].stage == "evaluate")).check()

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.frontier_arms import ARMS, RECORDS, Arm, baseline, rung_of
+from benchmarks.frontier_arms import ARMS, RECORDS, Arm
 from benchmarks.frontier_file import decoded
+from benchmarks.frontier_recipes import baseline, rung_of
 from golflab.analysis.comparison.paired import paired
 from golflab.analysis.ladder.noise import SHARES, variances
 from golflab.spaces.scales import parameters_of
@@ -79,19 +80,15 @@ def differences(runs: Runs, group: str) -> pd.DataFrame:
     """
     rows, trained = [], {arm.name: arm.trained for arm in ARMS[group]}
     for rung in runs.rungs:
+        scale, duration = rung_of(rung)
+        body = {"scale": scale, "parameters": _size(rung)[0], "tokens_per_parameter": duration, "rung": rung}
         for arm in ARMS[group]:
-            found, of_other = _against(runs, group, arm, rung), trained.get(arm.against, "baseline")
+            found = _against(runs, group, arm, rung)
             if found is not None:
-                size = parameters_of(baseline(rung, "sotu", 0))
-                rows.append(
-                    {"technique": arm.name, "scale": rung_of(rung)[0], "parameters": size, "rung": rung}
-                    | {
-                        "tokens_per_parameter": rung_of(rung)[1],
-                        SHARES: arm.trained is not None and arm.trained == of_other,
-                    }
-                    | {"delta_bpb": found["delta_bpb"], "se": found["own_se"], "replicates": found["seeds"]}
-                    | {"se_documents": found["se_documents"], "bytes": found["bytes"]}
-                )
+                shared = arm.trained is not None and arm.trained == trained.get(arm.against, "baseline")
+                told = {"delta_bpb": found["delta_bpb"], "se": found["own_se"], "replicates": found["seeds"]}
+                told |= {"se_documents": found["se_documents"], "bytes": found["bytes"]}
+                rows.append({"technique": arm.name, SHARES: shared} | body | told)
     table = pd.DataFrame(rows)
     if table.empty:
         return table

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks import frontier
-from benchmarks.frontier_arms import ARMS, GROUPS, IN_TRAINING, LIMITS, RECORDS, SHARE, baseline, recipe_of, stack, still
+from benchmarks.frontier_arms import ARMS, GROUPS, IN_TRAINING, RECORDS
 from benchmarks.frontier_file import decoded, encoded, known, write
+from benchmarks.frontier_recipes import LIMITS, SHARE, baseline, recipe_of, stack, still
 from benchmarks.frontier_tables import Runs, differences, tables
 from golflab.model.run import forecast_bytes
 from golflab.model.slots import SLOTS
