@@ -188,8 +188,8 @@ def _machine(device: str) -> str:
 # ------------------------------------------------------------------------------------------------ all jobs
 
 
-def execute(todo: Sequence[Job], out: Path, device: str, processes: int, seconds: float) -> None:
-    """Run jobs side by side until all are done, or no time is left."""
+def execute(todo: Sequence[Job], out: Path, cache: Path, device: str, processes: int, seconds: float) -> None:
+    """Run jobs side by side until all are done, or no time is left; their lines go to ``out``."""
     out.mkdir(parents=True, exist_ok=True)
     mend(out / "runs.jsonl")
     done = {
@@ -211,7 +211,9 @@ def execute(todo: Sequence[Job], out: Path, device: str, processes: int, seconds
                     break
                 left.remove(job)
                 running.add(job.name)
-                pool.apply_async(work, (job, out / "cache", device), callback=_sender(results, job.name))
+                pool.apply_async(work, (job, cache, device), callback=_sender(results, job.name))
+            if not running:  # the time ran out just now
+                break
             try:
                 name, line = results.get(timeout=max(0.1, seconds + GRACE - (time.monotonic() - began)))
             except queue.Empty:
@@ -252,7 +254,8 @@ def main() -> None:
         "--seeds", nargs="+", type=int, default=[0, 1], metavar="SEED", help="the seeds themselves, not how many"
     )
     parser.add_argument("--only", default=",".join(GROUPS), help=f"groups, joined by commas: {','.join(GROUPS)}")
-    parser.add_argument("--out", type=Path, default=Path("runs/frontier"), help="folder of runs.jsonl and the stage cache")
+    parser.add_argument("--out", type=Path, default=Path("runs/frontier"), help="folder of runs.jsonl")
+    parser.add_argument("--cache", type=Path, help="stage cache; by default the folder cache in that folder")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) - 2))
     parser.add_argument("--seconds", type=float, default=420.0, help="after this no job starts; 60 s later all are ended")
@@ -266,7 +269,7 @@ def main() -> None:
             todo = jobs(given.corpus, given.scales, given.seeds, given.only.split(","))
             print(plan(todo), flush=True)
             if given.run:
-                execute(todo, given.out, given.device, given.processes, given.seconds)
+                execute(todo, given.out, given.cache or given.out / "cache", given.device, given.processes, given.seconds)
         if given.write:
             lines = known(given.write) + [line for file in given.files for line in known(file, must_exist=True)]
             write(lines, given.write)

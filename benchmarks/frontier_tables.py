@@ -206,7 +206,7 @@ def _signed(value: float, digits: str = ".4f") -> str:
 def _with_error(value: float, error: float) -> str:
     if value == 0 and error == 0:
         return "0 exactly"
-    digits = 5 if error < 0.0001 else 4
+    digits = 4 + (error < 1e-4) + (error < 1e-5)
     return f"{_signed(value, f'.{digits}f')} ± {error:.{digits}f}"
 
 
@@ -220,4 +220,5 @@ def _markdown(head: list[str], body: list[list[str]], left: int, last: bool = Fa
     rule = ["---"] * left + ["---:"] * (len(head) - left)
     if last:
         rule[-1] = "---"
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *body))
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *body)]
+    return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])

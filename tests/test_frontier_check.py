@@ -54,7 +54,7 @@ def test_stacks_have_equal_tokens_and_bytes_and_one_way_without_adaptation():
     assert len({recipe.schedule.tokens for recipe in made}) == 1
     for name, recipe in zip(RECORDS, made, strict=True):
         wider = recipe.with_(hidden=recipe.shape.hidden + 2)
-        assert forecast_bytes(recipe).mid <= LIMITS["nano"] * SHARE.get(name, 35 / 36) < forecast_bytes(wider).mid
+        assert forecast_bytes(recipe).mid <= LIMITS["nano"] * SHARE.get((name, "nano"), 35 / 36) < forecast_bytes(wider).mid
         assert not any(SLOTS[t.slot].stage == "evaluate" for t in still(recipe).techniques)
         assert finishing_part(still(recipe)).hash == finishing_part(recipe).hash
 
@@ -103,7 +103,7 @@ def execute(jobs, folder, seconds=60.0, broken=()):
 
     spawning = SimpleNamespace(Pool=lambda processes: pool)
     with mock.patch.object(multiprocessing, "get_context", return_value=spawning), mock.patch.object(frontier, "work", work):
-        frontier.execute(jobs, folder, "cpu", 2, seconds)
+        frontier.execute(jobs, folder, folder / "cache", "cpu", 2, seconds)
     return pool.ran
 
 
