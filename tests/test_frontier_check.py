@@ -1,6 +1,8 @@
 """The runs behind docs/frontier.md: which there are, in which order they start, and the tables from the small file."""
 
 import multiprocessing
+import threading
+from multiprocessing.pool import ThreadPool
 from types import SimpleNamespace
 from unittest import mock
 
@@ -10,7 +12,7 @@ import pytest
 from benchmarks import frontier
 from benchmarks.frontier_arms import ARMS, GROUPS, IN_TRAINING, RECORDS
 from benchmarks.frontier_file import decoded, encoded, known, write
-from benchmarks.frontier_recipes import LIMITS, SHARE, baseline, recipe_of, stack, still
+from benchmarks.frontier_recipes import FILLED, LIMITS, RATIOS, baseline, recipe_of, stack, still
 from benchmarks.frontier_tables import Runs, differences, tables
 from golflab.model.run import forecast_bytes
 from golflab.model.slots import SLOTS
@@ -54,7 +56,8 @@ def test_stacks_have_equal_tokens_and_bytes_and_one_way_without_adaptation():
     assert len({recipe.schedule.tokens for recipe in made}) == 1
     for name, recipe in zip(RECORDS, made, strict=True):
         wider = recipe.with_(hidden=recipe.shape.hidden + 2)
-        assert forecast_bytes(recipe).mid <= LIMITS["nano"] * SHARE.get((name, "nano"), 35 / 36) < forecast_bytes(wider).mid
+        most = FILLED * LIMITS["nano"] / RATIOS[name, "nano"]
+        assert forecast_bytes(recipe).mid <= most < forecast_bytes(wider).mid
         assert not any(SLOTS[t.slot].stage == "evaluate" for t in still(recipe).techniques)
         assert finishing_part(still(recipe)).hash == finishing_part(recipe).hash
 
@@ -153,6 +156,27 @@ def test_differences_are_paired_by_seed_and_machine():
     elsewhere = line("in-training", "wd", 0, 2.9) | encoded(SIZES * 2.9, SIZES[::-1])
     with pytest.raises(ValueError, match="different text"):
         tables([*lines, elsewhere])
+
+
+def test_no_job_starts_before_what_it_needs_has_ended(todo, tmp_path):
+    mine = [job for job in todo if job.group in ("in-training", "windows") and job.seed < 1 and "growth" in job.arm]
+    mine = [next(job for job in todo if job.name == mine[0].data), *mine]
+    ended, early, someone = set(), [], threading.Event()
+
+    def work(job, cache, device):
+        if not {job.data, *job.needs} - {job.name} <= ended and job.group != "data":
+            early.append(job.name)
+            someone.set()
+        if "growth" not in job.arm or not job.needs:
+            someone.wait(0.2)  # time for another one to start too early
+        ended.add(job.name)
+        return line(job.group, job.arm, job.seed, 3.0, job.rung, job.corpus, hash=job.recipe.hash, took=1.0, state="complete")
+
+    spawning = SimpleNamespace(Pool=ThreadPool)
+    with mock.patch.object(multiprocessing, "get_context", return_value=spawning), mock.patch.object(frontier, "work", work):
+        frontier.execute(mine, tmp_path, tmp_path / "cache", "cpu", 4, 60.0)
+    assert len(ended) == len(mine) == 3
+    assert not early
 
 
 def test_stacks_and_texts_are_compared_with_both_errors():
