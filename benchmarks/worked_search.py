@@ -24,7 +24,7 @@ import json
 import multiprocessing
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +99,11 @@ def narrowed(recipe: Recipe) -> Recipe:
     return recipe.with_(hidden=max(width for width in WIDTHS if width <= recipe.shape.hidden))
 
 
-def own_knobs(name: str) -> Space:
+def own_knobs(recipe: Recipe) -> Space:
     """A seed's own knobs: all of every technique it has, and nothing else."""
-    recipe = seed_preset(name)
-    return Space(name, recipe, knobs=tuple(f"{t.name}.*" for t in recipe.all_techniques() if t.knobs() and not _later(t.slot)))
+    return Space(
+        recipe.name, recipe, knobs=tuple(f"{t.name}.*" for t in recipe.all_techniques() if t.knobs() and not _later(t.slot))
+    )
 
 
 def everything() -> Space:
@@ -136,13 +137,17 @@ class Stream:
     def __init__(self, contender: str, number: int, setting: Setting) -> None:
         self.contender, self.number, self.setting = contender, number, setting
         self.file = setting.folder / "search" / f"{contender.replace('+', '_')}-{number}.jsonl"
-        self.space = own_knobs(contender) if contender in SEEDS else everything()
-        starts = [] if contender in SEEDS else [narrowed(seed_preset(name)) for name in SEEDS]
-        self.problem = RecipeProblem(self.space, Forecaster(), starts)
         self.lines: list[dict[str, Any]] = []
         self.trials: list[FrozenTrial] = []
+        if contender in SEEDS:
+            self._vary(own_knobs(seed_preset(contender)))
+        else:
+            self._vary(everything(), [narrowed(seed_preset(name)) for name in SEEDS])
         for line in read(self.file):
             self._learn(line)
+
+    def _vary(self, space: Space, starts: Sequence[Recipe] = ()) -> None:
+        self.space, self.problem = space, RecipeProblem(space, Forecaster(), starts)
 
     def go_on(self, trainings: int) -> None:
         """Train so often, or until the time is over. The last training is the best recipe, brought to the limit."""
@@ -200,8 +205,12 @@ class Stream:
         yield from map(self.problem.encoding.params, self.problem.encoding.draw(20_000, rng))
 
     def _learn(self, line: dict[str, Any]) -> None:
-        """Enter a finished training."""
+        """Enter a finished training. If a seed's first one is over the limit, its MLP is fitted again by what that showed."""
         self.lines.append(line)
+        if self.contender in SEEDS and len(self.lines) == 1 and not line["fits"] and line["observed"]:
+            forecaster = Forecaster()
+            forecaster.recall(line["observed"])
+            self._vary(own_knobs(sized(seed_preset(self.contender), forecaster)))
         state = TrialState.COMPLETE if line["bpb"] is not None else TrialState.FAIL
         trial = create_trial(state=state, value=line["bpb"], params=line["params"], distributions=self.problem.space)
         trial.number = len(self.trials)
