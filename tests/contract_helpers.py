@@ -267,10 +267,10 @@ def scored(recipe: Recipe, weights: dict[str, Tensor], tokens: np.ndarray | None
     return Evaluator(model, Bytes(), recipe).score(np.concatenate(documents()) if tokens is None else tokens)  # type: ignore[arg-type]
 
 
-def again(recipe: Recipe) -> tuple[bytes, np.ndarray]:
-    """The packed bytes, and scores of a few documents, of a training that no earlier one stands for."""
+def again(recipe: Recipe, afresh: bool) -> tuple[bytes, np.ndarray]:
+    """The packed bytes, and scores of a few documents; ``afresh`` of a training that no earlier one stands for."""
     words = has_text(recipe)
-    weights = _trained.__wrapped__(training_of(recipe), words).chosen(recipe.technique_in("average"))
+    weights = (_trained.__wrapped__ if afresh else _trained)(training_of(recipe), words).chosen(recipe.technique_in("average"))
     _, blob = finished(recipe, weights)
     texts = real(recipe.technique_in("text"))[1][:4] if words else documents(4)
     return blob, scored(recipe, unpack(blob), np.concatenate(texts))

@@ -44,7 +44,7 @@ def calls(monkeypatch):
 
 
 def test_seven_recipes_in_one_process_are_all_compiled(calls, monkeypatch):
-    monkeypatch.setattr(compiled, "MOST_GRAPHS", 4)  # what the largest of them needs; together they need almost three times as many
+    monkeypatch.setattr(compiled, "MOST_GRAPHS", 4)  # what the largest of them needs; together they need eleven
     graphs = []
     for recipe in SEVEN:
         calls.clear()

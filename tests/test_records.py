@@ -179,7 +179,7 @@ def test_a_damaged_record_is_named_left_out_and_counted(experiment, name):
         assert Record.read(experiment / "trials" / recipe) is None
 
 
-# What reads more than the records: an edit of every kind is enough, for all read by the `look_through` that has all edits above.
+# What reads more than the records: an edit of every kind is enough, for all read through `look_through`, which sees all edits.
 FEW = ["bpb 0", "spec 0", "state 3", "a pipe", "a folder", "nested deep", "torn", "no spec.limit", "machine 1"]
 MORE = ["bpb 1", "bpb 3", "spec 2", "not a number", "a link to a device", "recipe 0", "spec.limit 0", "curve 4"]
 
