@@ -84,7 +84,7 @@ def _draw(precision: Array, pull: Array, own: Array, now: float, generator: np.r
     noise = conditional - np.exp(2 * now) * own
     every = noise + np.exp(2 * LOG_SIZES)[:, None, None] * own
     _, logs = np.linalg.slogdet(every)
-    solved = np.linalg.solve(every, residual[:, None])[..., 0]
+    solved = np.linalg.solve(every, residual[None, :, None])[..., 0]
     score = np.log(CHANCES) - 0.5 * (logs + solved @ residual)
     chance = np.exp(score - score.max())
     return int(np.searchsorted(np.cumsum(chance), generator.random() * chance.sum()))
