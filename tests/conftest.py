@@ -3,6 +3,7 @@
 The cluster is started when first asked for, with workers that find `fake_runs`.
 """
 
+import functools
 import os
 import random
 import sys
@@ -24,13 +25,21 @@ HELPERS = {"tests.contract_helpers", "tests.scoring", "tests.matrices", "tests.p
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Whole files go to one process of the test run, and all files that need Ray to the same: it starts one cluster."""
+    """Whole files go to one process of the test run, and all that share a fixture of the session to the same.
+
+    So one cluster of Ray is started, and one pair of gloo processes.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             file = nodeid.split("::", 1)[0]
-            return "ray" if "ray_cluster" in (HERE.parent / file).read_text() else file
+            return shared(file) or file
+
+    @functools.cache
+    def shared(file):
+        text = (HERE.parent / file).read_text()
+        return next((name for name in ("ray_cluster", "gloo_pair") if name in text), None)
 
     return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
 
@@ -65,6 +74,14 @@ def seeds():
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def gloo_pair(tmp_path_factory):
+    """What is tested on several processes, by process and by test module. One pair does it all: each imports for seconds."""
+    from tests.processes import all_work, spread
+
+    return spread(all_work, tmp_path_factory.mktemp("gloo"))
 
 
 @pytest.fixture(scope="session")

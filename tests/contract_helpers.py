@@ -29,6 +29,7 @@ from golflab.model.network.layers import parameters_of
 from golflab.model.recipe import Recipe
 from golflab.model.shape import Schedule, Shape
 from golflab.model.slots import SLOTS
+from golflab.model.stages import finishing_part
 from golflab.model.technique import Knob, Technique, catalogue, find, parse
 from golflab.model.training.loop import train
 from golflab.model.training.result import Trained
@@ -54,6 +55,7 @@ BASE = Recipe(
     limit=21_500,  # less than it needs, so that what trims has something to do
 )
 TRAINED_STAGES = ("data", "model", "train")
+SCORED = (6, 30)  # documents of forty tokens by which two recipes are compared: most differ on a few, some only on many
 TEXT_KNOBS = ("tokens", "chunk", "update", "warm", "batch")
 
 
@@ -61,10 +63,14 @@ TEXT_KNOBS = ("tokens", "chunk", "update", "warm", "batch")
 
 
 def default(name: str) -> Technique:
-    """The technique with its default knobs on the tiny body; those that count text as small as they go, for there is little."""
-    technique = find(name)().rescale(FULL, TINY)
-    counts = {k: rule.low for k, rule in find(name).knobs().items() if k in TEXT_KNOBS}
-    return dataclasses.replace(technique, **counts)  # type: ignore[type-var]
+    """The technique with its default knobs on the tiny body."""
+    return small(find(name)())
+
+
+def small(technique: Technique) -> Technique:
+    """A technique on the tiny body; its knobs that count text as small as they go, for there is little."""
+    counts = {k: rule.low for k, rule in type(technique).knobs().items() if k in TEXT_KNOBS}
+    return dataclasses.replace(technique.rescale(FULL, TINY), **counts)  # type: ignore[type-var]
 
 
 def recipe_with(technique: Technique, base: Recipe | None = None) -> Recipe:
@@ -84,7 +90,7 @@ def recipe_with(technique: Technique, base: Recipe | None = None) -> Recipe:
             advice = re.search(r"[Aa]dd `([^`]+)`", str(refusal))
             if advice is None:
                 raise
-            recipe = recipe.with_(parse(advice[1]).rescale(FULL, TINY))
+            recipe = recipe.with_(small(parse(advice[1])))
     return recipe.check()
 
 
@@ -156,7 +162,8 @@ def real(text: Technique | None) -> tuple[Stream, list[np.ndarray]]:
     texts = [" ".join(draw.choices(WORDS.split(" "), k=25)) + "." for _ in range(240)]
     rewriting = None if text is None else text.build(TINY)
     train = train_tokenizer if rewriting is None else rewriting.train
-    tokens = [tokenizer_of(train(texts, TINY.vocabulary), rewriting).encode(t) for t in texts]
+    tokenizer = tokenizer_of(train(texts, TINY.vocabulary), rewriting)
+    tokens = [tokenizer.encode(t) for t in texts]
     return Stream([np.concatenate(tokens[:200])]), tokens[200:]
 
 
@@ -260,21 +267,27 @@ def scored(recipe: Recipe, weights: dict[str, Tensor], tokens: np.ndarray | None
     return Evaluator(model, Bytes(), recipe).score(np.concatenate(documents()) if tokens is None else tokens)  # type: ignore[arg-type]
 
 
-def again(recipe: Recipe) -> tuple[bytes, np.ndarray]:
-    """The packed bytes, and scores of a few documents, of a training that no earlier one stands for."""
+def again(recipe: Recipe, afresh: bool) -> tuple[bytes, np.ndarray]:
+    """The packed bytes, and scores of a few documents; ``afresh`` of a training that no earlier one stands for."""
     words = has_text(recipe)
-    weights = _trained.__wrapped__(training_of(recipe), words).chosen(recipe.technique_in("average"))
+    weights = (_trained.__wrapped__ if afresh else _trained)(training_of(recipe), words).chosen(recipe.technique_in("average"))
     _, blob = finished(recipe, weights)
     texts = real(recipe.technique_in("text"))[1][:4] if words else documents(4)
     return blob, scored(recipe, unpack(blob), np.concatenate(texts))
 
 
 @functools.lru_cache(maxsize=64)
-def observed(recipe: Recipe, words: bool = False) -> tuple[bytes, np.ndarray]:
-    """All that a recipe leads to: the packed bytes of the weights it exports, and how they score."""
-    _, blob = finished(recipe, trained(recipe, words).chosen(recipe.technique_in("average")))
-    texts = real(recipe.technique_in("text"))[1] if words or has_text(recipe) else documents(30)
-    return blob, np.nan_to_num(scored(recipe, unpack(blob), np.concatenate(texts)), nan=-1.0)
+def file_of(part: Recipe, words: bool) -> bytes:
+    """The packed bytes of the weights that a recipe exports; of its `finishing_part`, so that how it scores packs no more."""
+    return finished(part, trained(part, words).chosen(part.technique_in("average")))[1]
+
+
+@functools.lru_cache(maxsize=64)
+def scores_of(recipe: Recipe, words: bool, count: int) -> np.ndarray:
+    """How the packed weights score so many documents."""
+    texts = real(recipe.technique_in("text"))[1][:count] if words else documents(count)
+    weights = unpack(file_of(finishing_part(recipe), words))
+    return np.nan_to_num(scored(recipe, weights, np.concatenate(texts)), nan=-1.0)
 
 
 def changes(a: Recipe, b: Recipe) -> bool:
@@ -286,10 +299,10 @@ def changes(a: Recipe, b: Recipe) -> bool:
     ours, theirs = (trained(r, words).chosen(r.technique_in("average")) for r in (a, b))
     if any(ours[n].shape != theirs[n].shape or differ(ours[n], theirs[n]) for n in set(ours) & set(theirs)):
         return True
-    (blob, nats), (other_blob, other_nats) = observed(a, words), observed(b, words)
-    if set(ours) == set(theirs) and blob != other_blob:
+    if set(ours) == set(theirs) and file_of(finishing_part(a), words) != file_of(finishing_part(b), words):
         return True
-    return nats.shape != other_nats.shape or bool(np.abs(nats - other_nats).max() > 1e-6)
+    pairs = ((scores_of(a, words, count), scores_of(b, words, count)) for count in SCORED)
+    return any(nats.shape != other.shape or bool(np.abs(nats - other).max() > 1e-6) for nats, other in pairs)
 
 
 def untrained(recipe: Recipe, steps: int = 6) -> set[str]:
@@ -303,6 +316,8 @@ def untrained(recipe: Recipe, steps: int = 6) -> set[str]:
         left -= {n for n, p in run.model.named_parameters() if p.grad is not None and bool(p.grad.abs().sum() > 0)}
         run.optimizers.step(1.0, step / steps)
         run.model.zero_grad(set_to_none=True)
+        if not left:
+            break
     return left
 
 

@@ -34,6 +34,9 @@ def trainings(recipes: list[Recipe]) -> list[tuple[dict[str, Tensor], list[float
     return [(t.weights, [point["loss"] for point in t.curve]) for t in done]
 
 
-def together(recipes: list[Recipe], folder: Path, world: int = 2) -> list[list[tuple[dict[str, Tensor], list[float]]]]:
-    """`trainings` by process."""
-    return spread(trainings, folder, recipes, world=world)
+def all_work() -> dict[str, Any]:
+    """What each module of tests wants done on every process, by its name."""
+    from tests import test_replicas
+    from tests.techniques import test_parallel_muon
+
+    return {"replicas": test_replicas.work(), "parallel_muon": test_parallel_muon.work()}

@@ -334,7 +334,7 @@ SLOW = ("sgd_ttt", "lora_ttt", "phased_sgd")
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.full if n in SLOW else ()) for n in EVALUATORS])
 def test_every_honest_evaluator_of_the_catalogue_passes(name, tokenizer):
-    result = audit(evaluator_with(name, tokenizer), texts(tokenizer), decode=tokenizer.decode, positions=30, budget=2)
+    result = audit(evaluator_with(name, tokenizer), texts(tokenizer), decode=tokenizer.decode, positions=30, budget=0.7)
     assert result.passed, str(result)
     assert states(result)["accounting"] == "pass"
 

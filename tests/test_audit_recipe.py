@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from golflab.model.audit.entry import Entry, is_entry, load
+from golflab.model.audit.entry import Entry, is_entry
+from golflab.model.audit.loading import load
 from golflab.model.audit.recipe import audit_artifact, audit_recipe, with_data
 from golflab.model.audit.verdict import Audit, Verdict
 from golflab.model.compression.artifact import unpack
@@ -30,7 +31,7 @@ def trained(tmp_path_factory):
         SHAPE, Schedule(tokens=1024, batch_tokens=256, micro_tokens=256), Data(str(folder / "text.jsonl")), limit=200_000
     )
     recipe = recipe.with_(parse("sliding_window:stride=16"))
-    return recipe, folder / "cache", audit_recipe(recipe, folder / "cache", device="cpu", budget=4)
+    return recipe, folder / "cache", audit_recipe(recipe, folder / "cache", device="cpu", budget=1)
 
 
 def test_every_condition_is_checked_and_met(trained):
@@ -120,7 +121,7 @@ def entry(tmp_path, monkeypatch):
 def audited(entry, *more):
     files = ["--files", str(entry / "weights.npy"), "--files", str(entry / "helper.py")]
     command = ["audit", f"{entry / 'mine.py'}:make", *files, "--text", str(entry / "text.txt"), "--runs", str(entry / "runs")]
-    result = CliRunner().invoke(app, [*command, "--budget", "2", "--seed", "5", "--json", *more])
+    result = CliRunner().invoke(app, [*command, "--budget", "1", "--seed", "5", "--json", *more])
     return result, json.loads(result.stdout)
 
 

@@ -72,6 +72,7 @@ WANTS = {
     ("ema", "correct"): "decay",
     ("adam_groups", "scale_decay"): "weight_decay",
     ("sd_clip", "by"): "importance",
+    ("ste_qat", "floor"): "scales",
 }
 
 

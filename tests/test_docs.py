@@ -112,7 +112,16 @@ def test_the_api_page_holds_every_name_that_is_offered(generate):
     assert sorted(headings) == golflab.__all__
 
 
-def test_worked_examples_are_made_from_their_records_and_are_small(generate, tmp_path, monkeypatch):
+def test_a_worked_example_is_made_from_its_records_and_is_small(generate, tmp_path, monkeypatch):
+    """One of each kind: `test_ladder_check` has a ladder's page."""
     monkeypatch.setattr(generate, "EXAMPLES", {"ablation/screen.html": generate.EXAMPLES["ablation/screen.html"]})
-    for path in generate.write_examples(tmp_path).values():
-        assert 1_000_000 < path.stat().st_size <= 1_500_000
+    monkeypatch.setattr(generate, "LADDERS", tmp_path)
+    (path,) = generate.write_examples(tmp_path).values()
+    assert 1_000_000 < path.stat().st_size <= 1_500_000
+
+
+@pytest.mark.full
+def test_all_worked_examples_are_made_from_their_records_and_are_small(generate, tmp_path):
+    written = generate.write_examples(tmp_path)
+    assert len(written) > len(generate.EXAMPLES)
+    assert all(1_000_000 < path.stat().st_size <= 1_500_000 for path in written.values())

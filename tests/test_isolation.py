@@ -1,6 +1,7 @@
 """What an evaluator brings along undeclared is out of its reach, or seen; who brings nothing is charged with nothing."""
 
 import csv
+import functools
 import io
 import json
 import os
@@ -33,8 +34,9 @@ def package(factory, *arguments, **changes):
 PATH = [os.path.dirname(os.__file__), os.path.join(os.path.dirname(os.__file__), "lib-dynload")]
 
 
-def works(mechanism):
-    """Why this system does not lend a mechanism; nothing where it does."""
+@functools.cache
+def refused(mechanism):
+    """Why this system does not lend a mechanism; nothing where it does. Asked when a test begins: it takes a second."""
     with tempfile.TemporaryDirectory() as folder:
         (script := Path(folder) / "up.py").write_text("print('up')")
         try:
@@ -44,13 +46,12 @@ def works(mechanism):
         return "" if ran.output == "up\n" else ran.problem
 
 
-REFUSED = {mechanism: works(mechanism) for mechanism in isolation.MECHANISMS}
 here = {
-    name: pytest.param(name, marks=pytest.mark.skipif(bool(REFUSED[name]), reason=f"not here: {REFUSED[name]}"))
-    for name in REFUSED
+    name: pytest.param(name, marks=pytest.mark.skipif(f"refused({name!r})", reason=f"this system does not lend {name}"))
+    for name in isolation.MECHANISMS
 }
 everywhere = pytest.mark.parametrize("mechanism", [*here.values()])
-namespaces = pytest.mark.skipif(bool(REFUSED["namespaces"]), reason=f"not here: {REFUSED['namespaces']}")
+namespaces = pytest.mark.skipif("refused('namespaces')", reason="this system does not lend namespaces")
 
 
 @pytest.fixture

@@ -53,10 +53,10 @@ def first_search(tmp_path_factory):
     return write_experiment(tmp_path_factory.mktemp("runs") / "first", records, **told)
 
 
-def executed(name: str, *parameters: str) -> list[list]:
-    """What the cells of a notebook show, with each of these parameters in turn: in one kernel, which forgets between."""
-    rounds = [nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4) for _ in parameters]
-    for notebook, told in zip(rounds, parameters, strict=True):
+def executed(*asked: tuple[str, str]) -> list[list]:
+    """What the cells of notebooks show, each with its parameters: in one kernel, which forgets between."""
+    rounds = [nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4) for name, _ in asked]
+    for notebook, (_, told) in zip(rounds, asked, strict=True):
         first = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
         assert first.source.startswith(told.partition(" = ")[0])
         first.source = told
@@ -68,11 +68,12 @@ def executed(name: str, *parameters: str) -> list[list]:
     return shown
 
 
-@pytest.mark.parametrize("name", ["ablation", "search"])
-def test_runs_from_top_to_bottom(name, experiment, first_search):
+def test_ablation_and_search_run_from_top_to_bottom(experiment, first_search):
     """On both experiments; each shows its figures."""
-    for shown in executed(name, f"EXPERIMENT = {str(experiment)!r}", f"EXPERIMENT = {str(first_search)!r}"):
-        assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in shown) >= 3
+    places = [f"EXPERIMENT = {str(place)!r}" for place in (experiment, first_search)]
+    asked = [(name, place) for name in ("ablation", "search") for place in places]
+    for (name, _), shown in zip(asked, executed(*asked), strict=True):
+        assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in shown) >= 3, name
 
 
 def test_the_tour_shows_everything_that_is_offered(tmp_path):
@@ -84,7 +85,7 @@ import sys
 sys.path[:0] = [{str(HERE.parent)!r}, {str(HERE)!r}]
 from tests.made import without_ray
 SMALL = {{"scale": "nano", "tokens": 4096, "corpus": {str(corpus)!r}}} | without_ray()"""
-    text = "".join(o.get("text", "") for o in executed("tour", parameters)[0])
+    text = "".join(o.get("text", "") for o in executed(("tour", parameters))[0])
     assert "complete: " in text
     assert "Counts breaches: none" in text
     assert "Peeks breaches: causal" in text

@@ -5,12 +5,10 @@ One pair of gloo processes trains every such technique of the catalogue, and eve
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from golflab.model.recipe import Recipe
@@ -79,19 +77,13 @@ def without_a_gradient(kind: type = ShardedMuon) -> dict[str, Tensor]:
     return {str(i): p.detach() for i, p in enumerate(matrices)} | made.state()
 
 
-def _worker(rank: int, world: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world)
-    done = {what: watched(recipe) for what, recipe in recipes().items()} | {"without": without_a_gradient()}
-    torch.save(done, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+def work() -> dict[str, Any]:
+    return {what: watched(recipe) for what, recipe in recipes().items()} | {"without": without_a_gradient()}
 
 
 @pytest.fixture(scope="module")
-def replicas(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    folder: Path = tmp_path_factory.mktemp("replicas")
-    torch.multiprocessing.spawn(_worker, (2, str(folder)), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+def replicas(gloo_pair: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [done["replicas"] for done in gloo_pair]
 
 
 @pytest.mark.parametrize("what", list(recipes()))

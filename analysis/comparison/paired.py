@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from golflab.analysis.comparison.ranking import arms
 from golflab.model.record import load_documents
@@ -216,7 +216,7 @@ def seed_correlation(table: pd.DataFrame) -> pd.DataFrame:
 
 def _half(sources: Sequence[tuple[float, float]], alpha: float) -> float:
     """Half the interval of level 1 − alpha of an estimate whose error has several (standard error, degrees of freedom)."""
-    return float(np.sqrt(sum((se * stats.t.isf(alpha / 2, df)) ** 2 for se, df in sources)))
+    return float(np.sqrt(sum((se * special.stdtrit(df, alpha / 2)) ** 2 for se, df in sources)))
 
 
 def _p_value(delta: float, sources: Sequence[tuple[float, float]]) -> float:

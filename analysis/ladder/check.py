@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -104,7 +102,7 @@ def agreement(told: pd.DataFrame) -> pd.DataFrame:
         guess = told[column].to_numpy(float)
         right = np.sign(guess) == np.sign(truth)
         share = stats.binomtest(int(right.sum()), len(right)).proportion_ci(0.95, method="wilson")
-        low, high = _bootstrapped(_rank, guess, truth)
+        low, high = _resampled_rank(guess, truth)
         row: tuple[object, ...] = (
             way,
             len(told),
@@ -159,16 +157,21 @@ def _coverage(told: pd.DataFrame, level: float) -> float:
 
 def _rank(guess: Array, truth: Array) -> float:
     """Spearman's rank correlation; NaN where there are too few, or all are alike."""
-    if len(guess) < FEWEST or np.ptp(guess) == 0 or np.ptp(truth) == 0:
-        return np.nan
-    return float(np.corrcoef(stats.rankdata(guess), stats.rankdata(truth))[0, 1])
+    return np.nan if len(guess) < FEWEST else float(_ranks(guess[None], truth[None])[0])
 
 
-def _bootstrapped(statistic: Callable[[Array, Array], float], guess: Array, truth: Array) -> tuple[float, float]:
-    """95 % interval of a statistic over techniques, by resampling them."""
+def _ranks(guess: Array, truth: Array) -> Array:
+    """Spearman's rank correlation of every row of two (rows, techniques); NaN where all of a row are alike."""
+    a, b = (stats.rankdata(values, axis=1) - (values.shape[1] + 1) / 2 for values in (guess, truth))
+    with np.errstate(invalid="ignore"):  # no spread at all is 0 / 0
+        return np.asarray((a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1)))
+
+
+def _resampled_rank(guess: Array, truth: Array) -> tuple[float, float]:
+    """95 % interval of the rank correlation over techniques, by resampling them."""
     if len(guess) < FEWEST:
         return np.nan, np.nan
     picks: NDArray[np.int64] = np.random.default_rng(0).integers(0, len(guess), (RESAMPLES, len(guess)))
-    found = np.array([statistic(guess[pick], truth[pick]) for pick in picks])
+    found = _ranks(guess[picks], truth[picks])
     low, high = np.quantile(found[np.isfinite(found)], [0.025, 0.975]) if np.isfinite(found).any() else (np.nan, np.nan)
     return float(low), float(high)

@@ -55,9 +55,10 @@ def _sweeps(
     covariance = model.covariance(np.append(theta, LOG_SIZES[step]))
     precision = linalg.inv(covariance, check_finite=False)
     rows = [np.flatnonzero(model.technique == k) for k in range(len(step))]
+    blocks = [own[np.ix_(mine, mine)] for mine in rows]
     for _ in range(count):
-        for k, mine in enumerate(rows):
-            block, part = own[np.ix_(mine, mine)], precision[:, mine]
+        for k, (mine, block) in enumerate(zip(rows, blocks, strict=True)):
+            part = precision[:, mine]
             found = _draw(part[mine], model.delta @ part, block, LOG_SIZES[step[k]], generator)
             if found != step[k]:
                 change = (np.exp(2 * LOG_SIZES[found]) - np.exp(2 * LOG_SIZES[step[k]])) * block
@@ -83,7 +84,7 @@ def _draw(precision: Array, pull: Array, own: Array, now: float, generator: np.r
     noise = conditional - np.exp(2 * now) * own
     every = noise + np.exp(2 * LOG_SIZES)[:, None, None] * own
     _, logs = np.linalg.slogdet(every)
-    solved = np.linalg.solve(every, np.broadcast_to(residual[:, None], (len(every), len(residual), 1)))[..., 0]
+    solved = np.linalg.solve(every, residual[None, :, None])[..., 0]
     score = np.log(CHANCES) - 0.5 * (logs + solved @ residual)
     chance = np.exp(score - score.max())
     return int(np.searchsorted(np.cumsum(chance), generator.random() * chance.sum()))

@@ -1,15 +1,11 @@
 """An entry from elsewhere: a Python file with a function that makes the evaluator, audited on any text.
 
-The fresh process calls ``load`` too. The file's own folder comes last on the path, so that no file in it can replace a library.
 The evaluator's tokens are SentencePiece's, by a model that is given or trained on the corpus; or, where the evaluator has
 ``encode(text)``, its own.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from golflab.model.audit.judge import BUDGET, audit
+from golflab.model.audit.loading import load
 from golflab.model.audit.recipe import with_data
 from golflab.model.audit.verdict import Audit, Package
 from golflab.model.data.corpus import Corpus, load_corpus
@@ -46,43 +43,6 @@ def is_entry(target: str) -> bool:
     """Whether a target is ``path/to/file.py:factory``."""
     path, _, name = target.rpartition(":")
     return path.endswith(".py") and name.isidentifier()
-
-
-def load(path: str, factory: str, *files: str) -> Any:
-    """Import a file and call its factory with the paths of the files, as many as it takes.
-
-    Raises:
-        ValueError: no such file or function, or it did not make an evaluator.
-    """
-    place = Path(path).resolve()
-    if not place.is_file():
-        raise ValueError(f"audit: {path} is no file; give path/to/entry.py:factory.")
-    spec = importlib.util.spec_from_file_location(f"entry_{place.stem}", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    sys.path.append(str(place.parent))
-    spec.loader.exec_module(module)
-    made = getattr(module, factory, None)
-    if not callable(made):
-        raise ValueError(f"audit: {path} has no function {factory!r}; give path/to/entry.py:factory.")
-    kinds = [p.kind for p in inspect.signature(made).parameters.values()]
-    takes = len(files) if inspect.Parameter.VAR_POSITIONAL in kinds else sum(k in _POSITIONAL for k in kinds)
-    evaluator = made(*files[:takes])
-    if not callable(getattr(evaluator, "score", None)) or not hasattr(evaluator, "vocabulary"):
-        raise ValueError(
-            f"audit: {target_of(path, factory)} made {evaluator!r}; an evaluator has score(tokens) and vocabulary."
-        )
-    return evaluator
-
-
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-
-def target_of(path: str, factory: str) -> str:
-    """``path:factory``."""
-    return f"{path}:{factory}"
 
 
 def audit_entry(entry: Entry, cache: Path, *, seed: int | None = None, budget: float = BUDGET, **options: Any) -> Audit:
@@ -113,7 +73,7 @@ def audit_entry(entry: Entry, cache: Path, *, seed: int | None = None, budget: f
         code = (Path(path).resolve(), *(f.resolve() for f in entry.files if f.suffix == ".py"))
         weights = tuple(f.resolve() for f in entry.files if f.suffix != ".py")
         package = Package(
-            factory=f"{__name__}:load",
+            factory=f"{load.__module__}:load",
             arguments=(str(Path(path).resolve()), factory, *files),
             files=weights,
             code=(*code, *OWN),

@@ -19,7 +19,7 @@ import golflab.model.training.optimizers
 from golflab.model.system.tensors import read_tensors
 from golflab.model.technique import parse
 from tests.contract_helpers import BASE, BATCH, TINY, stream, trained
-from tests.processes import spread, trainings
+from tests.processes import trainings
 
 RATES = "lr=0.01,weight_decay=0.1"
 TEXTS = [f"muon:{RATES}", f"parallel_muon:{RATES}", f"parallel_muon:{RATES},half=true"]
@@ -69,14 +69,14 @@ def optimised(text):
         golflab.model.training.optimizers.WORKING = None
 
 
-def work(recipes):
-    return trainings(recipes), [first_step(recipe) for recipe in recipes[:2]], [optimised(text) for text in TEXTS[1:]]
+def work():
+    return trainings(RECIPES), [first_step(recipe) for recipe in RECIPES[:2]], [optimised(text) for text in TEXTS[1:]]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(gloo_pair):
     """By process: trainings, first steps, optimisers."""
-    return spread(work, tmp_path_factory.mktemp("gloo"), RECIPES)
+    return [done["parallel_muon"] for done in gloo_pair]
 
 
 def test_all_processes_hold_the_same_weights(runs):
