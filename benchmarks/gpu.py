@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from golflab.model.record import Record
 from golflab.model.recipe import Recipe
+from golflab.model.record import Record
 from golflab.model.run import run
 from golflab.model.system.device import Place
 from golflab.model.technique import catalogue, find

@@ -1,18 +1,15 @@
 """A worked search that a sceptic would accept: does a search beat the five seeds when they get what it gets? (docs/seeds.md)
 
-    python -m benchmarks.worked_search search --corpus TEXT --trainings 20 --processes 2
-    python -m benchmarks.worked_search prune --corpus TEXT           # what the winner can do without is switched off
-    python -m benchmarks.worked_search confirm --corpus TEXT         # fresh seeds, test part; then at ten times the tokens
-    python -m benchmarks.worked_search table                         # what there is so far
+    python -m benchmarks.worked_search --corpus TEXT --trainings 15 --processes 2
 
-Every contender has the same byte limit, the same training tokens and the same number of trainings to choose its best recipe from:
+Every contender has the same byte limit, the same training tokens and the same number of trainings to choose its best recipe:
 
 * each seed submission, with the MLP as wide as the limit allows, tuned by golflab's sampler over its own knobs;
-* three searches each by golflab's sampler, by Optuna's TPE that asks again until a combination fits ("TPE + check"), and at random
-  among combinations that fit, in the space ``seeds`` (all techniques of the five, their knobs and shapes).
+* three searches each by golflab's sampler, by Optuna's TPE that asks again until a combination fits ("TPE + check"), and at
+  random among combinations that fit, in the space ``seeds`` (all techniques of the five, their knobs and shapes).
 
 All are chosen on the development part, without anything that learns from the text it scores. Every finished run is a line of a
-file in ``--folder``; started again, each phase goes on where it was.
+file in ``--folder``; started again, it goes on where it was. What follows is in ``benchmarks/worked_finish.py``.
 """
 
 from __future__ import annotations
@@ -22,6 +19,7 @@ import dataclasses
 import functools
 import json
 import multiprocessing
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -38,6 +36,7 @@ from benchmarks.search_efficiency import ASKS, in_use, suggested
 from benchmarks.worlds import World
 from golflab.model.compression.forecast import fit
 from golflab.model.recipe import Recipe
+from golflab.model.record import load_documents
 from golflab.model.run import run
 from golflab.model.slots import SLOTS
 from golflab.model.technique import find
@@ -220,18 +219,13 @@ class Stream:
             self.problem.recall(line["observed"])
 
 
-def trained(recipe: Recipe, setting: Setting) -> dict[str, Any]:
-    """Run a recipe; what a line keeps of its record."""
+def trained(recipe: Recipe, setting: Setting, documents: bool = False) -> dict[str, Any]:
+    """Run a recipe; what a line keeps of its record, with the bits of every document if asked for."""
     began = time.perf_counter()
-    record = run(
-        setting.place(recipe),
-        None,
-        setting.folder / "cache",
-        device=setting.device,
-        compiled=False,
-        rungs=False,
-        float_score=False,
-    )
+    with tempfile.TemporaryDirectory() as place:
+        keep, cache = Path(place) if documents else None, setting.folder / "cache"
+        record = run(setting.place(recipe), keep, cache, device=setting.device, compiled=False, rungs=False, float_score=False)
+        told = load_documents(Path(place)) if documents and record.state == "complete" else None
     keys = ("state", "reason", "bytes", "code_bytes", "parameters", "seconds", "stages")
     score = record.bpb if record.bpb is not None and np.isfinite(record.bpb) else None
     forecaster = Forecaster()
@@ -243,6 +237,7 @@ def trained(recipe: Recipe, setting: Setting) -> dict[str, Any]:
         "observed": forecaster.learn(record),
         "device": record.machine["device"],
         "wall": round(time.perf_counter() - began, 2),
+        **({} if told is None else {"documents": {"bits": told[0].round(1).tolist(), "bytes": told[1].tolist()}}),
     }
 
 
@@ -256,7 +251,7 @@ def search(setting: Setting, trainings: int, processes: int) -> None:
 
 
 def _stream(job: tuple[str, int], setting: Setting, trainings: int) -> str:
-    _quiet()
+    quiet()
     stream = Stream(*job, setting)
     stream.go_on(trainings)
     found = best(stream.lines)
@@ -295,7 +290,7 @@ def append(file: Path, line: dict[str, Any]) -> None:
         out.write(json.dumps(line) + "\n")
 
 
-def _quiet() -> None:
+def quiet() -> None:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -303,15 +298,14 @@ def _quiet() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("phase", choices=("search",))
     parser.add_argument("--corpus", default="sotu")
     parser.add_argument("--folder", type=Path, default=Path("runs/worked"))
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--trainings", type=int, default=20, help="of each contender")
+    parser.add_argument("--trainings", type=int, default=15, help="of each contender")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1e9, help="no training starts after so many")
     given = parser.parse_args()
-    _quiet()
+    quiet()
     setting = Setting(given.corpus, given.folder, given.device, time.time() + given.seconds)
     search(setting, given.trainings, given.processes)
 
