@@ -1,4 +1,4 @@
-"""The worked search after its search: prune the winner, confirm on the test part, go on ten times as long, and tell (docs/seeds.md).
+"""What follows the worked search: prune the winner, confirm on the test part, train ten times as long, and tell (docs/seeds.md).
 
     python -m benchmarks.worked_finish prune --corpus TEXT     # what the winner can do without is switched off
     python -m benchmarks.worked_finish confirm --corpus TEXT   # fresh seeds, on the test part
@@ -18,6 +18,7 @@ import functools
 import json
 import lzma
 import multiprocessing
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -184,7 +185,7 @@ def tables(lines: Lines) -> str:
 def _markdown(rows: list[dict[str, Any]]) -> str:
     heads = list(rows[0])
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *([str(row[h]) for h in heads] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines).replace("| -", "| −").replace(" -0.", " −0.")
+    return re.sub(r"(?<=[ (])-(?=\d)", "−", "\n".join("| " + " | ".join(line) + " |" for line in lines))
 
 
 def _searched(lines: Lines) -> str:

@@ -205,7 +205,7 @@ class Stream:
         yield from map(self.problem.encoding.params, self.problem.encoding.draw(20_000, rng))
 
     def _learn(self, line: dict[str, Any]) -> None:
-        """Enter a finished training. If a seed's first one is far over the limit, its MLP is fitted again by what that showed."""
+        """Enter a finished training. A seed whose first one is far over the limit is fitted again by what that showed."""
         self.lines.append(line)
         if self.contender in SEEDS and len(self.lines) == 1 and line["observed"] and line["bytes"] > FAR * LIMIT:
             forecaster = Forecaster()
