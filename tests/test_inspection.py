@@ -176,6 +176,21 @@ def test_a_tokenizer_trained_on_text_without_spaces_can_spell_one():
     assert count(tokenizer, [tokenizer.encode(text)]).tolist() == [len(text.encode())]
 
 
+def test_no_character_is_required_that_the_text_never_has(monkeypatch):
+    """SentencePiece 0.2.2 and before end the process there."""
+    train, asked = sentencepiece.SentencePieceTrainer.train, []
+
+    def watched(*, sentence_iterator, required_chars="", **settings):
+        sentences = list(sentence_iterator)
+        asked.append((required_chars, "".join(sentences).replace(" ", required_chars or " ")))
+        return train(sentence_iterator=iter(sentences), required_chars=required_chars, **settings)
+
+    monkeypatch.setattr(sentencepiece.SentencePieceTrainer, "train", watched)
+    train_tokenizer([f"日本語の文章は空白を使わない{i}。" for i in range(200)], 300)
+    assert [set(required) <= set(text) for required, text in asked] == [True, True]
+    assert [bool(required) for required, _ in asked] == [False, True]
+
+
 def test_models_without_bos_or_with_too_many_ids_are_refused(monkeypatch):
     with pytest.raises(ValueError, match="no BOS id"):
         Tokenizer(trained(120, bos_id=-1))

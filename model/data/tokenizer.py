@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -250,7 +251,8 @@ def train_tokenizer(documents: Iterable[str], vocabulary: int, **settings: Any) 
         if model.piece_to_id(SPACE) != model.unk_id():
             return proto
         # Text without a space (Chinese, say) leaves none in the alphabet; later ones would be spelled as three bytes each.
-        return _trained(documents, vocabulary, **settings, required_chars=SPACE)
+        # SentencePiece before 0.2.3 ends the process if a required character never occurs, so one sentence has it.
+        return _trained(itertools.chain(["0 0"], documents), vocabulary, **settings, required_chars=SPACE)
     except (RuntimeError, OSError) as error:
         raise ValueError(
             f"no tokenizer of {vocabulary} ids can be trained on this text: {str(error).splitlines()[0]}"
