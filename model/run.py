@@ -75,7 +75,8 @@ def run(
             batch_tokens), ``measuring`` (at a rung), ``packing``, ``scoring`` (progress, in [0, 1]) and ``finishing`` (in the
             other ways).
         device: ``auto``, ``cpu`` or ``cuda``.
-        compiled: use ``torch.compile`` for training; None does so on a GPU (on a CPU it pays off after 800 steps of the proxy).
+        compiled: use ``torch.compile`` for training; None does so on a GPU, if the run has 1,000 steps or is bounded by seconds
+            alone (on a CPU it pays off after 800 steps of the proxy).
         calibration: of the forecast, learned from finished runs.
         micro_tokens: tokens per forward pass, where the recipe's own number needs too much memory.
         together: entered around a training with what `assist` takes, which it has other processes call; it initialises

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from golflab.model.job import job
+from golflab.model.job.job import Job
 from golflab.model.recipe import Recipe
 from golflab.model.shape import Schedule
+from golflab.model.system.device import Place
 from golflab.model.technique import parse
 from golflab.model.training import compiled
 from golflab.model.training.loop import train
@@ -52,6 +57,24 @@ def test_seven_recipes_in_one_process_are_all_compiled(calls, monkeypatch):
         assert len(calls) == 4 + recipe.schedule.steps  # four to prime it, and every step
         graphs.append(done.graphs)
     assert graphs == [1, 1, 1, 1, 1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("device", "schedule", "expected"),
+    [
+        ("cuda", {"tokens": 1_000 * BATCH}, True),
+        ("cuda", {"tokens": 999 * BATCH}, False),
+        ("cuda", {"tokens": None, "seconds": 600.0}, True),
+        ("cpu", {"tokens": 10_000 * BATCH}, False),
+    ],
+)
+def test_short_trainings_are_not_compiled_unless_asked(tmp_path, monkeypatch, device, schedule, expected):
+    monkeypatch.setattr(Place, "choose", lambda *a: Place(torch.device(device), torch.float32))
+    monkeypatch.setattr(job, "load_corpus", lambda *a: SimpleNamespace(fingerprint="text"))
+    monkeypatch.setattr(job, "prepared", lambda *a: SimpleNamespace(tokenizer=SimpleNamespace(fingerprint="ids")))
+    recipe = SMALL.with_(**schedule)
+    assert Job.begin(recipe, tmp_path, "auto", None).compiled is expected
+    assert Job.begin(recipe, tmp_path, "auto", not expected).compiled is not expected
 
 
 def test_a_training_that_is_not_compiled_says_so():

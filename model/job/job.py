@@ -20,6 +20,7 @@ from golflab.model.submission.script import exact_code_bytes
 from golflab.model.system.device import Place
 from golflab.model.system.files import write_atomic
 from golflab.model.system.machine import Conditions
+from golflab.model.training.compiled import pays
 from golflab.model.training.reporting import OnStage, no_report
 
 
@@ -78,7 +79,8 @@ class Job:
         place, started = Place.choose(device), time.perf_counter()
         corpus = load_corpus(recipe.data.corpus)  # opened first: `prepared` then uses the same one
         data = prepared(recipe, cache / "data", local_disk)
-        job = Job(recipe, Cache(cache), place, data, place.device.type == "cuda" if compiled is None else compiled, tell=tell)
+        compiled = pays(recipe.schedule, place.device.type) if compiled is None else compiled
+        job = Job(recipe, Cache(cache), place, data, compiled, tell=tell)
         job.text = {"corpus": corpus.fingerprint, "tokenizer": data.tokenizer.fingerprint}
         job.stages["prepare"] = round(time.perf_counter() - started, 3)
         return job

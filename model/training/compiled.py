@@ -10,11 +10,26 @@ from typing import Any
 from torch import Tensor
 
 from golflab.model.network.gpt import GPT
+from golflab.model.shape import Schedule
 
 BACKEND = "inductor"
 MOST_GRAPHS = 64  # of one recipe: one for each combination of late quantisation, recurrence, gradients and size of micro-batch
 
+WORTH = (
+    1_000  # steps from which it pays on a GPU: it takes about 14 s there, and saves 1 to 19 ms a step (benchmarks/README.md)
+)
+
 Forward = Callable[[Tensor, Tensor], Tensor]  # ids (B,T), targets (B,T) -> mean loss ()
+
+
+def pays(schedule: Schedule, device: str) -> bool:
+    """Whether a training is compiled where nobody said.
+
+    Args:
+        schedule: of the recipe. Compiling does not count on the clock, so a run bounded by seconds alone gains in any case.
+        device: ``cpu``, where it pays off late, or ``cuda``.
+    """
+    return device == "cuda" and (schedule.steps is None or schedule.steps >= WORTH)
 
 
 @contextlib.contextmanager
