@@ -45,11 +45,11 @@ FREE = 0.001  # by which the score may rise when one is left out
 
 def contenders(lines: Lines) -> dict[str, Recipe]:
     """The best recipe of every search on the development part, by label; the pruned winner last, once there is one."""
-    found = {}
+    found: dict[str, Recipe] = {}
     for name, number in ORDER:
         line = best(stream(lines, name, number))
-        if line is not None:
-            found[label(name, number)] = recipe_of(line)
+        if line is not None and (recipe := recipe_of(line)) not in found.values():  # two searches may end with one recipe
+            found[label(name, number)] = recipe
     ended = [line for line in lines["prune"] if line["what"] == "pruned"]
     return found | ({"pruned": recipe_of(ended[-1])} if ended else {})
 

@@ -14,10 +14,7 @@ from golflab.model.shape import Schedule
 
 BACKEND = "inductor"
 MOST_GRAPHS = 64  # of one recipe: one for each combination of late quantisation, recurrence, gradients and size of micro-batch
-
-WORTH = (
-    1_000  # steps from which it pays on a GPU: it takes about 14 s there, and saves 1 to 19 ms a step (benchmarks/README.md)
-)
+WORTH = 1_000  # steps from which it pays on a GPU: it takes about 14 s, and saves 1 to 19 ms a step (benchmarks/README.md)
 
 Forward = Callable[[Tensor, Tensor], Tensor]  # ids (B,T), targets (B,T) -> mean loss ()
 
