@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ TITLES = {
     "windows": "After training: windows and mixing",
     "adapters": "After training: learning while scoring",
 }
+ALIKE = 1e-7  # bits per byte: a GPU that sums in another order moves a score by less
 OWN_ERRORS = ("adapters",)  # their effects differ in size by a factor of 10,000: one row says nothing about another's spread
 
 
@@ -41,13 +43,19 @@ class Runs:
     def difference(self, new: Sequence[Line], old: Sequence[Line]) -> pd.Series | None:
         """`golflab.analysis.comparison.paired.paired`'s row; each (by seed), bytes and trainings are added.
 
-        A pair is two runs of one seed on one machine; of a seed that ran on two, the first machine's pair counts. None where
-        there is no pair.
+        A pair is two runs of one seed on one machine. All pairs are of the machine that has most of them: what a technique is
+        worth may depend on the machine's arithmetic. None where there is no pair.
+
+        Raises:
+            ValueError: the runs were scored on different text, or runs of one side are not of one recipe.
         """
         both = [(a, b) for a in new for b in old if (a["seed"], a["machine"]) == (b["seed"], b["machine"])]
-        pairs = list({a["seed"]: (a, b) for a, b in reversed(both)}.values())[::-1]
-        if not pairs:
+        if not both:
             return None
+        counts = Counter(a["machine"] for a, _ in both)
+        pairs = [(a, b) for a, b in both if a["machine"] == max(sorted(counts), key=lambda name: counts[name])]
+        for side in zip(*pairs, strict=True):
+            _of_one_recipe(side)
         ours, theirs = ([decoded(pair[side]) for pair in pairs] for side in (0, 1))
         sizes = ours[0][1]
         if any(len(s) != len(sizes) or (s != sizes).any() for _, s in ours + theirs):
@@ -59,6 +67,21 @@ class Runs:
         row["bytes"] = np.mean([a["bytes"] - b["bytes"] for a, b in pairs]) if "bytes" in pairs[0][0] else np.nan
         row["own_se"] = np.std(row["each"], ddof=1) / np.sqrt(len(pairs)) if len(pairs) > 1 else np.nan
         return row
+
+
+def _of_one_recipe(side: Iterable[Line]) -> None:
+    """Refuse runs of one arm that differ in more than the seed: older lines may be left in the file.
+
+    Raises:
+        ValueError: they do.
+    """
+    for name in ("hidden", "vocabulary", "parameters", "tokens"):
+        if len({line[name] for line in side if name in line}) > 1:
+            line = next(iter(side))
+            values = ", ".join(sorted({str(line.get(name)) for line in side}))
+            raise ValueError(
+                f"{line['group']}: runs of {line['arm']} at {line['rung']} have {name} {values}. Leave the older runs out."
+            )
 
 
 def tables(lines: Iterable[Line]) -> str:
@@ -92,7 +115,7 @@ def differences(runs: Runs, group: str) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     if table.empty:
         return table
-    moves = (table["delta_bpb"] != 0) | (table["se_documents"] > 0)  # what is exactly alike teaches nothing about seeds
+    moves = (table["delta_bpb"].abs() > ALIKE) | (table["se_documents"] > ALIKE)  # what is alike teaches nothing about seeds
     table["se_seeds"] = table["se"].where(moves, 0.0).fillna(0.0)
     if group not in OWN_ERRORS and table.loc[moves, "se"].notna().any():
         table.loc[moves, "se_seeds"] = np.sqrt(variances(table[moves].reset_index(drop=True)))
@@ -204,8 +227,8 @@ def _signed(value: float, digits: str = ".4f") -> str:
 
 
 def _with_error(value: float, error: float) -> str:
-    if value == 0 and error == 0:
-        return "0 exactly"
+    if max(abs(value), error) <= ALIKE:
+        return "0 exactly" if value == 0 and error == 0 else f"0 (below {ALIKE:g})"
     digits = 4 + (error < 1e-4) + (error < 1e-5)
     return f"{_signed(value, f'.{digits}f')} ± {error:.{digits}f}"
 

@@ -8,15 +8,17 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import frontier
 from benchmarks.frontier_arms import ARMS, GROUPS, IN_TRAINING, RECORDS
 from benchmarks.frontier_file import decoded, encoded, known, write
 from benchmarks.frontier_recipes import FILLED, LIMITS, RATIOS, baseline, recipe_of, stack, still
 from benchmarks.frontier_tables import Runs, differences, tables
-from golflab.model.run import forecast_bytes
+from golflab.model.run import forecast_bytes, run
 from golflab.model.slots import SLOTS
 from golflab.model.stages import finishing_part, training_part
+from tests.contract_helpers import BASE, BATCH, made_up_corpus
 
 SIZES = np.array([900, 1_500, 400, 2_200])
 
@@ -145,7 +147,8 @@ def test_differences_are_paired_by_seed_and_machine():
     lines += [line("in-training", "xsa", seed, 3.0 + seed + change) for seed, change in ((0, 0.02), (1, 0.04))]
     lines += [line("in-training", "asym_published", seed, 3.0 + seed) for seed in (0, 1)]
     lines += [line("in-training", "wd", 0, 2.0, machine="GPU")]  # there is no baseline on that machine
-    table = differences(Runs(lines), "in-training").set_index("technique")
+    lines += [line("in-training", arm, 0, 3.0 + change, machine="AAA") for arm, change in (("baseline", 0.0), ("xsa", 0.9))]
+    table = differences(Runs(lines), "in-training").set_index("technique")  # two seeds on one machine, one on the other
     assert set(table.index) == {"xsa", "asym_published"}
     assert table.loc["xsa", "delta_bpb"] == pytest.approx(0.03)
     assert table.loc["xsa", "error"] > 0.01
@@ -156,6 +159,25 @@ def test_differences_are_paired_by_seed_and_machine():
     elsewhere = line("in-training", "wd", 0, 2.9) | encoded(SIZES * 2.9, SIZES[::-1])
     with pytest.raises(ValueError, match="different text"):
         tables([*lines, elsewhere])
+
+
+def test_a_gpus_last_digits_are_no_effect_and_runs_of_an_older_recipe_are_refused():
+    lines = [line("in-training", "baseline", seed, 3.0) for seed in (0, 1)]
+    lines += [line("in-training", "asym_published", seed, 3.0 + 2e-9) for seed in (0, 1)]
+    assert "| 0 (below 1e-07) |" in tables(lines)
+    older = [line("in-training", "asym_published", seed, 3.0, hidden=64 + 2 * seed) for seed in (0, 1)]
+    with pytest.raises(ValueError, match="asym_published at nano:5 have hidden 64, 66"):
+        tables(lines[:2] + older)
+
+
+def test_what_adapts_finds_the_artifact_however_its_training_was_compiled(tmp_path, monkeypatch):
+    """On a GPU a training is compiled if nobody says anything; the benchmark's never are."""
+    recipe = BASE.with_(corpus=str(made_up_corpus(tmp_path)), tokens=2 * BATCH, layers=1)
+    monkeypatch.setattr(torch, "compile", lambda model, **options: model)
+    monkeypatch.setattr(frontier, "run", lambda *given, **told: run(*given, **(told | {"compiled": True})))
+    told = frontier.work(frontier.Job("adapters", "chunked", "nano:5", "web", 0, recipe, recipe), tmp_path / "cache", "cpu")
+    assert told["state"] == "complete", told["error"]
+    assert told["machine"] == "CPU, scored on the processor"
 
 
 def test_no_job_starts_before_what_it_needs_has_ended(todo, tmp_path):
