@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.frontier_arms import ARMS, RECORDS, Arm
-from benchmarks.frontier_file import decoded
+from benchmarks.frontier_file import KEY, decoded
 from benchmarks.frontier_recipes import baseline, rung_of
 from golflab.analysis.comparison.paired import paired
 from golflab.analysis.ladder.noise import SHARES, variances
@@ -32,28 +32,39 @@ class Runs:
     """All lines, found by what was run."""
 
     def __init__(self, lines: Iterable[Line]) -> None:
-        self.lines = sorted(lines, key=lambda line: (line["seed"], line["machine"]))
+        each = {tuple(str(line[name]) for name in KEY): line for line in lines}  # a run that is there twice counts once
+        self.lines = sorted(each.values(), key=lambda line: (line["seed"], line["machine"]))
         self.rungs = sorted({line["rung"] for line in self.lines}, key=_size)
+        self.machines: dict[tuple[str, str], Counter[str]] = {}
+        for line in self.lines:
+            self.machines.setdefault((line["group"], line["rung"]), Counter())[_machine(line)] += 1
 
-    def of(self, group: str, arm: str, rung: str, corpus: str = "web") -> list[Line]:
-        """The arm's runs, by seed."""
-        asked = (group, arm, rung, corpus)
-        return [line for line in self.lines if (line["group"], line["arm"], line["rung"], line["corpus"]) == asked]
+    def of(self, group: str, arm: str, rung: str, corpus: str = "web", machine: str = "") -> list[Line]:
+        """The arm's runs, by seed, of one machine: what a technique is worth may depend on the machine's arithmetic.
+
+        Args:
+            group: of `GROUPS`.
+            arm: within it.
+            rung: like ``micro:5``.
+            corpus: ``web`` or ``sotu``.
+            machine: by default the one that ran most of the group on that rung.
+        """
+        counts = self.machines.get((group, rung), Counter())
+        machine = machine or max(sorted(counts), key=lambda name: counts[name], default="")
+        asked = (group, arm, rung, corpus, machine)
+        return [ln for ln in self.lines if (ln["group"], ln["arm"], ln["rung"], ln["corpus"], _machine(ln)) == asked]
 
     def difference(self, new: Sequence[Line], old: Sequence[Line]) -> pd.Series | None:
         """`golflab.analysis.comparison.paired.paired`'s row; each (by seed), bytes and trainings are added.
 
-        A pair is two runs of one seed on one machine. All pairs are of the machine that has most of them: what a technique is
-        worth may depend on the machine's arithmetic. None where there is no pair.
+        A pair is two runs of one seed on one machine. None where there is no pair.
 
         Raises:
             ValueError: the runs were scored on different text, or runs of one side are not of one recipe.
         """
-        both = [(a, b) for a in new for b in old if (a["seed"], a["machine"]) == (b["seed"], b["machine"])]
-        if not both:
+        pairs = [(a, b) for a in new for b in old if (a["seed"], a["machine"]) == (b["seed"], b["machine"])]
+        if not pairs:
             return None
-        counts = Counter(a["machine"] for a, _ in both)
-        pairs = [(a, b) for a, b in both if a["machine"] == max(sorted(counts), key=lambda name: counts[name])]
         for side in zip(*pairs, strict=True):
             _of_one_recipe(side)
         ours, theirs = ([decoded(pair[side]) for pair in pairs] for side in (0, 1))
@@ -67,6 +78,10 @@ class Runs:
         row["bytes"] = np.mean([a["bytes"] - b["bytes"] for a, b in pairs]) if "bytes" in pairs[0][0] else np.nan
         row["own_se"] = np.std(row["each"], ddof=1) / np.sqrt(len(pairs)) if len(pairs) > 1 else np.nan
         return row
+
+
+def _machine(line: Line) -> str:
+    return str(line["machine"]).partition(",")[0]
 
 
 def _of_one_recipe(side: Iterable[Line]) -> None:
@@ -88,7 +103,7 @@ def tables(lines: Iterable[Line]) -> str:
     """All tables that the lines have runs for."""
     runs = Runs(lines)
     parts = [part for group, title in TITLES.items() for part in _group(runs, group, title)]
-    return "\n\n".join([*parts, *_records(runs), *_caseops(runs)])
+    return "\n\n".join([*parts, *_records(runs), *_caseops(runs), *_two_machines(runs)])
 
 
 # ------------------------------------------------------------------------------------------------ techniques
@@ -138,36 +153,47 @@ def _group(runs: Runs, group: str, title: str) -> list[str]:
     body = []
     for arm in (arm for arm in ARMS[group] if arm.name in set(table["technique"])):
         cells = [str(arm.rank or "–"), arm.words]
-        for rung in rungs:
-            mine = table[(table["technique"] == arm.name) & (table["rung"] == rung)]
+        found = [table[(table["technique"] == arm.name) & (table["rung"] == rung)] for rung in rungs]
+        for mine in found:
             cells.append("–" if mine.empty else _with_error(mine["delta_bpb"].iloc[0], mine["error"].iloc[0]))
             cells += [("–" if mine.empty else _signed(mine["bytes"].iloc[0], ",.0f"))] if sized else []
-        body.append([*cells, arm.published])
+        body.append([*cells, *([_agreement(found)] if len(rungs) > 1 else []), arm.published])
     seeds = ", ".join(f"{_named(rung)} {_range(table.loc[table['rung'] == rung, 'replicates'])}" for rung in rungs)
-    return [f"**{title}**", _markdown([*head, "published"], body, left=2, last=True), f"Trainings a row: {seeds}."]
+    head += [*(["signs"] if len(rungs) > 1 else []), "published"]
+    return [f"**{title}**", _markdown(head, body, left=2, last=1 + (len(rungs) > 1)), f"Trainings a row: {seeds}."]
+
+
+def _agreement(found: Sequence[pd.DataFrame]) -> str:
+    """Whether the signs of a row agree over all rungs: ``same``, ``differ``, ``open`` (one is within two errors) or ``–``."""
+    if any(mine.empty for mine in found):
+        return "–"
+    values, errors = (np.array([mine[name].iloc[0] for mine in found]) for name in ("delta_bpb", "error"))
+    nothing = np.maximum(np.abs(values), errors) <= ALIKE
+    if ((np.abs(values) <= 2 * errors) & ~nothing).any():
+        return "open"
+    return "same" if len(set(np.where(nothing, 0, np.sign(values)))) == 1 else "differ"
 
 
 # ------------------------------------------------------------------------------------------------ records, CaseOps
 
 
+PAIRS = ((0, 2), (0, 1), (1, 2))  # of `RECORDS`
+
+
 def _records(runs: Runs) -> list[str]:
     presets, compared = [], []
     for rung in runs.rungs:
-        for name in RECORDS:
-            if mine := runs.of("records", name, rung):
-                presets.append([_named(rung), f"`{name}`", *_described(mine)])
-        for a, b in ((0, 2), (0, 1), (1, 2)):
-            pair = [runs.of("records", RECORDS[i], rung) for i in (a, b)]
-            compared += _compared(runs, [_named(rung), "whole test part", f"`{RECORDS[a]}` − `{RECORDS[b]}`"], *pair)
-        few = [(f"{n} adapts", f"{n} still", f"`{n}`, with what adapts − without") for n in RECORDS]
-        few += [
-            (f"{RECORDS[a]} adapts", f"{RECORDS[b]} adapts", f"`{RECORDS[a]}` − `{RECORDS[b]}`, both with what adapts")
-            for a, b in ((0, 2), (0, 1), (1, 2))
-        ]
-        for new, old, words in few:
-            compared += _compared(
-                runs, [_named(rung), "40 documents", words], runs.of("records", new, rung), runs.of("records", old, rung)
-            )
+        found = {arm: runs.of("records", arm, rung) for name in RECORDS for arm in (name, f"{name} adapts", f"{name} still")}
+        presets += [[_named(rung), f"`{name}`", *_described(found[name])] for name in RECORDS if found[name]]
+        asked = [("test part", f"`{RECORDS[a]}` − `{RECORDS[b]}`", RECORDS[a], RECORDS[b]) for a, b in PAIRS]
+        asked += [("40 documents", f"`{n}`, its own way − side by side", f"{n} adapts", f"{n} still") for n in RECORDS]
+        for way, words in (("still", "side by side"), ("adapts", "each its own way")):
+            asked += [
+                ("40 documents", f"`{RECORDS[a]}` − `{RECORDS[b]}`, {words}", f"{RECORDS[a]} {way}", f"{RECORDS[b]} {way}")
+                for a, b in PAIRS
+            ]
+        for text, words, new, old in asked:
+            compared += _compared(runs, [_named(rung), text, words], found[new], found[old])
     if not presets:
         return []
     head = ["scale", "preset", "bits per byte, by seed", "bytes", "parameters", "MLP width", "token ids", "training, s"]
@@ -194,6 +220,22 @@ def _caseops(runs: Runs) -> list[str]:
             for new, old in (("caseops", "verbatim"), ("fused", "verbatim"), ("fused", "caseops")):
                 body += _compared(runs, [_named(rung), f"`{corpus}`", f"{new} − {old}"], arms[new], arms[old])
     return ["**CaseOps**", _markdown(["scale", "text", "compared", *_COMPARED], body, left=3)] if body else []
+
+
+def _two_machines(runs: Runs) -> list[str]:
+    """Techniques in training that were run with one seed on two machines."""
+    names = sorted({name for (group, _), counts in runs.machines.items() if group == "in-training" for name in counts})
+    body = []
+    for rung in runs.rungs:
+        for arm in (arm for arm in ARMS["in-training"] if arm.words):
+            found = []
+            for machine in names:
+                new, old = (runs.of("in-training", name, rung, machine=machine) for name in (arm.name, arm.against))
+                found.append({a["seed"]: a["bpb"] - b["bpb"] for a in new for b in old if a["seed"] == b["seed"]})
+            for seed in sorted(set.intersection(*map(set, found))) if len(found) > 1 else []:
+                body.append([_named(rung), arm.words, str(seed), *(_signed(each[seed]) for each in found)])
+    head = ["scale", "technique", "seed", *names]
+    return ["**The same seeds on two machines**", _markdown(head, body, left=2)] if body else []
 
 
 _COMPARED = ["by seed", "mean", "± documents", "± seeds", "95 % interval"]
@@ -238,10 +280,8 @@ def _range(counts: pd.Series) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def _markdown(head: list[str], body: list[list[str]], left: int, last: bool = False) -> str:
-    """A table; its first columns, and the last if asked for, are aligned to the left."""
-    rule = ["---"] * left + ["---:"] * (len(head) - left)
-    if last:
-        rule[-1] = "---"
+def _markdown(head: list[str], body: list[list[str]], left: int, last: int = 0) -> str:
+    """A table; its first and last columns, as many as asked for, are aligned to the left."""
+    rule = ["---"] * left + ["---:"] * (len(head) - left - last) + ["---"] * last
     lines = ["| " + " | ".join(cells) + " |" for cells in (head, *body)]
     return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])

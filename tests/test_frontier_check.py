@@ -1,8 +1,11 @@
 """The runs behind docs/frontier.md: which there are, in which order they start, and the tables from the small file."""
 
+import functools
 import multiprocessing
+import re
 import threading
 from multiprocessing.pool import ThreadPool
+from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
@@ -15,6 +18,7 @@ from benchmarks.frontier_arms import ARMS, GROUPS, IN_TRAINING, RECORDS
 from benchmarks.frontier_file import decoded, encoded, known, write
 from benchmarks.frontier_recipes import FILLED, LIMITS, RATIOS, baseline, recipe_of, stack, still
 from benchmarks.frontier_tables import Runs, differences, tables
+from golflab.analysis.comparison.paired import _bootstrap
 from golflab.model.run import forecast_bytes, run
 from golflab.model.slots import SLOTS
 from golflab.model.stages import finishing_part, training_part
@@ -207,6 +211,59 @@ def test_stacks_and_texts_are_compared_with_both_errors():
         line("caseops", arm, 0, score, corpus="sotu", away=5 * score) for arm, score in (("verbatim", 3.0), ("caseops", 2.9))
     ]
     said = tables(lines)
-    assert "| `nano` | whole test part | `record_2014` − `seed_849` | −0.2004, −0.2004 | −0.2004 | 0.0" in said
+    assert "| `nano` | test part | `record_2014` − `seed_849` | −0.2004, −0.2004 | −0.2004 | 0.0" in said
     assert "one seed: unknown" in said.split("**CaseOps**")[1]
     assert "40 documents" not in said
+
+
+# ------------------------------------------------------------------------------------------------ the pages
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+NUMBER = re.compile(r"[−+]?\d[\d,]*(?:\.\d+)?")
+
+
+def blocks(text):
+    """The Markdown tables of a text."""
+    return re.findall(r"(?:^\|.*\|$\n?)+", text, re.MULTILINE)
+
+
+def alike(a, b):
+    """Whether two tables have the same words, and numbers that differ by one unit of the last digit at most."""
+    if NUMBER.sub("#", a.strip()) != NUMBER.sub("#", b.strip()):
+        return False
+    pairs = zip(NUMBER.findall(a), NUMBER.findall(b), strict=True)
+    values = [(float(x.replace("−", "-").replace(",", "")), float(y.replace("−", "-").replace(",", "")), x) for x, y in pairs]
+    return all(abs(x - y) <= 1.01 * 10.0 ** -len(text.partition(".")[2]) for x, y, text in values)
+
+
+@pytest.fixture
+def one_draw_for_all(monkeypatch):
+    """The documents are drawn once, and not for each of 150 comparisons: the same errors in a tenth of the time."""
+    draw = functools.cache(
+        lambda n, draws: np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
+    )
+
+    def fast(gaps, size, draws):
+        picks = draw(len(gaps), draws)
+        return float(((picks @ gaps) / (picks @ size)).std(ddof=1))
+
+    assert fast(SIZES * 0.1 + [1, 0, 2, 0], SIZES, 2000) == pytest.approx(_bootstrap(SIZES * 0.1 + [1, 0, 2, 0], SIZES, 2000))
+    monkeypatch.setattr("golflab.analysis.comparison.paired._bootstrap", fast)
+
+
+def test_the_pages_have_the_tables_that_the_command_prints_from_the_file_of_runs(one_draw_for_all):
+    printed = blocks(tables(known(DOCS / "frontier" / "runs.jsonl.xz", must_exist=True)))
+    pages = {name: blocks((DOCS / f"{name}.md").read_text(encoding="utf-8")) for name in ("frontier", "caseops")}
+    for table in printed:
+        page = "caseops" if table.startswith("| scale | text |") else "frontier"
+        assert any(alike(table, other) for other in pages[page]), (
+            f"docs/{page}.md lacks this table or has it otherwise:\n{table}"
+        )
+    assert len(pages["frontier"]) == sum(not table.startswith("| scale | text |") for table in printed)  # and has no other
+
+
+def test_a_page_that_drifts_is_noticed():
+    table = "| 4 | `a` | −0.0058 ± 0.0023 | 1,200 |"
+    assert alike(table, table.replace("0.0058", "0.0057"))
+    for other in (("−0.0058", "+0.0058"), ("0.0058", "0.0060"), ("1,200", "1,202"), ("`a`", "`b`"), (" ± 0.0023", "")):
+        assert not alike(table, table.replace(*other))
