@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ TITLES = {
     "windows": "After training: windows and mixing",
     "adapters": "After training: learning while scoring",
 }
+TRAINED = ("in-training", "knobs")
 ALIKE = 1e-7  # bits per byte: a GPU that sums in another order moves a score by less
 OWN_ERRORS = ("adapters",)  # their effects differ in size by a factor of 10,000: one row says nothing about another's spread
 
@@ -113,28 +114,34 @@ def differences(runs: Runs, group: str) -> pd.DataFrame:
     """A row per arm and rung of a group: arm, rung, delta_bpb, se (seeds and documents in squares), bytes, replicates.
 
     Few seeds know their own spread badly: it is drawn towards that of the group's other rows
-    (`golflab.analysis.ladder.noise.variances`), but not in `OWN_ERRORS`. Where no row of the group has two trainings, the error
-    is over documents only.
+    (`golflab.analysis.ladder.noise.variances`), but not in `OWN_ERRORS`. The groups in `TRAINED` count as one. Where no row has
+    two trainings, the error is over documents only.
     """
-    rows, trained = [], {arm.name: arm.trained for arm in ARMS[group]}
+    together = TRAINED if group in TRAINED else (group,)
+    table = pd.DataFrame([row for each in together for row in _rows(runs, each)])
+    if table.empty or group not in set(table["group"]):
+        return pd.DataFrame()
+    moves = (table["delta_bpb"].abs() > ALIKE) | (table["se_documents"] > ALIKE)  # what is alike teaches nothing about seeds
+    table["se_seeds"] = table["se"].where(moves, 0.0).fillna(0.0)
+    if group not in OWN_ERRORS and table.loc[moves, "se"].notna().any():
+        table.loc[moves, "se_seeds"] = np.sqrt(variances(table[moves].reset_index(drop=True)))
+    table = table.assign(error=np.hypot(table["se_seeds"], table["se_documents"]))
+    return table[table["group"] == group].reset_index(drop=True)
+
+
+def _rows(runs: Runs, group: str) -> Iterator[dict[str, Any]]:
+    """Every arm's difference on every rung, with the error over its own seeds and over documents."""
+    trained = {arm.name: arm.trained for arm in ARMS[group]}
     for rung in runs.rungs:
         scale, duration = rung_of(rung)
-        body = {"scale": scale, "parameters": _size(rung)[0], "tokens_per_parameter": duration, "rung": rung}
+        body = {"scale": scale, "parameters": _size(rung)[0], "tokens_per_parameter": duration, "rung": rung, "group": group}
         for arm in ARMS[group]:
             found = _against(runs, group, arm, rung)
             if found is not None:
                 shared = arm.trained is not None and arm.trained == trained.get(arm.against, "baseline")
                 told = {"delta_bpb": found["delta_bpb"], "se": found["own_se"], "replicates": found["seeds"]}
                 told |= {"se_documents": found["se_documents"], "bytes": found["bytes"]}
-                rows.append({"technique": arm.name, SHARES: shared} | body | told)
-    table = pd.DataFrame(rows)
-    if table.empty:
-        return table
-    moves = (table["delta_bpb"].abs() > ALIKE) | (table["se_documents"] > ALIKE)  # what is alike teaches nothing about seeds
-    table["se_seeds"] = table["se"].where(moves, 0.0).fillna(0.0)
-    if group not in OWN_ERRORS and table.loc[moves, "se"].notna().any():
-        table.loc[moves, "se_seeds"] = np.sqrt(variances(table[moves].reset_index(drop=True)))
-    return table.assign(error=np.hypot(table["se_seeds"], table["se_documents"]))
+                yield {"technique": arm.name, SHARES: shared} | body | told
 
 
 def _against(runs: Runs, group: str, arm: Arm, rung: str) -> pd.Series | None:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -19,6 +20,7 @@ from benchmarks.frontier_file import decoded, encoded, known, write
 from benchmarks.frontier_recipes import FILLED, LIMITS, RATIOS, baseline, recipe_of, stack, still
 from benchmarks.frontier_tables import Runs, differences, tables
 from golflab.analysis.comparison.paired import _bootstrap
+from golflab.analysis.ladder.noise import variances
 from golflab.model.run import forecast_bytes, run
 from golflab.model.slots import SLOTS
 from golflab.model.stages import finishing_part, training_part
@@ -214,6 +216,23 @@ def test_stacks_and_texts_are_compared_with_both_errors():
     assert "| `nano` | test part | `record_2014` − `seed_849` | −0.2004, −0.2004 | −0.2004 | 0.0" in said
     assert "one seed: unknown" in said.split("**CaseOps**")[1]
     assert "40 documents" not in said
+
+
+def test_two_errors_are_passed_by_chance_as_often_as_the_page_says():
+    """Worlds without effects, whose rows' spreads differ as much as in the file: inverse gamma, 0.7 degrees of freedom."""
+    generator, passed = np.random.default_rng(0), []
+    body = {"scale": "nano", "parameters": 45_640, "tokens_per_parameter": 5.0, "replicates": 2, "shares_training": False}
+    for _ in range(150):
+        spread = 0.001 * np.sqrt(0.7 / generator.chisquare(0.7, 18))
+        each, documents = generator.normal(0, 1, (2, 18)) * spread, generator.normal(0, 0.0004, 18)
+        rows = [
+            body | {"technique": str(i), "delta_bpb": mean, "se": gap / 2}
+            for i, (mean, gap) in enumerate(zip(each.mean(axis=0), np.abs(each[0] - each[1]), strict=True))
+        ]
+        table = pd.DataFrame(rows)
+        error = np.hypot(np.sqrt(variances(table)), 0.0004)
+        passed.append((np.abs(each.mean(axis=0) + documents) > 2 * error).mean())
+    assert np.mean(passed) == pytest.approx(0.125, abs=0.02)  # docs/frontier.md: one row in eight
 
 
 # ------------------------------------------------------------------------------------------------ the pages
