@@ -37,7 +37,7 @@ from golflab.model.evaluation.score import Score, evaluate
 from golflab.model.network.weights import scored_model
 from golflab.model.recipe import Recipe
 from golflab.model.record import load_documents
-from golflab.model.run import packed, run
+from golflab.model.run import again, run
 from golflab.model.system.device import Place
 
 FEW = 40  # documents on which what learns while scoring is scored
@@ -171,10 +171,9 @@ def _all(job: Job, cache: Path, device: str) -> dict[str, Any]:
 
 def _few(job: Job, cache: Path, device: str) -> dict[str, Any]:
     assert job.artifact is not None
-    run(
-        job.artifact, None, cache, device=device, compiled=False, rungs=False, float_score=False
-    )  # at once if it was run before
-    weights, data = unpack(packed(job.artifact, cache, device)), prepared(job.artifact, cache / "data")
+    made = run(job.artifact, None, cache, device=device, compiled=False, rungs=False, float_score=False)  # at once if it ran
+    blob = again(job.artifact, cache, made, device)[1]  # of this very training: on a GPU it could be compiled, and is not
+    weights, data = unpack(blob), prepared(job.artifact, cache / "data")
     model = scored_model(job.recipe, weights, torch.device("cpu"), torch.float32)
     score: Score = evaluate(model, data.split(job.recipe.data.split)[:FEW], data.tokenizer, job.recipe)
     line = {"state": "complete", "machine": f"{_machine(device)}, scored on the processor", "bpb": score.bpb}

@@ -1,22 +1,30 @@
 """The runs behind docs/frontier.md: which there are, in which order they start, and the tables from the small file."""
 
+import functools
 import multiprocessing
+import re
 import threading
 from multiprocessing.pool import ThreadPool
+from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from benchmarks import frontier
 from benchmarks.frontier_arms import ARMS, GROUPS, IN_TRAINING, RECORDS
 from benchmarks.frontier_file import decoded, encoded, known, write
 from benchmarks.frontier_recipes import FILLED, LIMITS, RATIOS, baseline, recipe_of, stack, still
 from benchmarks.frontier_tables import Runs, differences, tables
-from golflab.model.run import forecast_bytes
+from golflab.analysis.comparison.paired import _bootstrap
+from golflab.analysis.ladder.noise import variances
+from golflab.model.run import forecast_bytes, run
 from golflab.model.slots import SLOTS
 from golflab.model.stages import finishing_part, training_part
+from tests.contract_helpers import BASE, BATCH, made_up_corpus
 
 SIZES = np.array([900, 1_500, 400, 2_200])
 
@@ -145,7 +153,8 @@ def test_differences_are_paired_by_seed_and_machine():
     lines += [line("in-training", "xsa", seed, 3.0 + seed + change) for seed, change in ((0, 0.02), (1, 0.04))]
     lines += [line("in-training", "asym_published", seed, 3.0 + seed) for seed in (0, 1)]
     lines += [line("in-training", "wd", 0, 2.0, machine="GPU")]  # there is no baseline on that machine
-    table = differences(Runs(lines), "in-training").set_index("technique")
+    lines += [line("in-training", arm, 0, 3.0 + change, machine="AAA") for arm, change in (("baseline", 0.0), ("xsa", 0.9))]
+    table = differences(Runs(lines), "in-training").set_index("technique")  # two seeds on one machine, one on the other
     assert set(table.index) == {"xsa", "asym_published"}
     assert table.loc["xsa", "delta_bpb"] == pytest.approx(0.03)
     assert table.loc["xsa", "error"] > 0.01
@@ -156,6 +165,25 @@ def test_differences_are_paired_by_seed_and_machine():
     elsewhere = line("in-training", "wd", 0, 2.9) | encoded(SIZES * 2.9, SIZES[::-1])
     with pytest.raises(ValueError, match="different text"):
         tables([*lines, elsewhere])
+
+
+def test_a_gpus_last_digits_are_no_effect_and_runs_of_an_older_recipe_are_refused():
+    lines = [line("in-training", "baseline", seed, 3.0) for seed in (0, 1)]
+    lines += [line("in-training", "asym_published", seed, 3.0 + 2e-9) for seed in (0, 1)]
+    assert "| 0 (below 1e-07) |" in tables(lines)
+    older = [line("in-training", "asym_published", seed, 3.0, hidden=64 + 2 * seed) for seed in (0, 1)]
+    with pytest.raises(ValueError, match="asym_published at nano:5 have hidden 64, 66"):
+        tables(lines[:2] + older)
+
+
+def test_what_adapts_finds_the_artifact_however_its_training_was_compiled(tmp_path, monkeypatch):
+    """On a GPU a training is compiled if nobody says anything; the benchmark's never are."""
+    recipe = BASE.with_(corpus=str(made_up_corpus(tmp_path)), tokens=2 * BATCH, layers=1)
+    monkeypatch.setattr(torch, "compile", lambda model, **options: model)
+    monkeypatch.setattr(frontier, "run", lambda *given, **told: run(*given, **(told | {"compiled": True})))
+    told = frontier.work(frontier.Job("adapters", "chunked", "nano:5", "web", 0, recipe, recipe), tmp_path / "cache", "cpu")
+    assert told["state"] == "complete", told["error"]
+    assert told["machine"] == "CPU, scored on the processor"
 
 
 def test_no_job_starts_before_what_it_needs_has_ended(todo, tmp_path):
@@ -185,6 +213,76 @@ def test_stacks_and_texts_are_compared_with_both_errors():
         line("caseops", arm, 0, score, corpus="sotu", away=5 * score) for arm, score in (("verbatim", 3.0), ("caseops", 2.9))
     ]
     said = tables(lines)
-    assert "| `nano` | whole test part | `record_2014` − `seed_849` | −0.2004, −0.2004 | −0.2004 | 0.0" in said
+    assert "| `nano` | test part | `record_2014` − `seed_849` | −0.2004, −0.2004 | −0.2004 | 0.0" in said
     assert "one seed: unknown" in said.split("**CaseOps**")[1]
     assert "40 documents" not in said
+
+
+def test_two_errors_are_passed_by_chance_as_often_as_the_page_says():
+    """Worlds without effects, whose rows' spreads differ as much as in the file: inverse gamma, 0.7 degrees of freedom."""
+    generator, passed = np.random.default_rng(0), []
+    body = {"scale": "nano", "parameters": 45_640, "tokens_per_parameter": 5.0, "replicates": 2, "shares_training": False}
+    for _ in range(150):
+        spread = 0.001 * np.sqrt(0.7 / generator.chisquare(0.7, 18))
+        each, documents = generator.normal(0, 1, (2, 18)) * spread, generator.normal(0, 0.0004, 18)
+        rows = [
+            body | {"technique": str(i), "delta_bpb": mean, "se": gap / 2}
+            for i, (mean, gap) in enumerate(zip(each.mean(axis=0), np.abs(each[0] - each[1]), strict=True))
+        ]
+        table = pd.DataFrame(rows)
+        error = np.hypot(np.sqrt(variances(table)), 0.0004)
+        passed.append([(np.abs(each.mean(axis=0) + documents) > many * error).mean() for many in (2, 4)])
+    assert np.mean(passed, axis=0) == pytest.approx([1 / 8, 1 / 23], abs=0.02)  # as docs/frontier.md says
+
+
+# ------------------------------------------------------------------------------------------------ the pages
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+NUMBER = re.compile(r"[−+]?\d[\d,]*(?:\.\d+)?")
+
+
+def blocks(text):
+    """The Markdown tables of a text."""
+    return re.findall(r"(?:^\|.*\|$\n?)+", text, re.MULTILINE)
+
+
+def alike(a, b):
+    """Whether two tables have the same words, and numbers that differ by one unit of the last digit at most."""
+    if NUMBER.sub("#", a.strip()) != NUMBER.sub("#", b.strip()):
+        return False
+    pairs = zip(NUMBER.findall(a), NUMBER.findall(b), strict=True)
+    values = [(float(x.replace("−", "-").replace(",", "")), float(y.replace("−", "-").replace(",", "")), x) for x, y in pairs]
+    return all(abs(x - y) <= 1.01 * 10.0 ** -len(text.partition(".")[2]) for x, y, text in values)
+
+
+@pytest.fixture
+def one_draw_for_all(monkeypatch):
+    """The documents are drawn once, and not for each of 150 comparisons: the same errors in a tenth of the time."""
+    draw = functools.cache(
+        lambda n, draws: np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
+    )
+
+    def fast(gaps, size, draws):
+        picks = draw(len(gaps), draws)
+        return float(((picks @ gaps) / (picks @ size)).std(ddof=1))
+
+    assert fast(SIZES * 0.1 + [1, 0, 2, 0], SIZES, 2000) == pytest.approx(_bootstrap(SIZES * 0.1 + [1, 0, 2, 0], SIZES, 2000))
+    monkeypatch.setattr("golflab.analysis.comparison.paired._bootstrap", fast)
+
+
+def test_the_pages_have_the_tables_that_the_command_prints_from_the_file_of_runs(one_draw_for_all):
+    printed = blocks(tables(known(DOCS / "frontier" / "runs.jsonl.xz", must_exist=True)))
+    pages = {name: blocks((DOCS / f"{name}.md").read_text(encoding="utf-8")) for name in ("frontier", "caseops")}
+    for table in printed:
+        page = "caseops" if table.startswith("| scale | text |") else "frontier"
+        assert any(alike(table, other) for other in pages[page]), (
+            f"docs/{page}.md lacks this table or has it otherwise:\n{table}"
+        )
+    assert len(pages["frontier"]) == sum(not table.startswith("| scale | text |") for table in printed)  # and has no other
+
+
+def test_a_page_that_drifts_is_noticed():
+    table = "| 4 | `a` | −0.0058 ± 0.0023 | 1,200 |"
+    assert alike(table, table.replace("0.0058", "0.0057"))
+    for other in (("−0.0058", "+0.0058"), ("0.0058", "0.0060"), ("1,200", "1,202"), ("`a`", "`b`"), (" ± 0.0023", "")):
+        assert not alike(table, table.replace(*other))
