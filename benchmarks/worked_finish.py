@@ -110,7 +110,7 @@ def jobs(phase: str, lines: Lines) -> list[tuple[str, Recipe]]:
     if phase == "adapt":
         return [(name, adapting(name, found[name]).with_(seed=FRESH[0])) for name in (*SEEDS, "pruned") if name in found]
     means = pd.DataFrame(lines["confirm"]).groupby("what")["bpb"].mean()
-    names = ["pruned", *means[[name for name in SEEDS if name in means]].sort_values().index[:2]]
+    names = ["pruned", means[[name for name in SEEDS if name in means]].idxmin()]
     return [(name, found[name].with_(seed=FRESH[0], tokens=10 * TOKENS)) for name in names]
 
 
