@@ -68,7 +68,7 @@ def tables(lines: Lines) -> str:
     """All tables as Markdown."""
     parts = [_searched(lines)]
     if lines["confirm"]:
-        parts += [_confirmed(lines["confirm"]), _rules(lines["confirm"])]
+        parts += [_confirmed(distinct(lines["confirm"])), _rules(lines["confirm"])]
     if lines["adapt"]:
         parts.append(_adapted(lines))
     if lines["longer"]:
@@ -102,6 +102,12 @@ def _bits(lines: list[dict[str, Any]], what: str) -> tuple[np.ndarray, np.ndarra
     """(seeds, documents) bits, and (documents,) bytes, in the order of the seeds."""
     own = sorted((line for line in lines if line["what"] == what), key=lambda line: line["spec"]["seed"])
     return np.array([line["documents"]["bits"] for line in own], float), np.array(own[0]["documents"]["bytes"], float)
+
+
+def distinct(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without runs of a recipe and seed that an earlier line has under another label."""
+    found = {json.dumps(line["spec"], sort_keys=True): line for line in reversed(lines)}
+    return [line for line in lines if found[json.dumps(line["spec"], sort_keys=True)] is line]
 
 
 def _confirmed(lines: list[dict[str, Any]]) -> str:
