@@ -98,10 +98,12 @@ def _searched(lines: Lines) -> str:
     return _markdown(rows)
 
 
-def _bits(lines: list[dict[str, Any]], what: str) -> tuple[np.ndarray, np.ndarray]:
-    """(seeds, documents) bits, and (documents,) bytes, in the order of the seeds."""
-    own = sorted((line for line in lines if line["what"] == what), key=lambda line: line["spec"]["seed"])
-    return np.array([line["documents"]["bits"] for line in own], float), np.array(own[0]["documents"]["bytes"], float)
+def _gap(lines: list[dict[str, Any]], new: str, old: str) -> Any:
+    """`paired` of two contenders, over the seeds that both have."""
+    sides = [{line["spec"]["seed"]: line["documents"] for line in lines if line["what"] == what} for what in (new, old)]
+    seeds = sorted(sides[0].keys() & sides[1].keys())
+    a, b = (np.array([side[seed]["bits"] for seed in seeds], float) for side in sides)
+    return paired(a, b, np.array(sides[0][seeds[0]]["bytes"], float)).iloc[0]
 
 
 def distinct(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -114,8 +116,7 @@ def _confirmed(lines: list[dict[str, Any]]) -> str:
     means = pd.DataFrame(lines).groupby("what")["bpb"].mean()
     leader = "pruned" if "pruned" in means else means.idxmin()
     others = [name for name in means.sort_values().index if name != leader]
-    size = _bits(lines, leader)[1]
-    gaps = {name: paired(_bits(lines, leader)[0], _bits(lines, name)[0], size).iloc[0] for name in others}
+    gaps = {name: _gap(lines, leader, name) for name in others}
     adjusted = dict(zip(others, holm(np.array([gaps[name]["p"] for name in others])), strict=True))
     rows = []
     for name in (leader, *others):
@@ -160,11 +161,10 @@ def _adapted(lines: Lines) -> str:
 
 
 def _longer(lines: list[dict[str, Any]]) -> str:
-    size = np.array(lines[0]["documents"]["bytes"], float)
     base = next((line for line in lines if line["what"] == "pruned"), lines[0])
     rows = []
     for line in sorted(lines, key=lambda line: line["bpb"]):
-        gap = paired(np.array([base["documents"]["bits"]], float), np.array([line["documents"]["bits"]], float), size).iloc[0]
+        gap = _gap(lines, base["what"], line["what"])
         row = {"contender": line["what"], "bits per byte, test": f"{line['bpb']:.4f}", "bytes": f"{line['bytes']:,}"}
         row["fits"] = "yes" if line["fits"] else "no"
         rows.append(row | {f"{base['what']} − it": "–" if line is base else f"{gap['delta_bpb']:+.4f}"})
