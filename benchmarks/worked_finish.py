@@ -33,7 +33,7 @@ from benchmarks.worked_search import (
     recipe_of,
     trained,
 )
-from benchmarks.worked_tables import FRESH, ORDER, Lines, kept, label, phases, stream, tables, write
+from benchmarks.worked_tables import FRESH, ORDER, Lines, kept, label, leader, phases, stream, tables, write
 from golflab.model.recipe import Recipe
 from golflab.model.slots import SLOTS
 from golflab.spaces.presets import preset
@@ -54,11 +54,6 @@ def contenders(lines: Lines) -> dict[str, Recipe]:
     return found | ({"pruned": recipe_of(ended[-1])} if ended else {})
 
 
-def winner(lines: Lines) -> Recipe:
-    """The best of our searches on the development part."""
-    return recipe_of(min(filter(None, (best(stream(lines, "ours", n)) for n in range(3))), key=lambda line: line["bpb"]))
-
-
 # ------------------------------------------------------------------------------------------------ phases
 
 
@@ -68,7 +63,7 @@ def prune(setting: Setting) -> None:
     if any(line["what"] == "pruned" for line in lines["prune"]):
         return
     score = functools.partial(_score, setting=setting, phase="prune")
-    current = winner(lines).with_(seed=PRUNING)
+    current = contenders(lines)[leader(lines)].with_(seed=PRUNING)
     here = score(current, "winner")
     alone = {}
     for technique in current.techniques:
@@ -108,9 +103,13 @@ def jobs(phase: str, lines: Lines) -> list[tuple[str, Recipe]]:
     if phase == "confirm":
         return [(name, recipe.with_(seed=seed)) for seed in FRESH for name, recipe in found.items()]
     if phase == "adapt":
-        return [(name, adapting(name, found[name]).with_(seed=FRESH[0])) for name in (*SEEDS, "pruned") if name in found]
+        return [
+            (name, adapting(name, found[name]).with_(seed=FRESH[0]))
+            for name in (*SEEDS, leader(lines), "pruned")
+            if name in found
+        ]
     means = pd.DataFrame(lines["confirm"]).groupby("what")["bpb"].mean()
-    names = ["pruned", means[[name for name in SEEDS if name in means]].idxmin()]
+    names = [leader(lines), means[[name for name in SEEDS if name in means]].idxmin(), "pruned"]
     return [(name, found[name].with_(seed=FRESH[0], tokens=10 * TOKENS)) for name in names]
 
 
