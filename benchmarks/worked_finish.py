@@ -3,6 +3,7 @@
     python -m benchmarks.worked_finish prune --corpus TEXT     # what the winner can do without is switched off
     python -m benchmarks.worked_finish confirm --corpus TEXT   # fresh seeds, on the test part
     python -m benchmarks.worked_finish adapt --corpus TEXT     # the same weights, scored by what learns from the text
+    python -m benchmarks.worked_finish audit --corpus TEXT     # whether that scoring follows the rules
     python -m benchmarks.worked_finish longer --corpus TEXT    # at ten times the tokens
     python -m benchmarks.worked_finish table                   # of what there is so far
     python -m benchmarks.worked_finish write docs/seeds/worked.jsonl.xz
@@ -34,12 +35,14 @@ from benchmarks.worked_search import (
     trained,
 )
 from benchmarks.worked_tables import FRESH, ORDER, Lines, kept, label, leader, phases, stream, tables, write
+from golflab.model.audit.recipe import audit_recipe
 from golflab.model.recipe import Recipe
 from golflab.model.slots import SLOTS
 from golflab.spaces.presets import preset
 
 PRUNING = 200  # the seed of pruning
 LITTLE = 0.003  # bits per byte that a technique must be worth to be kept without being asked twice
+AUDIT = 30.0  # seconds for the experiments
 FREE = 0.001  # by which the score may rise when one is left out
 
 
@@ -119,6 +122,16 @@ def adapting(name: str, recipe: Recipe) -> Recipe:
     return recipe.with_(*(t for t in published.techniques if SLOTS[t.slot].stage == "evaluate"))
 
 
+def audited(setting: Setting) -> None:
+    """Audit the winner and its pruned form, as `adapt` scores them."""
+    file, found = setting.folder / "audit.jsonl", contenders(lines := phases(setting.folder))
+    done = {line["what"] for line in read(file)}
+    for name in {leader(lines), "pruned"} & found.keys() - done:
+        recipe = setting.place(adapting(name, found[name]).with_(seed=FRESH[0], split="test"))
+        result = audit_recipe(recipe, setting.folder / "cache", device=setting.device, seed=0, budget=AUDIT)
+        append(file, {"what": name, "states": {verdict.name: verdict.state for verdict in result.verdicts}})
+
+
 def several(phase: str, setting: Setting, processes: int) -> None:
     """Run what a phase lacks, side by side."""
     lines = phases(setting.folder)
@@ -140,7 +153,7 @@ def _one(job: tuple[str, Recipe], phase: str, setting: Setting) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("phase", choices=("prune", "confirm", "adapt", "longer", "table", "write"))
+    parser.add_argument("phase", choices=("prune", "confirm", "adapt", "audit", "longer", "table", "write"))
     parser.add_argument("to", nargs="?", type=Path, help="of write: the file")
     parser.add_argument("--corpus", default="sotu")
     parser.add_argument("--folder", type=Path, default=Path("runs/worked"))
@@ -157,6 +170,8 @@ def main() -> None:
         write(phases(given.folder), given.to)
     elif given.phase == "prune":
         prune(setting)
+    elif given.phase == "audit":
+        audited(setting)
     else:
         several(given.phase, setting, given.processes)
 

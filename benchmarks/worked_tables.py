@@ -25,7 +25,7 @@ Lines = dict[str, list[dict[str, Any]]]  # by phase
 def phases(folder: Path) -> Lines:
     """All lines of a folder, by phase."""
     found = {"search": [line for file in sorted((folder / "search").glob("*.jsonl")) for line in read(file)]}
-    return found | {name: read(folder / f"{name}.jsonl") for name in ("prune", "confirm", "adapt", "longer")}
+    return found | {name: read(folder / f"{name}.jsonl") for name in ("prune", "confirm", "adapt", "audit", "longer")}
 
 
 def stream(lines: Lines, contender: str, number: int) -> list[dict[str, Any]]:
@@ -46,7 +46,8 @@ def write(lines: Lines, file: Path) -> None:
     for phase, own in lines.items():
         for line in own:
             kept = {key: value for key, value in line.items() if key not in ("params", "observed")}
-            kept["spec"] = {**line["spec"], "data": {"split": line["spec"]["data"]["split"]}}
+            if "spec" in line:
+                kept["spec"] = {**line["spec"], "data": {"split": line["spec"]["data"]["split"]}}
             body.append(json.dumps({"phase": phase, **kept}, sort_keys=True))
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(lzma.compress("\n".join(body).encode(), preset=9))
@@ -54,7 +55,7 @@ def write(lines: Lines, file: Path) -> None:
 
 def kept(file: Path) -> Lines:
     """Read what `write` wrote."""
-    found: Lines = {name: [] for name in ("search", "prune", "confirm", "adapt", "longer")}
+    found: Lines = {name: [] for name in ("search", "prune", "confirm", "adapt", "audit", "longer")}
     for text in lzma.decompress(file.read_bytes()).decode().splitlines():
         line = json.loads(text)
         found[line.pop("phase")].append(line)
@@ -71,6 +72,8 @@ def tables(lines: Lines) -> str:
         parts += [_confirmed(distinct(lines["confirm"]), leader(lines)), _rules(lines["confirm"], leader(lines))]
     if lines["adapt"]:
         parts.append(_adapted(lines))
+    if lines["audit"]:
+        parts.append(_audited(lines["audit"]))
     if lines["longer"]:
         parts.append(_longer(lines["longer"], leader(lines)))
     if lines["prune"]:
@@ -163,6 +166,11 @@ def _adapted(lines: Lines) -> str:
         row["seconds without"] = f"{before['stages'].get('evaluate', 0):.0f}"
         rows.append(row | {"seconds with": f"{line['stages'].get('evaluate', 0):.0f}"})
     return _markdown(sorted(rows, key=lambda row: row["with"]))
+
+
+def _audited(lines: list[dict[str, Any]]) -> str:
+    rows = [{"condition": title} | {line["what"]: line["states"][title] for line in lines} for title in lines[0]["states"]]
+    return _markdown(rows)
 
 
 def _longer(lines: list[dict[str, Any]], leader: str) -> str:
