@@ -22,18 +22,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.worked_search import (
-    SCALE,
-    SEEDS,
-    TOKENS,
-    Setting,
-    append,
-    best,
-    quiet,
-    read,
-    recipe_of,
-    trained,
-)
+from benchmarks.worked_contenders import SCALE, SEEDS, TOKENS
+from benchmarks.worked_search import Setting, append, best, quiet, read, recipe_of, trained
 from benchmarks.worked_tables import FRESH, ORDER, Lines, kept, label, leader, phases, stream, tables, write
 from golflab.model.audit.recipe import audit_recipe
 from golflab.model.recipe import Recipe

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.worked_search import METHODS, SEEDS, best, read
+from benchmarks.worked_contenders import SEEDS
+from benchmarks.worked_search import METHODS, best, read
 from golflab.analysis.comparison.paired import paired
 from golflab.analysis.inference.significance import holm, record_rules
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import worked_finish, worked_search
-from benchmarks.worked_search import LIMIT, Setting, Stream, best
+from benchmarks import worked_contenders, worked_finish, worked_search
+from benchmarks.worked_contenders import LIMIT
+from benchmarks.worked_search import Setting, Stream, best
 from benchmarks.worked_tables import distinct, kept, tables
 
 PAGE = Path(__file__).parents[1] / "docs" / "seeds.md"
@@ -35,7 +36,8 @@ def setting(tmp_path, monkeypatch):
     trained.count = 0
     monkeypatch.setattr(worked_search, "trained", trained)
     monkeypatch.setattr(worked_search, "Forecaster", Everything)
-    monkeypatch.setattr(worked_search, "sized", lambda recipe, forecaster=None: recipe.with_(limit=LIMIT))
+    for module in (worked_contenders, worked_search):
+        monkeypatch.setattr(module, "sized", lambda recipe, forecaster=None: recipe.with_(limit=LIMIT))
     monkeypatch.setattr(worked_search, "seed_preset", worked_search.seed_preset.__wrapped__)  # nothing is remembered
     return Setting("sotu", tmp_path, "cpu", time.time() + 1e6)
 
@@ -54,7 +56,7 @@ def test_a_contender_gets_its_trainings_and_goes_on_where_it_was(setting):
 
 def test_a_recipe_that_two_searches_found_is_confirmed_and_told_once():
     line = {"contender": "seed_211", "search": 0, "state": "complete", "bpb": 1.0, "fits": True}
-    spec = worked_search.preset("baseline", "nano").to_json()
+    spec = worked_contenders.preset("baseline", "nano").to_json()
     twice = [line | {"spec": spec}, line | {"contender": "seed_680", "spec": spec}]
     assert list(worked_finish.contenders({"search": twice, "prune": []})) == ["seed_211"]
     told = [{"what": "a", "spec": spec}, {"what": "b", "spec": spec}]
