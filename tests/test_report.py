@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from golflab.analysis.report.report import report
+from golflab.analysis.report.words import chance_in_words
 from tests.planted import Planted, write_experiment
 
 
@@ -120,3 +121,7 @@ def test_one_run_only(tmp_path):
 def test_no_such_experiment(tmp_path):
     with pytest.raises(ValueError, match="There is no"):
         report(tmp_path / "nothing")
+
+
+def test_nothing_that_was_drawn_is_told_as_certain():
+    assert [chance_in_words(p) for p in (1.0, 0.99, 0.5, 0.004)] == ["more than 99%", "99%", "50%", "less than 1%"]

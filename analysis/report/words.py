@@ -37,7 +37,7 @@ def summary(findings: Findings) -> list[str]:
     out.append(f"Best that fits: {best['bpb']:.4f}{margin} bits per byte{seeds} in {size} (recipe {best['recipe']}).")
     if best["expected"] is not None and best["runs"] < 2 and f"{best['expected']:.4f}" != f"{best['bpb']:.4f}":
         chance = (
-            f"; the probability that it is really the best of these is {best['p_best']:.0%}"
+            f"; the probability that it is really the best of these is {chance_in_words(best['p_best'])}"
             if best["p_best"] is not None
             else ""
         )
@@ -46,6 +46,11 @@ def summary(findings: Findings) -> list[str]:
     if not findings.identified:
         return [*out, findings.unidentified()]
     return out + effects_in_words(effects) + finishings_in_words(findings.finishings)
+
+
+def chance_in_words(p: float) -> str:
+    """A probability that was estimated by drawing: no number of draws shows that something is certain."""
+    return "more than 99%" if p > 0.99 else "less than 1%" if p < 0.01 else f"{p:.0%}"
 
 
 def counts_in_words(counts: dict[str, int]) -> str:
