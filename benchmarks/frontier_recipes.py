@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from benchmarks.as_recorded import root_of_steps
 from benchmarks.frontier_arms import Arm
 from golflab.model.compression.forecast import fit
 from golflab.model.recipe import Recipe
@@ -14,7 +15,7 @@ from golflab.model.run import forecast_bytes
 from golflab.model.slots import SLOTS
 from golflab.model.technique import Technique, parse
 from golflab.spaces.presets import preset
-from golflab.spaces.scales import FULL_SHAPE, SCALES, at_duration, paced
+from golflab.spaces.scales import FULL_SHAPE, SCALES, at_duration
 
 LIMITS = {"nano": 50_000, "micro": 150_000}  # of the records and the seed, bytes
 FILLED = 0.98  # of the limit: two seeds of one recipe differ by up to 2 % in bytes
@@ -41,9 +42,10 @@ def rung_of(text: str) -> tuple[str, float]:
 
 
 def baseline(rung: str, corpus: str, seed: int) -> Recipe:
-    """What techniques are added to, at a rung, with a ladder's momentum."""
+    """What techniques are added to, at a rung."""
     scale, duration = rung_of(rung)
-    return at_duration(preset("baseline", scale).with_(corpus=corpus, allow_overlap=True, seed=seed), duration)
+    recipe = preset("baseline", scale).with_(corpus=corpus, allow_overlap=True, seed=seed)
+    return root_of_steps(at_duration(recipe, duration))
 
 
 def recipe_of(arm: Arm, base: Recipe) -> Recipe:
@@ -73,7 +75,7 @@ def stack(name: str, rung: str, corpus: str, seed: int) -> Recipe:
     if recipe.technique_in("text") is None:
         recipe = recipe.with_(parse("verbatim"))
     most = round(FILLED * limit / RATIOS[name, scale])
-    return fit(paced(recipe), most, lambda r: forecast_bytes(r).mid, multiple=2).check()
+    return fit(root_of_steps(recipe), most, lambda r: forecast_bytes(r).mid, multiple=2).check()
 
 
 def still(recipe: Recipe) -> Recipe:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 
+from benchmarks.as_recorded import root_of_steps
 from golflab.model.compression.forecast import fit
 from golflab.model.recipe import Recipe
 from golflab.model.slots import SLOTS
@@ -15,7 +16,6 @@ from golflab.model.technique import find
 from golflab.search.ledger.forecast import Forecaster
 from golflab.spaces.catalogue import space
 from golflab.spaces.presets import preset
-from golflab.spaces.scales import paced
 from golflab.spaces.space import Space
 
 SEEDS = ("seed_211", "seed_849", "seed_680", "seed_1499", "seed_295")
@@ -39,7 +39,7 @@ def sized(recipe: Recipe, forecaster: Forecaster | None = None) -> Recipe:
 @functools.cache
 def seed_preset(name: str) -> Recipe:
     """A seed submission at this scale, brought to the limit; momentum as a run of this length needs it."""
-    return sized(paced(plain(preset(name, SCALE)).with_(tokens=TOKENS))).check()
+    return sized(root_of_steps(plain(preset(name, SCALE)).with_(tokens=TOKENS))).check()
 
 
 def narrowed(recipe: Recipe) -> Recipe:

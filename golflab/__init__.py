@@ -50,6 +50,7 @@ if not (_HERE / "model").is_dir():  # in a checkout the packages lie beside this
 
 _OFFERED = {
     "preset": "golflab.spaces.presets",
+    "paced": "golflab.spaces.scales",
     "Recipe": "golflab.model.recipe",
     "Space": "golflab.spaces.space",
     "run": "golflab.model.run",

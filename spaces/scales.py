@@ -27,9 +27,13 @@ from dataclasses import dataclass
 from golflab.model.network.blueprint import blueprint
 from golflab.model.recipe import Recipe
 from golflab.model.shape import Schedule, Shape
+from golflab.model.technique import Technique
 from golflab.spaces.limits import LIMITS
 
 LEAST_MOMENTUM = 0.5  # the least that the optimisers' knobs allow
+BOTH = "duration={} and tokens={}: both say how long a run is; give one of them."
+PACED = ("matrix_update", "schedule")  # slots of what is suited to the number of steps
+LONG, MOST_WARMDOWN = 3_000, 0.5  # steps up to which the warmdown was measured, and the most of a run that it may take
 DURATIONS = (5.0, 20.0, 80.0, 320.0)  # training tokens per parameter
 
 # The challenge: ten minutes on its machine, batches of 524,288 tokens, 16,000,000 decimal bytes.
@@ -92,7 +96,7 @@ def at_scale(recipe: Recipe, scale: str) -> Recipe:
 
 
 def at_duration(recipe: Recipe, tokens_per_parameter: float) -> Recipe:
-    """The recipe trained on so many tokens per parameter of its model, in whole batches, with momentum `paced` to that.
+    """The recipe trained on so many tokens per parameter of its model, in whole batches. `paced` suits its optimiser to that.
 
     Raises:
         ValueError: the duration is not above 0, or shorter than one batch.
@@ -105,23 +109,61 @@ def at_duration(recipe: Recipe, tokens_per_parameter: float) -> Recipe:
             f"tokens_per_parameter={tokens_per_parameter:g} is {wanted:.0f} tokens here, less than one batch of {batch:,}. "
             "Ask for a longer duration."
         )
-    return paced(recipe.with_(tokens=round(wanted / batch) * batch, seconds=None))
+    return recipe.with_(tokens=round(wanted / batch) * batch, seconds=None)
+
+
+def lasts(recipe: Recipe, duration: float | None, tokens: int | None) -> Recipe:
+    """The recipe with the length that a user asked for: a duration in tokens per parameter, or tokens, or neither.
+
+    Raises:
+        ValueError: both were given, or the duration cannot be.
+    """
+    if duration is None:
+        return recipe
+    if tokens is not None:
+        raise ValueError(BOTH.format(duration, tokens))
+    return at_duration(recipe, duration)
 
 
 def paced(recipe: Recipe) -> Recipe:
-    """The recipe with momentum in its matrices' optimiser that averages over the square root of its steps at most.
+    """The recipe with an optimiser and a schedule that suit its number of steps; one bounded by seconds stays as it is.
 
-    1/(1 − momentum) ≤ √steps. At `nano`, 0.90 is best in 108 steps and 0.95 as good as 0.90 in 446; 0.98 costs 0.045 bits per
-    byte in both. The published 0.99 is what the rule gives for 14,000 steps. Measured by ``benchmarks/rates.py``.
+    Published optimisers were made for about 10,000 steps. See `suited` for the rule. Applied twice, it changes nothing more.
     """
-    update, steps = recipe.technique_in("matrix_update"), recipe.schedule.steps
-    momentum = getattr(update, "momentum", None)
-    if update is None or momentum is None or steps is None:
-        return recipe
-    most = max(LEAST_MOMENTUM, round(1 - steps**-0.5, 3))
-    if momentum <= most:
-        return recipe
-    return recipe.with_(update._with(momentum=most, momentum_start=min(getattr(update, "momentum_start", most), most)))
+    mine = [t for t in recipe.all_techniques() if t.slot in PACED]
+    changed = [new for old in mine if (new := suited(old, recipe)) != old]
+    return recipe.with_(*changed) if changed else recipe
+
+
+def suited(technique: Technique, recipe: Recipe) -> Technique:
+    """The technique with knobs that suit the recipe's number of steps.
+
+    * Matrices' learning rate: at least 0.65 / √steps, for steps from 100 on.
+    * Matrices' momentum: it averages over ½·√steps steps at most with batches of 2,048 tokens, and over √steps with the
+      challenge's 524,288; between them by a power of the batch. That is 1 / (1 − momentum).
+    * Warmdown: half of the run at most, in runs of fewer than 3,000 steps.
+
+    The momentum's warm-up and the averages of weights are shares of the run already. The rates of tables and scales
+    stay. Measured by ``benchmarks/rates.py``; docs/ladder.md has the sweep.
+    """
+    steps, batch = recipe.schedule.steps, recipe.schedule.batch_tokens
+    if steps is None:
+        return technique
+    knobs = technique.settings()
+    if technique.name == "warmdown" and steps < LONG and knobs["fraction"] > MOST_WARMDOWN:
+        return technique._with(fraction=MOST_WARMDOWN)
+    if technique.slot != "matrix_update" or not {"lr", "momentum", "momentum_start"} <= set(knobs):
+        return technique
+    horizon = 0.5 * steps**0.5 * (batch / 2_048) ** 0.125
+    momentum = min(knobs["momentum"], max(LEAST_MOMENTUM, round(1 - 1 / max(1.0, horizon), 3)))
+    rate = max(knobs["lr"], round(0.65 / max(100, steps) ** 0.5, 4))
+    return technique._with(lr=rate, momentum=momentum, momentum_start=min(knobs["momentum_start"], momentum))
+
+
+def without(recipe: Recipe, *names: str) -> Recipe:
+    """The recipe without these techniques. If it is `paced`, so are the defaults that take their place."""
+    made = recipe.without(*names)
+    return paced(made) if paced(recipe) == recipe else made
 
 
 def parameters_of(recipe: Recipe) -> int:

@@ -27,6 +27,7 @@ from golflab.model.slots import SLOTS
 from golflab.model.system.wording import did_you_mean
 from golflab.model.technique import Knob, Technique, find
 from golflab.spaces.distributions import around, distribution, draw, drawn
+from golflab.spaces.scales import paced, suited
 
 OFF = "off"
 
@@ -185,6 +186,15 @@ class Space:
         changes = {knob: params[key] for knob, key in knobs.items() if key in params}
         return dataclasses.replace(start, **changes) if changes else start  # type: ignore[type-var]
 
+    def _default(self, name: str) -> Technique:
+        """A technique's default knobs, which are meant for the challenge's shape and steps, as this preset needs them."""
+        start = find(name)().rescale(Shape(), self.preset.shape)
+        return suited(start, self.preset) if self._paced else start
+
+    @cached_property
+    def _paced(self) -> bool:
+        return paced(self.preset) == self.preset
+
     @cached_property
     def _untuned(self) -> dict[str, tuple[Technique, dict[str, str]]]:
         """Name -> the technique as the preset has it, and the parameters of its knobs that vary."""
@@ -192,8 +202,7 @@ class Space:
         given = {t.name for t in self.preset.techniques}
         found = {}
         for name in dict.fromkeys([*here, *self.techniques]):
-            # Defaults are meant for the challenge's shape.
-            start = here[name] if name in given else find(name)().rescale(Shape(), self.preset.shape)
+            start = here[name] if name in given else self._default(name)
             found[name] = start, {knob: key for knob in start.knobs() if (key := f"{name}.{knob}") in self._knob_table}
         return found
 
@@ -243,7 +252,7 @@ class Space:
                 rules = find(name).ranges(Recipe(self._largest))
                 if which not in ("", "*") and which not in rules:
                     raise ValueError(f"space {self.name!r}: {name} has no knob {which!r}; it has {', '.join(rules) or 'none'}.")
-                start = fixed.get(name) or find(name)().rescale(Shape(), self.preset.shape)
+                start = fixed.get(name) or self._default(name)
                 for knob, rule in rules.items():
                     default = getattr(start, knob)
                     varies = not rule.choices or len(drawn(rule, default)) > 1

@@ -219,6 +219,7 @@ def test_bos_is_one_id_inside_whatever_the_model_calls_it(tmp_path):
     assert ids[1:].tolist() == own.encode("the end of the day")[1:].tolist() == other.processor.encode("the end of the day")
     assert other.decode(np.array([1, *ids[1:], 2])) == "the end of the day"
     gate, x = Smear(4, 0.0, mask_documents=True), torch.randn(1, 2 * len(ids), 4)
+    torch.nn.init.zeros_(next(gate.parameters()))
     stream = torch.from_numpy(np.concatenate([ids, ids]).astype(np.int64))[None]
     assert torch.equal(gate(x, stream)[0, len(ids)], x[0, len(ids)])
 

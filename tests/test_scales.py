@@ -3,14 +3,17 @@
 import pytest
 
 from benchmarks.limits import limit, weights
-from benchmarks.rates import SETTINGS
+from benchmarks.rates import SETTINGS, Job, jobs
 from benchmarks.rates import recipe as sweep_recipe
 from golflab.model.network.blueprint import blueprint
 from golflab.model.recipe import counted_code
 from golflab.model.submission.script import code_bytes, exact_code_bytes, script
+from golflab.model.techniques.train.muon import Muon
+from golflab.model.techniques.train.muon_eq_r import MuonEqR
 from golflab.spaces.limits import LIMITS
 from golflab.spaces.presets import BASELINE, PRESETS, preset
-from golflab.spaces.scales import DURATIONS, SCALES, at_duration, at_scale, paced, parameters_of
+from golflab.spaces.scales import DURATIONS, SCALES, at_duration, at_scale, paced, parameters_of, without
+from golflab.spaces.space import Space
 
 SMALL = list(SCALES)[:-1]
 
@@ -73,20 +76,49 @@ def test_a_duration_that_cannot_be_is_refused(duration):
 
 
 def test_the_sweep_of_rates_changes_one_thing_at_a_time():
-    own = sweep_recipe("nano", 5.0, SETTINGS[0], 0)
-    assert own.hash == preset("baseline", "nano").with_(tokens=own.schedule.tokens).hash
-    assert len({sweep_recipe("nano", 5.0, setting, 0).hash for setting in SETTINGS}) == len(SETTINGS)
+    todo = list(jobs(["seed_849"], ["nano"], [5.0], 1, list(SETTINGS)))
+    own, *others = [sweep_recipe(job) for job in todo]
+    for job, made in zip(todo[1:], others, strict=True):
+        mine = {t.slot: t for t in made.all_techniques()}
+        changed = {t.slot for t in own.all_techniques() if mine.get(t.slot) != t}
+        wanted = {"muon": "matrix_update", "adam": "groups", "warmdown": "schedule", "average": "average"}
+        if job.setting.startswith("rule"):
+            assert changed == {"matrix_update", "schedule"}
+        else:
+            assert changed == {wanted.get(job.setting, "matrix_update")}
+    assert len({made.hash for made in (own, *others)}) == len(todo)
+    assert sweep_recipe(Job("baseline", "nano", 5.0, 0, "average", 0.0)) is None  # it has no average to leave out
 
 
-def test_momentum_averages_over_the_root_of_the_steps_at_most():
-    short, long = (at_duration(preset("seed_849", "nano"), duration) for duration in (5.0, 80.0))
-    for recipe in (short, long):
-        update = recipe.technique_in("matrix_update")
-        assert update.momentum == pytest.approx(1 - recipe.schedule.steps**-0.5, abs=1e-3)
-        assert update.momentum_start <= update.momentum
-        assert update.lr == preset("seed_849", "nano").technique_in("matrix_update").lr
-    assert paced(preset("seed_849", "full")) == preset("seed_849", "full")  # bounded by seconds: it is the challenge's own
-    challenge = preset("seed_849", "full").with_(tokens=14_000 * 786_432, seconds=None)
+@pytest.mark.parametrize(("steps", "rate", "horizon"), [(144, 0.0542, 6), (400, 0.0325, 10), (2_500, 0.025, 25)])
+def test_the_optimiser_suits_the_steps(steps, rate, horizon):
+    published = preset("seed_849", "nano").with_(tokens=steps * 2_048)
+    recipe = paced(published)
+    update, before = recipe.technique_in("matrix_update"), published.technique_in("matrix_update")
+    assert update.lr == pytest.approx(rate)
+    assert 1 / (1 - update.momentum) == pytest.approx(horizon, rel=0.01)
+    assert update.momentum_start == min(before.momentum_start, update.momentum)
+    assert recipe.technique_in("schedule").fraction == 0.5 < published.technique_in("schedule").fraction
+    assert paced(recipe) == recipe
+    left = recipe.with_(*(published.technique_in(slot) for slot in ("matrix_update", "schedule")))
+    assert left.hash == published.hash  # nothing else differs
+
+
+def test_the_challenge_keeps_its_optimiser():
+    assert paced(preset("seed_849", "full")) == preset("seed_849", "full")  # bounded by seconds
+    challenge = preset("seed_849", "full").with_(tokens=14_000 * 524_288, seconds=None)
     assert paced(challenge) == challenge
-    baseline = preset("baseline", "nano").with_(tokens=2_048 * 500)
-    assert paced(baseline) == baseline  # 0.95 is a horizon of 20 steps
+    long = preset("seed_1499", "nano").with_(tokens=3_000 * 2_048)
+    assert paced(long).technique_in("schedule") == long.technique_in("schedule")
+
+
+def test_what_replaces_a_technique_suits_the_steps_as_well():
+    own = preset("seed_849", "nano")
+    assert without(own, "muon").technique_in("matrix_update") == Muon()  # as published, like the preset
+    bare = without(paced(own), "muon")
+    assert bare == paced(bare)
+    assert bare.technique_in("matrix_update").momentum == paced(own).technique_in("matrix_update").momentum
+    space = Space("mine", paced(preset("baseline", "nano")), techniques=("muon_eq_r",))
+    assert space.recipe({"muon_eq_r": True}).technique_in("matrix_update").momentum == pytest.approx(0.833)
+    space = Space("mine", preset("baseline", "nano"), techniques=("muon_eq_r",))
+    assert space.recipe({"muon_eq_r": True}).technique_in("matrix_update") == MuonEqR()

@@ -44,6 +44,22 @@ AllowOverlap = Annotated[
     bool, typer.Option("--allow-overlap", help="Run although some of the held-out text is in the training text, too.")
 ]
 Tokens = Annotated[int | None, typer.Option(help="Training tokens of a run; the scale's by default.")]
+Pruner = Annotated[
+    str,
+    typer.Option(
+        help="What may stop a run early for its score, once early scores predict the final one: none, median or wilcoxon."
+    ),
+]
+Duration = Annotated[
+    float | None, typer.Option(help="Training tokens per parameter of the preset, instead of --tokens: 5, 20, 80 …")
+]
+PublishedOptimizer = Annotated[
+    bool,
+    typer.Option(
+        "--published-optimizer",
+        help="Keep the optimiser as published. By default its rate, momentum and warmdown follow the number of steps.",
+    ),
+]
 Limit = Annotated[int | None, typer.Option(help="Bytes an artifact may have, code included.")]
 Seed = Annotated[int, typer.Option(help="Seed of the initial weights, the data order and the proposals.")]
 OwnSeed = Annotated[

@@ -131,6 +131,7 @@ def judge(target: str, scale: str, runs: Path, entry: dict[str, Any] | None = No
     from golflab.model.audit.recipe import audit_artifact, audit_recipe
     from golflab.model.data.prepare import prepared
     from golflab.spaces.presets import PRESETS, preset
+    from golflab.spaces.scales import paced
 
     entry = {key: value for key, value in (entry or {}).items() if value}
     if is_entry(target):
@@ -150,7 +151,7 @@ def judge(target: str, scale: str, runs: Path, entry: dict[str, Any] | None = No
     name, _, trial = target.rpartition("/")
     if name and target not in PRESETS:
         return audit_recipe(find_trial(runs / name, trial)[0], runs / "cache", **options)
-    return audit_recipe(preset(target, scale), runs / "cache", **options)
+    return audit_recipe(paced(preset(target, scale)), runs / "cache", **options)
 
 
 def judge_bytes(tokenizer: Path, tables: Path, corpus: str) -> Any:

@@ -10,9 +10,11 @@ import typer
 from golflab.search.cli.arguments import (
     AllowOverlap,
     Corpus,
+    Duration,
     Json,
     Limit,
     Preset,
+    PublishedOptimizer,
     Runs,
     Scale,
     Seed,
@@ -51,6 +53,8 @@ def run(
     allow_overlap: AllowOverlap = False,
     seed: Seed = 0,
     tokens: Tokens = None,
+    duration: Duration = None,
+    published_optimizer: PublishedOptimizer = False,
     limit: Limit = None,
     split: Split = "dev",
     runs: Runs = Path("runs"),
@@ -60,6 +64,7 @@ def run(
     from golflab.search.cli.run_one import recipe_of, run_one
 
     changes = {"corpus": corpus, "seed": seed, "tokens": tokens, "limit": limit, "split": split}
+    changes |= {"duration": duration, "published_optimizer": published_optimizer}
     recipe = recipe_of(preset, scale, with_ or [], without or [], allow_overlap=allow_overlap or None, **changes)
     record = run_one(recipe, runs.resolve(), err)
     show.emit(record.summary()) if as_json else show.record(out, record)
@@ -84,6 +89,8 @@ def variants(
     allow_overlap: AllowOverlap = False,
     seed: Seed = 0,
     tokens: Tokens = None,
+    duration: Duration = None,
+    published_optimizer: PublishedOptimizer = False,
     limit: Limit = None,
     split: Split = "dev",
     runs: Runs = Path("runs"),
@@ -96,6 +103,7 @@ def variants(
     from golflab.search.cli.variants import choices_of, finish_watched
 
     changes = {"corpus": corpus, "seed": seed, "tokens": tokens, "limit": limit, "split": split}
+    changes |= {"duration": duration, "published_optimizer": published_optimizer}
     recipe = recipe_of(preset, scale, with_ or [], without or [], allow_overlap=allow_overlap or None, **changes)
     folder = runs.resolve() / "variants"
     result = finish_watched(recipe, runs.resolve(), folder, choices_of(choice or []), score_tokens, err).to_json()

@@ -14,18 +14,38 @@ from golflab.model.record import Record
 from golflab.model.slots import SLOTS
 from golflab.model.technique import find, parse
 from golflab.spaces.presets import preset
+from golflab.spaces.scales import lasts, paced, suited, without
 
 
-def recipe_of(name: str, scale: str, on: Sequence[str] = (), off: Sequence[str] = (), **changes: Any) -> Recipe:
+def recipe_of(
+    name: str,
+    scale: str,
+    on: Sequence[str] = (),
+    off: Sequence[str] = (),
+    *,
+    duration: float | None = None,
+    published_optimizer: bool = False,
+    **changes: Any,
+) -> Recipe:
     """A preset with techniques switched off and on, and fields changed (a field that is None stays).
+
+    Args:
+        name: of the preset.
+        scale: one of `golflab.spaces.scales.SCALES`.
+        on: techniques to switch on, as `golflab.model.technique.parse` reads them.
+        off: names of techniques to switch off.
+        duration: training tokens per parameter of the preset.
+        published_optimizer: keep the preset's optimiser as published; by default it is `paced` to the steps.
+        **changes: other fields of the recipe.
 
     Raises:
         ValueError: an unknown name, a knob out of range, or an impossible combination.
     """
-    recipe = preset(name, scale)
+    lasting = lasts(preset(name, scale).with_(**_given(changes)), duration, changes.get("tokens"))
+    recipe = lasting if published_optimizer else paced(lasting)
     reference = preset(name, "full").shape
     if off:
-        recipe = recipe.without(*off)
+        recipe = without(recipe, *off)
     named: dict[str, str] = {}
     for text in on:
         technique = parse(text)
@@ -33,8 +53,15 @@ def recipe_of(name: str, scale: str, on: Sequence[str] = (), off: Sequence[str] 
         if not SLOTS[technique.slot].many and (rival != technique.name):
             raise ValueError(f"{rival} and {technique.name} both fill the slot {technique.slot!r}; name only one of them.")
         plain = technique == find(technique.name)()  # default knobs are rescaled
-        recipe = recipe.with_(technique.rescale(reference, recipe.shape) if plain else technique)
-    return recipe.with_(**{key: value for key, value in changes.items() if value is not None}).check()
+        if plain:
+            technique = technique.rescale(reference, recipe.shape)
+            technique = technique if published_optimizer else suited(technique, recipe)
+        recipe = recipe.with_(technique)
+    return recipe.check()
+
+
+def _given(changes: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in changes.items() if value is not None}
 
 
 def run_one(recipe: Recipe, runs: Path, console: Console) -> Record:

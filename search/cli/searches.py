@@ -16,6 +16,7 @@ from golflab.search.cli.arguments import (
     Confirm,
     Corpus,
     Cpus,
+    Duration,
     Finish,
     Gpus,
     Json,
@@ -26,6 +27,8 @@ from golflab.search.cli.arguments import (
     OwnSeed,
     Preset,
     Processes,
+    Pruner,
+    PublishedOptimizer,
     Runs,
     Scale,
     Seed,
@@ -79,12 +82,7 @@ def search(
         str,
         typer.Option(help="What to expect of techniques before the first trial: none, or published (see `golflab evidence`)."),
     ] = "none",
-    pruner: Annotated[
-        str,
-        typer.Option(
-            help="What may stop a run early for its score, once early scores predict the final one: none, median or wilcoxon."
-        ),
-    ] = "none",
+    pruner: Pruner = "none",
     variants: Annotated[
         int | None,
         typer.Option(
@@ -97,6 +95,8 @@ def search(
     ] = None,
     budget: Budget = None,
     tokens: Tokens = None,
+    duration: Duration = None,
+    published_optimizer: PublishedOptimizer = False,
     limit: Limit = None,
     corpus: Corpus = None,
     allow_overlap: AllowOverlap = False,
@@ -225,6 +225,8 @@ def ablate(
     ] = None,
     scale: Scale = "proxy",
     tokens: Tokens = None,
+    duration: Duration = None,
+    published_optimizer: PublishedOptimizer = False,
     corpus: Corpus = None,
     allow_overlap: AllowOverlap = False,
     limit: Limit = None,
@@ -248,7 +250,8 @@ def ablate(
 
     options = own_options(locals())
     overlap, options["binding"] = allow_overlap or None, limit is not None
-    recipe = recipe_of(preset, scale, corpus=corpus, allow_overlap=overlap, limit=limit, tokens=tokens, seed=seed)
+    lasting = {"tokens": tokens, "duration": duration, "published_optimizer": published_optimizer}
+    recipe = recipe_of(preset, scale, corpus=corpus, allow_overlap=overlap, limit=limit, seed=seed, **lasting)
     recipe = recipe.with_(**absolute(recipe.data))
     made = plan(recipe, design, techniques=technique or (), seeds=seeds, iso_size=iso_size, binding=options["binding"])
     if plan_only:

@@ -12,6 +12,7 @@ from golflab.model.slots import SLOTS
 from golflab.model.system.wording import number_of
 from golflab.model.technique import Technique, find
 from golflab.search.design import matrices as designs
+from golflab.spaces.scales import PACED, paced, without
 
 DESIGNS = ("leave-one-out", "add-one-in", "pairs", "screen", "d-optimal", "factorial")
 
@@ -36,7 +37,7 @@ class Builder:
     def _made(self, on: designs.Combination) -> Recipe:
         have = {t.name for t in self.preset.techniques}
         off = sorted((set(self.switched) & have) - on)
-        made = self.preset.without(*off).with_(*(self.switched[n] for n in sorted(on)))
+        made = without(self.preset, *off).with_(*(self.switched[n] for n in sorted(on)))
         # Plain text has other bytes than rewritten text, so a score by them would be no comparison.
         instead = [find(t.instead)() for n, t in self.switched.items() if n not in on and t.instead]
         return made.with_(*(t for t in instead if made.technique_in(t.slot) is None))
@@ -113,7 +114,11 @@ def _exclusive(a: Technique, b: Technique) -> bool:
 
 
 def switched_techniques(preset: Recipe, techniques: Sequence[str | Technique]) -> dict[str, Technique]:
-    """The techniques that vary, by name. A technique that equals its slot's default is always on and cannot vary."""
+    """The techniques that vary, by name. What equals its slot's default is always on and cannot vary.
+
+    Nor can the slot's default technique with knobs of its own, if a paced preset has it: what takes its place would be the same
+    technique, paced too, with other knobs.
+    """
     here = {t.name: t for t in preset.techniques}
     asked: dict[str, Technique] = {}
     for item in techniques or list(here):
@@ -125,7 +130,9 @@ def switched_techniques(preset: Recipe, techniques: Sequence[str | Technique]) -
             raise ValueError(
                 f"ablate: {item!r} is not switched on in {preset.name or 'the recipe'}. On are: {', '.join(here) or 'none'}."
             )
-    asked = {n: t for n, t in asked.items() if SLOTS[t.slot].default != n or t != type(t)()}
+    own = paced(preset) == preset
+    fixed = [n for n, t in asked.items() if SLOTS[t.slot].default == n and (t == type(t)() or (own and t.slot in PACED))]
+    asked = {n: t for n, t in asked.items() if n not in fixed}
     if len(asked) < 2:
         raise ValueError(
             f"ablate: {preset.name or 'the recipe'} has {number_of(len(asked), 'technique')} to switch; at least two are "

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from golflab.model.recipe import Recipe
 from golflab.model.record import records_in
+from golflab.model.slots import SLOTS
+from golflab.model.technique import find
 from golflab.search.design.ladder import Pace, Rung, Rungs, parameters
 from golflab.search.experiment.experiment_file import read_experiment
 from golflab.search.experiment.identity import refuse_differences
 from golflab.spaces.presets import PRESETS
-from golflab.spaces.scales import SCALES, at_scale
+from golflab.spaces.scales import SCALES, at_scale, paced
 
 TODO = "Name what ran, or start another experiment with --name."
 
@@ -40,17 +42,27 @@ def _rung(runs: Sequence[Recipe]) -> Rung:
 
 
 def _technique(recipe: Recipe, base: Recipe) -> str:
-    """The technique by which an arm differs from what it is compared with: its own, else the one it lacks."""
+    """The technique by which an arm differs from what it is compared with: its own, else the one it lacks.
+
+    Where one was left out, its slot's default may have come in with knobs that suit the steps.
+    """
     mine, theirs = {t.name for t in recipe.techniques}, {t.name for t in base.techniques}
-    return next(iter(sorted(mine - theirs) or sorted(theirs - mine)), "")
+    added = sorted(name for name in mine - theirs if SLOTS[find(name).slot].default != name)
+    return next(iter(added or sorted(theirs - mine)), "")
 
 
 def merged(before: Rungs, asked: Rungs) -> Rungs:
     """The rungs that ran and those asked for; a rung in both has the arms of both.
 
     Raises:
-        ValueError: what is asked for differs from what ran in its preset, text or seed, or in a technique's knobs.
+        ValueError: what is asked for differs from what ran in its preset, text or seed, or in a technique's knobs, or an
+            earlier golflab paced what ran in another way.
     """
+    if any(paced(rung.base) != rung.base for rung in before.rungs):
+        raise ValueError(
+            "This ladder cannot be extended so: an earlier golflab started it, and its optimisers follow the steps by another "
+            f"rule. Its rungs and new ones could not be compared. {TODO.partition(', or ')[2].capitalize()}"
+        )
     refuse_differences(
         "This ladder cannot be extended so",
         {"recipe": _told(before.rungs[0].base)},

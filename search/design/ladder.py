@@ -16,7 +16,7 @@ from golflab.model.technique import find, parse
 from golflab.search.experiment.identity import absolute
 from golflab.search.ledger.problem import training_key
 from golflab.spaces.presets import preset
-from golflab.spaces.scales import SCALES, at_duration, paced, parameters_of
+from golflab.spaces.scales import PACED, SCALES, at_duration, paced, parameters_of, suited, without
 
 NOISE = (
     0.010  # standard deviation of one seed's paired difference at `nano`, bits per byte, until a ladder has measured its own
@@ -123,7 +123,7 @@ def rungs(
     asked, notes, found = _asked(preset(name, "full"), techniques), list[str](), []
     for scale in sorted(set(scales), key=list(SCALES).index):
         for duration in sorted(set(durations)):
-            base = at_duration(preset(name, scale).with_(**changes), duration)
+            base = paced(at_duration(preset(name, scale).with_(**changes), duration))
             base = base.with_(**absolute(base.data))
             found.append(Rung(scale, duration, {"": base} | _arms(name, base, asked, scale, notes)))
     measured = tuple(t for t in asked if any(t in rung.arms for rung in found))
@@ -138,7 +138,9 @@ def _asked(full: Recipe, techniques: Sequence[str]) -> dict[str, str]:
     if techniques:
         return {parse(text).name: text for text in techniques}
     return {
-        n: n for n, t in here.items() if SLOTS[t.slot].stage != "pack" and not (SLOTS[t.slot].default == n and t == type(t)())
+        n: n
+        for n, t in here.items()
+        if SLOTS[t.slot].stage != "pack" and not (SLOTS[t.slot].default == n and (t == type(t)() or t.slot in PACED))
     }
 
 
@@ -147,12 +149,14 @@ def _arms(name: str, base: Recipe, asked: dict[str, str], scale: str, notes: lis
     reference, out = preset(name, "full").shape, {}
     for technique, text in asked.items():
         try:
+            if technique in {SLOTS[slot].default for slot in PACED}:
+                raise ValueError(f"it fills its slot ({find(technique).slot}) if nothing else does, so it cannot be left out.")
             if technique in {t.name for t in base.techniques}:
-                arm = base.without(technique).check()
+                arm = without(base, technique).check()
             else:
                 added = parse(text)
                 plain = added == find(technique)()  # knobs that are left alone follow the scale
-                arm = paced(base.with_(added.rescale(reference, base.shape) if plain else added)).check()
+                arm = base.with_(suited(added.rescale(reference, base.shape), base) if plain else added).check()
         except ValueError as error:
             notes.append(f"{technique} is not measured at {scale}: {error}")
             continue

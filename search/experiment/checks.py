@@ -26,6 +26,7 @@ from golflab.search.sampler.fitting import FittingSampler
 from golflab.search.sampler.proposal import Forecasts, chance
 from golflab.search.sampler.selection import REFUSED
 from golflab.spaces.presets import PRESETS
+from golflab.spaces.scales import BOTH
 from golflab.spaces.space import Space
 
 OURS = ("trials", "study.journal", "plan.json", "report.html", "drivers", "shorter", "tensorboard")  # in an experiment's folder
@@ -79,7 +80,12 @@ def settled(options: Options, plan: Sequence[Recipe] | None = None) -> Options:
     Args:
         options: as the user gave them.
         plan: the recipes of an experiment that runs a list.
+
+    Raises:
+        ValueError: both a duration and tokens were given, or an option cannot be.
     """
+    if options.duration is not None and options.tokens is not None:
+        raise ValueError(BOTH.format(options.duration, options.tokens))
     recipe = plan[0] if plan and not options.proposes else options.recipe()
     changes: dict[str, Any] = {"limit": recipe.limit, "seed": recipe.seed, "binding": options.binds} | absolute(recipe.data)
     changes["allow_overlap"] = recipe.data.allow_overlap

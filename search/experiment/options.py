@@ -20,7 +20,7 @@ from golflab.search.ledger.pruners import ReliableRungPruner, WilcoxonRungPruner
 from golflab.search.sampler.prior import Row, rows_of
 from golflab.spaces.catalogue import space as find_space
 from golflab.spaces.presets import PRESETS, preset
-from golflab.spaces.scales import SCALES, at_scale
+from golflab.spaces.scales import SCALES, at_scale, lasts, paced
 from golflab.spaces.space import Space
 
 PRUNERS = ("none", "median", "wilcoxon")
@@ -46,6 +46,9 @@ class Options:
         halving: each trial first runs complete schedules of 1/halving, 1/halving² … of the tokens; None runs the whole at once.
         budget: ``2h``, ``90m``, ``300s``, ``50trainings`` or ``12gpuh``; empty: only ``trials`` limits the search.
         tokens: training tokens of every run; None keeps the scale's.
+        duration: training tokens per parameter of the preset, in place of ``tokens``; None: ``tokens`` say it.
+        published_optimizer: keep a preset's optimiser as it was published; otherwise it is
+            `golflab.spaces.scales.paced` to the steps. That of the user's own space stays.
         limit: bytes; None keeps the scale's.
         binding: whether the byte limit holds for the recipes of an ablation; None: it does.
         corpus: what is trained on; None keeps the preset's.
@@ -84,6 +87,8 @@ class Options:
     halving: int | None = None
     budget: str = ""
     tokens: int | None = None
+    duration: float | None = None
+    published_optimizer: bool = False
     limit: int | None = None
     binding: bool | None = None
     corpus: str | None = None
@@ -124,7 +129,7 @@ class Options:
                 raise ValueError(f"options: this golflab has no option {name!r}.")
             if not _is_a(value, kinds[name]):
                 raise ValueError(f"options: {name}={value!r} must be {kinds[name].replace(' | None', ', or null')}.")
-        return Options(**body)
+        return Options(**{"published_optimizer": True} | body)  # an older file lacks it, and optimisers were not changed then
 
     @property
     def folder(self) -> Path:
@@ -168,12 +173,15 @@ class Options:
 
     def around(self, name: str) -> Recipe:
         """Another preset, with the given scale, tokens, limit, corpus and seed."""
-        return self._changed(preset(name, self.scale or "proxy"))
+        recipe = self._changed(preset(name, self.scale or "proxy"))
+        return recipe if self.published_optimizer else paced(recipe)
 
     def _changed(self, recipe: Recipe) -> Recipe:
         changes = {name: getattr(self, name) for name in ("tokens", "limit", "corpus", "tokenizer", "seed")}
         changes["allow_overlap"] = self.allow_overlap or None
-        return recipe.with_(**{key: value for key, value in changes.items() if value is not None})
+        recipe = recipe.with_(**{key: value for key, value in changes.items() if value is not None})
+        # Once the options are settled, the tokens are what the duration came to.
+        return recipe if self.tokens is not None else lasts(recipe, self.duration, None)
 
     def score_pruner(self) -> BasePruner | None:
         """The pruner that may stop a run for its score, or None.
