@@ -28,7 +28,7 @@ FINISH = (
     *("int6_rows", "int5_rows", "int4_rows", "mse_clip@int5_rows", "gptq@int5_rows", "ema", "swa", "sliding_window"),
     *("zstd_codec", "lzma_codec"),
 )
-NOISE = 0.011  # standard deviation of one run at the scale `nano`, bits per byte, interactions included: docs/first_search.md
+NOISE = 0.008  # standard deviation of one run at the scale `nano`, bits per byte, interactions included: docs/first_search.md
 MINUTES = 4.2
 # Bytes. Chosen so that most combinations of the space fit and the largest does not, which shows what a refusal looks like.
 LIMIT = 57_000
