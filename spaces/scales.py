@@ -16,7 +16,8 @@ How a preset becomes small:
 * knobs that count something follow by their technique's ``rescale``;
 * the byte limit is by preset, so that it binds as at full scale (`golflab.spaces.limits`).
 
-A duration is a number of training tokens per parameter. The challenge trains on 200 to 400.
+A duration is a number of training tokens per parameter. The challenge trains on 200 to 400. A short run needs another
+optimiser: `paced` makes it, and experiments use it. `golflab.spaces.presets.preset` itself keeps what was published.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def at_duration(recipe: Recipe, tokens_per_parameter: float) -> Recipe:
     return recipe.with_(tokens=round(wanted / batch) * batch, seconds=None)
 
 
-def lasts(recipe: Recipe, duration: float | None, tokens: int | None) -> Recipe:
+def of_length(recipe: Recipe, duration: float | None, tokens: int | None) -> Recipe:
     """The recipe with the length that a user asked for: a duration in tokens per parameter, or tokens, or neither.
 
     Raises:

@@ -14,7 +14,7 @@ from golflab.model.record import Record
 from golflab.model.slots import SLOTS
 from golflab.model.technique import find, parse
 from golflab.spaces.presets import preset
-from golflab.spaces.scales import lasts, paced, suited, without
+from golflab.spaces.scales import of_length, paced, suited, without
 
 
 def recipe_of(
@@ -41,8 +41,8 @@ def recipe_of(
     Raises:
         ValueError: an unknown name, a knob out of range, or an impossible combination.
     """
-    lasting = lasts(preset(name, scale).with_(**_given(changes)), duration, changes.get("tokens"))
-    recipe = lasting if published_optimizer else paced(lasting)
+    published = of_length(preset(name, scale).with_(**_given(changes)), duration, changes.get("tokens"))
+    recipe = published if published_optimizer else paced(published)
     reference = preset(name, "full").shape
     if off:
         recipe = without(recipe, *off)

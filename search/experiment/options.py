@@ -20,7 +20,7 @@ from golflab.search.ledger.pruners import ReliableRungPruner, WilcoxonRungPruner
 from golflab.search.sampler.prior import Row, rows_of
 from golflab.spaces.catalogue import space as find_space
 from golflab.spaces.presets import PRESETS, preset
-from golflab.spaces.scales import SCALES, at_scale, lasts, paced
+from golflab.spaces.scales import SCALES, at_scale, of_length, paced
 from golflab.spaces.space import Space
 
 PRUNERS = ("none", "median", "wilcoxon")
@@ -181,7 +181,7 @@ class Options:
         changes["allow_overlap"] = self.allow_overlap or None
         recipe = recipe.with_(**{key: value for key, value in changes.items() if value is not None})
         # Once the options are settled, the tokens are what the duration came to.
-        return recipe if self.tokens is not None else lasts(recipe, self.duration, None)
+        return recipe if self.tokens is not None else of_length(recipe, self.duration, None)
 
     def score_pruner(self) -> BasePruner | None:
         """The pruner that may stop a run for its score, or None.
