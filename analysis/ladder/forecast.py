@@ -137,21 +137,27 @@ def predict(ladder: Ladder, *, level: float = 0.9) -> pd.DataFrame:
     return table[COLUMNS].sort_values("delta_full", kind="stable").reset_index(drop=True)
 
 
-def path(ladder: Ladder, technique: str, steps: int = 9, level: float = 0.9) -> pd.DataFrame:
-    """The prediction along the straight way, in logarithms, from the ladder's dearest rung to full scale: what a plot shades.
+def path(ladder: Ladder, steps: int = 9, level: float = 0.9) -> pd.DataFrame:
+    """The predictions along the straight way, in logarithms, from the ladder's dearest rung to full scale: what a plot shades.
 
     Returns:
-        tokens_per_parameter, parameters, mean, low and high (of the trend, without a rung's own deviation).
+        ``steps`` rows a technique: technique, tokens_per_parameter, parameters, mean, low and high (of the trend, without a
+        rung's own deviation).
     """
     measured = coordinates(ladder.differences)
     begin = measured[measured.sum(axis=1).argmax()]
     points = begin + np.linspace(0, 1, steps)[:, None] * (ladder.full - begin)
     rungs = np.full(steps, TREND)
     mean, covariance = ladder.model.posterior(ladder.thetas, points, rungs, len(ladder.names)).moments()
-    k = ladder.names.index(technique)
-    half = float(stats.norm.ppf(0.5 + level / 2)) * np.sqrt(np.diagonal(covariance[k]))
-    told = pd.DataFrame(np.exp(points), columns=["tokens_per_parameter", "parameters"])
-    return told.assign(mean=mean[k], low=mean[k] - half, high=mean[k] + half)
+    half = float(stats.norm.ppf(0.5 + level / 2)) * np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+    way = pd.DataFrame(np.exp(points), columns=["tokens_per_parameter", "parameters"])
+    return pd.concat(
+        [
+            way.assign(technique=name, mean=mean[k], low=mean[k] - half[k], high=mean[k] + half[k])
+            for k, name in enumerate(ladder.names)
+        ],
+        ignore_index=True,
+    )
 
 
 def verdicts(here: Array, full: Array) -> list[str]:

@@ -87,9 +87,10 @@ def plot(ladder: Ladder, published: pd.DataFrame | None = None) -> go.Figure:
     rows = -(-len(names) // COLUMNS)
     figure = make_subplots(rows=rows, cols=COLUMNS, subplot_titles=names, horizontal_spacing=0.06, vertical_spacing=0.3 / rows)
     shown_before: set[str] = set()
+    ways = path(ladder)
     for k, name in enumerate(names):
         place = {"row": k // COLUMNS + 1, "col": k % COLUMNS + 1}
-        for trace in _traces(ladder, name, published):
+        for trace in _traces(ladder, name, ways[ways["technique"] == name], published):
             trace.showlegend = trace.legendgroup not in shown_before
             shown_before.add(trace.legendgroup)
             figure.add_trace(trace, **place)
@@ -102,10 +103,9 @@ def plot(ladder: Ladder, published: pd.DataFrame | None = None) -> go.Figure:
     return figure
 
 
-def _traces(ladder: Ladder, name: str, published: pd.DataFrame | None) -> list[go.Scatter]:
-    """Of one technique."""
+def _traces(ladder: Ladder, name: str, way: pd.DataFrame, published: pd.DataFrame | None) -> list[go.Scatter]:
+    """Of one technique, with its rows of `path`."""
     mine = ladder.differences[ladder.differences["technique"] == name].sort_values("tokens_per_parameter")
-    way = path(ladder, name)
     out = [
         go.Scatter(
             x=[*way["tokens_per_parameter"], *way["tokens_per_parameter"][::-1]],
