@@ -10,6 +10,7 @@ from rich.console import Console
 
 from golflab.analysis.evidence.published import at_full_scale
 from golflab.analysis.ladder.findings import json_rows, ladder_findings, ladder_in_words, ladder_text, shown
+from golflab.analysis.ladder.forecast import path
 from golflab.analysis.ladder.runs import arms, candidates, differences
 from golflab.analysis.report.sections_ladder import ladder_section, plot
 from golflab.search.cli import ladder as command
@@ -162,6 +163,16 @@ def test_the_plot_has_a_line_a_scale_the_shaded_way_and_published_effects_as_mar
     assert sorted(shown_once) == sorted(set(shown_once))
     for none in (None, published.assign(technique="xsa")):
         assert not [trace for trace in plot(model, none).data if trace.legendgroup == "published"]
+
+
+def test_the_way_of_every_technique_ends_at_its_prediction(told):
+    ways = path(told.model, steps=5)
+    assert ways.groupby("technique").size().to_dict() == {"smear_gate": 5, "unet_skips": 5}
+    ends = ways.groupby("technique").last()
+    predicted = told.predictions.set_index("technique")
+    assert ends["tokens_per_parameter"].tolist() == pytest.approx([270.0] * 2)
+    assert (abs(ends["mean"] - predicted["delta_full"]) < 0.1 * predicted["sd"]).all()
+    assert abs(ends["mean"].diff().iloc[-1]) > predicted["sd"].max()  # the two are not one
 
 
 def test_the_section_tells_what_was_published_and_is_silent_where_nothing_was(told):
