@@ -12,7 +12,7 @@ import pandas as pd
 
 from golflab.spaces.scales import SCALES
 
-FILE = Path(__file__).parent.parent / "docs" / "ladder" / "rates.csv.gz"
+FILE = Path(__file__).parent.parent / "docs" / "rates" / "web_2026_11.csv.gz"
 OWN = "as it is"
 SWEPT = {
     "muon": "The matrices' rate, times",
