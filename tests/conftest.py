@@ -9,6 +9,10 @@ import random
 import sys
 from pathlib import Path
 
+# Two processes run the tests, each on a core. A second thread of NumPy's would only wait beside the first. NumPy reads this
+# when it is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings

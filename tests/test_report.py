@@ -88,7 +88,7 @@ def test_the_page_is_one_file_that_needs_no_network(folder, tmp_path):
 
 
 def test_a_page_stays_small_and_draws_with_its_bundle_however_much_there_is_to_show(tmp_path):
-    records = Planted.draw(4, 26).records((np.random.default_rng(0).random((1500, 26)) < 0.5).astype(float))
+    records = Planted.draw(4, 26).records((np.random.default_rng(0).random((700, 26)) < 0.5).astype(float))
     curve = [{"step": s, "tokens": s * 4096, "loss": 3 + 1 / (s + 1)} for s in range(300)]
     (tmp_path / "many.jsonl").write_text("\n".join(json.dumps(r | {"curve": curve}) for r in records))
     path = report(tmp_path / "many.jsonl").html(tmp_path / "r.html")
