@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -63,7 +63,7 @@ def run(
     """Train, quantise, pack and score one recipe."""
     from golflab.search.cli.run_one import recipe_of, run_one
 
-    changes = {"corpus": corpus, "seed": seed, "tokens": tokens, "limit": limit, "split": split}
+    changes: dict[str, Any] = {"corpus": corpus, "seed": seed, "tokens": tokens, "limit": limit, "split": split}
     changes |= {"duration": duration, "published_optimizer": published_optimizer}
     recipe = recipe_of(preset, scale, with_ or [], without or [], allow_overlap=allow_overlap or None, **changes)
     record = run_one(recipe, runs.resolve(), err)
@@ -102,7 +102,7 @@ def variants(
     from golflab.search.cli.run_one import recipe_of
     from golflab.search.cli.variants import choices_of, finish_watched
 
-    changes = {"corpus": corpus, "seed": seed, "tokens": tokens, "limit": limit, "split": split}
+    changes: dict[str, Any] = {"corpus": corpus, "seed": seed, "tokens": tokens, "limit": limit, "split": split}
     changes |= {"duration": duration, "published_optimizer": published_optimizer}
     recipe = recipe_of(preset, scale, with_ or [], without or [], allow_overlap=allow_overlap or None, **changes)
     folder = runs.resolve() / "variants"

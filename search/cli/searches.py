@@ -250,7 +250,7 @@ def ablate(
 
     options = own_options(locals())
     overlap, options["binding"] = allow_overlap or None, limit is not None
-    lasting = {"tokens": tokens, "duration": duration, "published_optimizer": published_optimizer}
+    lasting: dict[str, Any] = {"tokens": tokens, "duration": duration, "published_optimizer": published_optimizer}
     recipe = recipe_of(preset, scale, corpus=corpus, allow_overlap=overlap, limit=limit, seed=seed, **lasting)
     recipe = recipe.with_(**absolute(recipe.data))
     made = plan(recipe, design, techniques=technique or (), seeds=seeds, iso_size=iso_size, binding=options["binding"])

@@ -129,7 +129,7 @@ class Options:
                 raise ValueError(f"options: this golflab has no option {name!r}.")
             if not _is_a(value, kinds[name]):
                 raise ValueError(f"options: {name}={value!r} must be {kinds[name].replace(' | None', ', or null')}.")
-        return Options(**{"published_optimizer": True} | body)  # an older file lacks it, and optimisers were not changed then
+        return Options(**{"published_optimizer": True, **body})  # an older file lacks it, and optimisers were not changed then
 
     @property
     def folder(self) -> Path:
