@@ -105,9 +105,9 @@ def _ruled(own: Recipe, setting: str, level: int) -> Recipe:
     update, theirs = own.technique_in("matrix_update"), rule.technique_in("matrix_update")
     if setting == "rule":
         return rule if level == 1 else rule.with_(update._with(lr=theirs.lr))  # type: ignore[union-attr]
-    rate = update.lr * (400 / steps) ** 0.5 * (own.schedule.batch_tokens / 2_048) ** 0.25  # type: ignore[union-attr]
-    kept = update if level < 3 else theirs
-    return (own if level == 1 else rule).with_(kept._with(lr=rate))  # type: ignore[union-attr]
+    factor = (400 / steps) ** 0.5 * (own.schedule.batch_tokens / 2_048) ** 0.25
+    kept = update if level < 3 else changed(own, "momentum", 0.5).technique_in("matrix_update")
+    return (own if level == 1 else rule).with_(kept._with(lr=update.lr * factor))  # type: ignore[union-attr]
 
 
 def jobs(presets: list[str], scales: list[str], durations: list[float], seeds: int, settings: list[str]) -> Iterator[Job]:

@@ -1,7 +1,4 @@
-"""The tables of docs/ladder.md about learning rates, from the runs of `benchmarks.rates`.
-
-python -m benchmarks.rates_tables
-"""
+"""The tables of docs/ladder.md about learning rates, from runs of `benchmarks.rates`: ``python -m benchmarks.rates_tables``."""
 
 from __future__ import annotations
 

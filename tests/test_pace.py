@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from made import FAKE, made
 
+from benchmarks import rates
 from benchmarks.rates_tables import FILE, best_multiplier, tables
 from golflab.model.technique import parse
 from golflab.search.cli.run_one import recipe_of
@@ -101,9 +102,12 @@ def test_a_ladder_of_another_pace_gets_no_further_rungs():
 
 def test_the_page_has_the_tables_of_its_runs():
     page = (Path(__file__).parent.parent / "docs" / "ladder.md").read_text()
-    blocks = tables(pd.read_csv(FILE)).split("\n\n")
+    runs = pd.read_csv(FILE)
+    blocks = tables(runs).split("\n\n")
     assert len(blocks) >= 10
     assert [block for block in blocks if block != "**Rules**" and block not in page] == []
+    some = [rates.Job(*row) for row in runs[list(rates.Job._fields)].iloc[::9].itertuples(index=False)]
+    assert [rates.recipe(job).hash for job in some] == runs["recipe"].iloc[::9].tolist()  # they can be run again
 
 
 def test_the_best_multiplier_is_where_the_differences_are_lowest():
