@@ -103,12 +103,12 @@ def at_duration(recipe: Recipe, tokens_per_parameter: float) -> Recipe:
         ValueError: the duration is not above 0, or shorter than one batch.
     """
     if not 0 < tokens_per_parameter < float("inf"):
-        raise ValueError(f"tokens_per_parameter={tokens_per_parameter!r} must be a number above 0.")
+        raise ValueError(f"duration: tokens_per_parameter={tokens_per_parameter!r} must be a number above 0.")
     batch, wanted = recipe.schedule.batch_tokens, tokens_per_parameter * parameters_of(recipe)
     if wanted < batch:
         raise ValueError(
-            f"tokens_per_parameter={tokens_per_parameter:g} is {wanted:.0f} tokens here, less than one batch of {batch:,}. "
-            "Ask for a longer duration."
+            f"duration: tokens_per_parameter={tokens_per_parameter:g} is {wanted:.0f} tokens here, less than one batch of "
+            f"{batch:,}. Ask for a longer duration."
         )
     return recipe.with_(tokens=round(wanted / batch) * batch, seconds=None)
 

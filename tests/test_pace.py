@@ -38,7 +38,7 @@ def test_a_duration_is_by_the_preset_and_is_kept_as_tokens(tmp_path):
     assert Options(**vars(told)).around("baseline").schedule.tokens == told.tokens  # a start is as long as the preset
     with pytest.raises(ValueError, match=r"duration=20\.0 and tokens=4096: both say how long"):
         asked(FAKE | options | {"tokens": 4_096})
-    with pytest.raises(ValueError, match="tokens_per_parameter"):
+    with pytest.raises(ValueError, match="duration: tokens_per_parameter"):
         asked(FAKE | options | {"duration": -1.0})
 
 

@@ -71,7 +71,7 @@ def test_a_duration_is_tokens_per_parameter_in_whole_batches():
 
 @pytest.mark.parametrize("duration", [0.0, -1.0, float("nan"), float("inf"), 0.001])
 def test_a_duration_that_cannot_be_is_refused(duration):
-    with pytest.raises(ValueError, match="tokens_per_parameter"):
+    with pytest.raises(ValueError, match="duration: tokens_per_parameter"):
         at_duration(preset("baseline", "nano"), duration)
 
 
